@@ -1,0 +1,1 @@
+"""Configuration that ships as data: templates, examples, schemas."""

@@ -1,0 +1,1 @@
+"""The one configuration file: loading with line marks, the schema, checks across fields."""
