@@ -79,7 +79,8 @@ class BootTime:
 class Reading:
     """One quantity of one device at one instant, with unit and quality.
 
-    ``clock`` is None where ``observed_ns`` is a trusted UTC time; else it says how to re-date it and ``observed_ns`` is 0.
+    ``clock`` is None where ``observed_ns`` is a trusted UTC time; else ``clock`` says how to re-date it and
+    ``observed_ns`` is 0.
     ``seq`` is the outbox's sequence number in its stream, 0 before the outbox has it.
     """
 

@@ -92,5 +92,5 @@ def read_boot_id() -> str:
 def kernel_synchronised() -> bool:
     """Whether the kernel says that its clock is disciplined by NTP or the like."""
     libc = ctypes.CDLL(None, use_errno=True)
-    status = libc.adjtimex(ctypes.create_string_buffer(512))  # struct timex, modes = 0: read only
+    status: int = libc.adjtimex(ctypes.create_string_buffer(512))  # struct timex, modes = 0: read only
     return 0 <= status < TIME_ERROR

@@ -1,4 +1,4 @@
-"""Errors that a user may see: a stable code, the cause, what to do. The same text in the CLI, the journal and the API."""
+"""Errors that a user may see: a stable code, the cause, what to do; the same text in CLI, journal and API."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Core types shared by edge and server. The types of the device side live in ``drivers.base`` and are re-exported here."""
+"""Core types shared by edge and server; those of the device side live in ``drivers.base`` and are re-exported here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The schema of the configuration file. Durations are seconds (``10``, ``"10s"``, ``"5min"``, ``"1h"``), sizes are bytes (``"64MB"``).
+"""The schema of the configuration file.
+
+Durations are seconds (``10``, ``"10s"``, ``"5min"``, ``"1h"``), sizes are bytes (``"64MB"``).
 
 Every model refuses unknown keys. A secret is never a value in this file: it is the name of a file (``*_file``).
 """
@@ -50,11 +52,14 @@ class Location(Part):
 
 
 class Site(Part):
-    """Where the box hangs. ``id`` is part of every entity id: keep it for the life of the site."""
+    """Where the box hangs. ``id`` is part of every entity id: keep it for the life of the site.
+
+    The location is required because the Smart Data Models of air and of single circuits require one.
+    """
 
     id: Name
     name: Annotated[str, Field(max_length=200)] = ""
-    location: Location | None = None
+    location: Location
     time_zone: str = "UTC"
 
 

@@ -1,0 +1,146 @@
+"""Readings to NGSI-LD entities (normalized form) and the count of readings in an entity.
+
+One entity object per device and instant, in the order of the readings. Members that never change (name, place,
+location, type of phase ...) ride on the first object of each entity in a call, so a batch carries them once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+
+from drivers.base import Position, Quality, Reading
+from gateway.mapping.tables import MODELS, Target, target
+
+Json = dict[str, object]
+GATEWAY = "gateway"
+_QUALITY = {Quality.SUSPECT: "suspect", Quality.BAD: "bad"}
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What the mapping must know of a device. ``constant`` are further members that never change."""
+
+    data_model: str
+    latitude: float
+    longitude: float
+    place: str = ""
+    constant: Mapping[str, object] = field(default_factory=dict)
+
+
+def entity_id(site: str, device: str, data_model: str) -> str:
+    """``urn:ngsi-ld:<Type>:<site>:<device>``; an appliance's name ``meter/kettle`` becomes ``meter:kettle``."""
+    return f"urn:ngsi-ld:{data_model}:{site}:{device.replace('/', ':')}"
+
+
+def iso(ns: int) -> str:
+    """UTC with six fractional digits and Z (CIM 009, 4.6.3); digits below a microsecond are cut."""
+    seconds, micros = divmod(ns // 1000, 1_000_000)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{micros:06d}Z"
+
+
+class Mapper:
+    """Maps the readings of one site. ``profiles`` by device name; an appliance inherits from its meter."""
+
+    def __init__(self, site: str, profiles: Mapping[str, Profile]) -> None:
+        self._site = site
+        self._profiles = dict(profiles)
+
+    def entities(self, readings: Sequence[Reading]) -> list[Json]:
+        """Entities in the order of the readings. Raises KeyError for a device without a profile."""
+        made: list[Json] = []
+        introduced: set[str] = set()
+        for (device, observed_ns), group in groupby(readings, key=lambda r: (r.device, r.observed_ns)):
+            profile = self._profile(device)
+            entity: Json = {
+                "id": entity_id(self._site, device, profile.data_model),
+                "type": profile.data_model,
+                "@context": MODELS[profile.data_model].context,
+            }
+            if device not in introduced:
+                introduced.add(device)
+                entity |= _constants(device, profile)
+            entity |= _attributes(profile.data_model, group, iso(observed_ns))
+            made.append(entity)
+        return made
+
+    def _profile(self, device: str) -> Profile:
+        known = self._profiles.get(device)
+        if known is None:
+            meter, slash, appliance = device.partition("/")
+            if not slash:
+                raise KeyError(device)
+            of_meter = self._profiles[meter]
+            constant = {"applianceType": appliance, "disaggregated": True}
+            known = Profile("ACMeasurement", of_meter.latitude, of_meter.longitude, of_meter.place, constant)
+            self._profiles[device] = known
+        return known
+
+
+def count_readings(entity: Mapping[str, object]) -> int:
+    """How many readings an entity as made by :class:`Mapper` carries: a structured value counts each member."""
+    total = 0
+    for attribute in entity.values():
+        instances = attribute if isinstance(attribute, list) else [attribute]
+        for instance in instances:
+            if isinstance(instance, dict) and "observedAt" in instance:
+                value = instance.get("value")
+                total += len(value) if isinstance(value, dict) and instance.get("type") != "GeoProperty" else 1
+    return total
+
+
+def _constants(device: str, profile: Profile) -> Json:
+    members: Json = {"name": _property(device)}
+    if profile.place:
+        members["description"] = _property(profile.place)
+    coordinates = [profile.longitude, profile.latitude]
+    members["location"] = {"type": "GeoProperty", "value": {"type": "Point", "coordinates": coordinates}}
+    constants = {**MODELS[profile.data_model].constant, **profile.constant}
+    return members | {name: _property(value) for name, value in constants.items()}
+
+
+def _attributes(model: str, readings: Iterable[Reading], observed_at: str) -> Json:
+    members: Json = {}
+    if MODELS[model].dated:
+        members["dateObserved"] = _property({"@type": "DateTime", "@value": observed_at})
+    for reading in readings:
+        place = target(model, reading.quantity)
+        if isinstance(reading.value, Position):
+            members[place.attribute] = _position(reading.value, observed_at)
+            continue
+        attribute = members.get(place.attribute)
+        if attribute is None or place.key is None:
+            attribute = members[place.attribute] = {"type": "Property", "value": {}, "observedAt": observed_at}
+            if place.unit_code != "C62":
+                attribute["unitCode"] = place.unit_code
+        assert isinstance(attribute, dict)
+        _put(attribute, place, reading)
+    return members
+
+
+def _put(attribute: Json, place: Target, reading: Reading) -> None:
+    value: object = reading.value
+    if place.factor != 1.0 and isinstance(value, float | int):
+        value = round(value * place.factor, 9)
+    if place.key is None:
+        attribute["value"] = value
+    else:
+        structured = attribute["value"]
+        assert isinstance(structured, dict)
+        structured[place.key] = value
+    if reading.quality is not Quality.GOOD:
+        attribute["quality"] = _property(_QUALITY[reading.quality])
+        attribute["qualityReason"] = _property(reading.reason.value)
+
+
+def _property(value: object) -> Json:
+    return {"type": "Property", "value": value}
+
+
+def _position(value: Position, observed_at: str) -> Json:
+    coordinates = [value.longitude, value.latitude]
+    if value.altitude is not None:
+        coordinates.append(value.altitude)
+    return {"type": "GeoProperty", "value": {"type": "Point", "coordinates": coordinates}, "observedAt": observed_at}
