@@ -1,0 +1,191 @@
+"""A small asyncio HTTP/1.1 client over h11: one connection, one request at a time, every answer bounded.
+
+Shared by the uplink and by the server's notifications. It follows no redirects and keeps no cookies: who calls decides.
+Errors: OSError (also TimeoutError, ssl.SSLError) where the network fails, HttpError where the peer breaks the protocol.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl as tls
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+import h11
+
+READ_BYTES = 64 * 1024
+HEADER_BYTES_MAX = 32 * 1024
+
+
+class HttpError(Exception):
+    """The URL is not http(s), or the peer does not keep to HTTP/1.1, or its answer exceeds the bound."""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An answer; header names are lower case, of repeated headers the last counts."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The parts of an http(s) URL that a request needs."""
+
+    secure: bool
+    host: str
+    port: int
+    path: str = field(default="/")
+
+    @property
+    def authority(self) -> str:
+        """Value of the Host header: the port only where it is not the scheme's own."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == (443 if self.secure else 80) else f"{host}:{self.port}"
+
+
+def parse_url(url: str) -> Target:
+    """Split an http(s) URL. Raises HttpError for anything else."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise HttpError(f"{url!r} is not a URL: {error}") from error
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
+        raise HttpError(f"{url!r} is not an http(s) URL without user information")
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    if not path.isascii() or any(c <= " " for c in path):
+        raise HttpError(f"{url!r} has characters that must be percent-encoded")
+    secure = parts.scheme == "https"
+    return Target(secure, parts.hostname, port or (443 if secure else 80), path)
+
+
+class Connection:
+    """One connection to one origin, kept alive between requests where the peer allows it, reopened where not."""
+
+    def __init__(
+        self,
+        target: Target,
+        *,
+        context: tls.SSLContext | None = None,
+        address: str | None = None,
+        body_max: int = 2**20,
+    ) -> None:
+        """``address``: connect to this IP address instead of resolving the host; ``body_max`` bytes of an answer."""
+        self._target = target
+        self._context = (context or tls.create_default_context()) if target.secure else None
+        self._address = address or target.host
+        self._body_max = body_max
+        self._h11 = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEADER_BYTES_MAX)
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self.bytes_sent = 0
+        self.bytes_received = 0
+
+    async def request(
+        self,
+        method: str,
+        path: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+        *,
+        timeout_s: float,
+    ) -> Response:
+        """Send one request and read the whole answer. Raises OSError, TimeoutError, HttpError; then it is closed."""
+        done = False
+        try:
+            async with asyncio.timeout(timeout_s):
+                response = await self._exchange(method, path or self._target.path, dict(headers or {}), body)
+            done = True
+            return response
+        except (h11.ProtocolError, asyncio.IncompleteReadError) as error:
+            raise HttpError(f"{self._target.authority} does not speak HTTP/1.1 properly: {error}") from error
+        finally:
+            if not done:
+                self._drop()
+
+    async def close(self) -> None:
+        """Close the connection; it can be used again afterwards."""
+        self._drop()
+
+    async def _exchange(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Response:
+        reader, writer = await self._open()
+        head = [("Host", self._target.authority), *headers.items()]
+        if body or method in ("POST", "PUT", "PATCH"):
+            head.append(("Content-Length", str(len(body))))
+        out = self._h11.send(h11.Request(method=method, target=path, headers=head)) or b""
+        out += (self._h11.send(h11.Data(data=body)) or b"") if body else b""
+        out += self._h11.send(h11.EndOfMessage()) or b""
+        writer.write(out)
+        self.bytes_sent += len(out)
+        await writer.drain()
+        response = await self._read_response(reader)
+        if self._h11.our_state is h11.DONE and self._h11.their_state is h11.DONE:
+            self._h11.start_next_cycle()
+        else:
+            self._drop()
+        return response
+
+    async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self._streams is not None:
+            reader, writer = self._streams
+            if not reader.at_eof() and not writer.is_closing():
+                return self._streams
+            self._drop()
+        host = self._target.host if self._context else None
+        self._streams = await asyncio.open_connection(
+            self._address, self._target.port, ssl=self._context, server_hostname=host, limit=2 * READ_BYTES
+        )
+        return self._streams
+
+    async def _read_response(self, reader: asyncio.StreamReader) -> Response:
+        response: h11.Response | None = None
+        chunks: list[bytes] = []
+        size = 0
+        while True:
+            event = self._h11.next_event()
+            if event is h11.NEED_DATA:
+                data = await reader.read(READ_BYTES)
+                self.bytes_received += len(data)
+                self._h11.receive_data(data)
+            elif isinstance(event, h11.Response):
+                response = event
+            elif isinstance(event, h11.Data):
+                size += len(event.data)
+                if size > self._body_max:
+                    raise HttpError(f"{self._target.authority} answers with more than {self._body_max} bytes")
+                chunks.append(bytes(event.data))
+            elif isinstance(event, h11.EndOfMessage) and response is not None:
+                break
+            elif isinstance(event, h11.ConnectionClosed) or event is h11.PAUSED:
+                raise ConnectionResetError(f"{self._target.authority} closed the connection")
+        names = {name.decode("latin-1"): value.decode("latin-1") for name, value in response.headers}
+        return Response(response.status_code, names, b"".join(chunks))
+
+    def _drop(self) -> None:
+        if self._streams is not None:
+            self._streams[1].close()
+        self._streams = None
+        self._h11 = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEADER_BYTES_MAX)
+
+
+async def request(
+    url: str,
+    method: str = "GET",
+    headers: Mapping[str, str] | None = None,
+    body: bytes = b"",
+    *,
+    timeout_s: float,
+    body_max: int = 2**20,
+    address: str | None = None,
+) -> Response:
+    """One request over a connection of its own. ``address``: connect to this IP address, do not resolve the host."""
+    connection = Connection(parse_url(url), address=address, body_max=body_max)
+    try:
+        return await connection.request(
+            method, headers={"Connection": "close", **(headers or {})}, body=body, timeout_s=timeout_s
+        )
+    finally:
+        await connection.close()
