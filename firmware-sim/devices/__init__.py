@@ -1,0 +1,1 @@
+"""The simulated devices: what each hands over, byte for byte."""
