@@ -42,14 +42,24 @@ def iso(ns: int) -> str:
 
 
 class Mapper:
-    """Maps the readings of one site. ``profiles`` by device name; an appliance inherits from its meter."""
+    """Maps the readings of one site. ``profiles`` by device name, the gateway's own (``GATEWAY``) among them.
+
+    An appliance inherits from its meter.
+    """
 
     def __init__(self, site: str, profiles: Mapping[str, Profile]) -> None:
         self._site = site
         self._profiles = dict(profiles)
 
+    def learn(self, profiles: Mapping[str, Profile]) -> None:
+        """Take the profiles of a new configuration; those of removed devices stay for what is still in the outbox."""
+        self._profiles |= profiles
+
     def entities(self, readings: Sequence[Reading]) -> list[Json]:
-        """Entities in the order of the readings. Raises KeyError for a device without a profile."""
+        """Entities in the order of the readings.
+
+        A device that is no longer configured, but whose readings still wait, goes out as a plain Device.
+        """
         made: list[Json] = []
         introduced: set[str] = set()
         for (device, observed_ns), group in groupby(readings, key=lambda r: (r.device, r.observed_ns)):
@@ -70,11 +80,12 @@ class Mapper:
         known = self._profiles.get(device)
         if known is None:
             meter, slash, appliance = device.partition("/")
-            if not slash:
-                raise KeyError(device)
-            of_meter = self._profiles[meter]
-            constant = {"applianceType": appliance, "disaggregated": True}
-            known = Profile("ACMeasurement", of_meter.latitude, of_meter.longitude, of_meter.place, constant)
+            origin = self._profiles.get(meter, self._profiles[GATEWAY])
+            if slash:
+                constant = {"applianceType": appliance, "disaggregated": True}
+                known = Profile("ACMeasurement", origin.latitude, origin.longitude, origin.place, constant)
+            else:
+                known = Profile("Device", origin.latitude, origin.longitude, "", {"controlledProperty": ["power"]})
             self._profiles[device] = known
         return known
 

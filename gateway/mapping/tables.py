@@ -20,7 +20,7 @@ CORE = "https://uri.etsi.org/ngsi-ld/v1/ngsi-ld-core-context-v1.9.jsonld"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a quantity goes: ``key`` is a member of a structured value (phases), ``factor`` turns our unit into theirs."""
+    """Where a quantity goes: ``key`` is a member of a structured value (phases), ``factor`` converts the unit."""
 
     attribute: str
     key: str | None

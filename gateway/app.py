@@ -1,0 +1,85 @@
+"""Wires the roles into one TaskGroup: signals, readiness, watchdog. No logic of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Literal
+
+from gateway import notify
+from gateway.config.schema import Config
+from gateway.errors import LamppostError
+
+log = logging.getLogger("lamppost")
+Role = Literal["edge", "server", "both"]
+STATUS_S = 10.0
+
+
+async def run(config: Config, path: Path | None, role: Role, on_ready: Callable[[str], None]) -> None:
+    """Run the roles until SIGTERM or SIGINT. ``on_ready`` gets the server's address, or "" without that role.
+
+    Raises LamppostError when a role cannot start.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        async with asyncio.TaskGroup() as group:
+            if role in ("server", "both"):
+                address = await _start_server(config, group, stop)
+                on_ready(address)
+            if role in ("edge", "both"):
+                await _start_edge(config, path, group, stop)
+            if role == "edge":
+                on_ready("")
+            if role == "server":
+                group.create_task(_keep_alive(lambda: True, lambda: "serving", stop))
+            notify.notify("READY=1")
+            await stop.wait()
+            notify.notify("STOPPING=1")
+    except* LamppostError as errors:
+        raise errors.exceptions[0] from None
+
+
+async def _start_server(config: Config, group: asyncio.TaskGroup, stop: asyncio.Event) -> str:
+    from gateway.server.serve import serve, settings_of  # a box without the server role never pays for it
+
+    ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    group.create_task(serve(settings_of(config), ready=ready.set_result, stop=stop))
+    return await ready
+
+
+async def _start_edge(config: Config, path: Path | None, group: asyncio.TaskGroup, stop: asyncio.Event) -> None:
+    from gateway.edge.service import Edge
+
+    edge = Edge(config, path)
+    group.create_task(edge.run(stop))
+    group.create_task(_keep_alive(edge.progresses, edge.status_line, stop))
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload, edge.reload, group)
+
+
+def _reload(reload: Callable[[], Awaitable[None]], group: asyncio.TaskGroup) -> None:
+    async def follow() -> None:
+        notify.reloading()
+        try:
+            await reload()
+        except LamppostError as error:
+            log.error("the configuration stays as it was: %s (%s). %s", error.cause, error.code, error.fix)
+        notify.notify("READY=1")
+
+    group.create_task(follow())
+
+
+async def _keep_alive(progresses: Callable[[], bool], status: Callable[[], str], stop: asyncio.Event) -> None:
+    interval = notify.watchdog_interval_s()
+    while not stop.is_set():
+        if interval is not None and progresses():
+            notify.notify("WATCHDOG=1")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(interval or STATUS_S):
+                await stop.wait()

@@ -1,0 +1,56 @@
+"""Disaggregation on the edge: feeds the meter's power to the worker process, publishes what it says of appliances.
+
+An appliance is a virtual device ``<meter>/<appliance>``. All parts are published at one instant, so that they sum to
+the mains; a new set goes out when an appliance switches, else every ``PUBLISH_S`` seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from drivers.base import Measurement, Observation, Quality, Reading
+from gateway.config.schema import Disaggregation
+from gateway.pipeline.nilm.client import ApplianceResult
+
+PUBLISH_S = 5.0
+OTHER = "other"
+Publish = Callable[[str, Observation], None]
+Feed = Callable[[int, float], None]
+
+
+class Appliances:
+    """Between the readings of one meter and the worker's results."""
+
+    def __init__(self, settings: Disaggregation, feed: Feed, publish: Publish) -> None:
+        self._settings = settings
+        self._feed = feed
+        self._publish = publish
+        self._published_mono_ns = 0
+        self._states: tuple[bool, ...] = ()
+
+    def observe(self, device: str, readings: Sequence[Reading], mono_ns: int) -> None:
+        """Hand the total power of the configured meter on; a BAD value is a gap, not a power."""
+        if device != self._settings.meter:
+            return
+        for reading in readings:
+            if reading.quantity == self._settings.quantity and reading.quality is not Quality.BAD:
+                assert isinstance(reading.value, float | int)
+                self._feed(mono_ns, float(reading.value))
+
+    def result(self, result: ApplianceResult) -> None:
+        """Publish the parts of one instant when something switched or it is time again."""
+        states = tuple(part.on for part in result.parts)
+        due = result.mono_ns - self._published_mono_ns >= PUBLISH_S * 1e9
+        if states == self._states and not due:
+            return
+        self._states, self._published_mono_ns = states, result.mono_ns
+        for part in result.parts:
+            measured = (
+                Measurement("active_power_total", part.power_w),
+                Measurement("energy_import_total", part.energy_kwh),
+                Measurement("appliance_state", "on" if part.on else "off"),
+                Measurement("confidence", part.confidence),
+            )
+            self._publish(f"{self._settings.meter}/{part.name}", Observation(measured, result.mono_ns))
+        other = Observation((Measurement("active_power_total", result.other_w),), result.mono_ns)
+        self._publish(f"{self._settings.meter}/{OTHER}", other)

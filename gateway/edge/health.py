@@ -1,0 +1,50 @@
+"""What the box knows of its devices: state, last success, errors, lateness. Shown by status, top and the metrics."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Literal
+
+from drivers.errors import DriverError
+
+State = Literal["starting", "up", "down", "silent"]
+
+
+@dataclass(slots=True)
+class DeviceHealth:
+    """``late_ms_*`` tell how long after its deadline a poll began; ``skipped`` counts polls that had no room."""
+
+    bus: str
+    template: str
+    place: str
+    state: State = "starting"
+    last_mono_ns: int | None = None
+    error: DriverError | None = None
+    failures: int = 0
+    failed_total: int = 0
+    outages: int = 0
+    skipped: int = 0
+    late_ms_max: float = 0.0
+    late_ms_sum: float = 0.0
+    polls: int = 0
+    back_by_mono_ns: int = 0
+    readings_by_quality: Counter[str] = field(default_factory=Counter)
+
+    def as_json(self, now_mono_ns: int, made: int) -> dict[str, object]:
+        """The form in ``lamppost status --json`` (docs/reference/status.md)."""
+        error = self.error
+        described = None if error is None else {"code": error.code, "cause": str(error), "fix": error.fix}
+        return {
+            "state": self.state,
+            "bus": self.bus,
+            "template": self.template,
+            "place": self.place,
+            "last_s": None if self.last_mono_ns is None else round((now_mono_ns - self.last_mono_ns) / 1e9, 3),
+            "made": made,
+            "error": described,
+            "failed": self.failed_total,
+            "outages": self.outages,
+            "skipped": self.skipped,
+            "late_ms_max": round(self.late_ms_max, 1),
+        }

@@ -1,0 +1,174 @@
+"""What the box says of itself: the status of the control socket, the metrics, and its own Device entity."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from drivers.base import Measurement, Observation
+from gateway.clock import Clock
+from gateway.config.schema import Config
+from gateway.edge.health import DeviceHealth
+from gateway.edge.metrics import family
+from gateway.model import LinkState
+from gateway.outbox.store import OutboxStats
+
+_START_MONO_NS = time.monotonic_ns()
+LATE_AGE_S = 120.0
+
+
+def summary(
+    config: Config, health: Mapping[str, DeviceHealth], outbox: OutboxStats, link: LinkState | None, clock: Clock
+) -> tuple[bool, str]:
+    """(all is well, the first line of ``status``): the one thing to do, worst first."""
+    if not outbox.writer_alive:
+        return False, "The outbox cannot be written: run `lamppost doctor` (disk full or read-only?)."
+    if clock.source == "none":
+        return False, "The time is not known yet: readings are kept and sent once NTP, GNSS or the server tells it."
+    if link is not None and not link.up:
+        return False, f"The server cannot be reached ({link.error or 'no answer'}): readings are kept and sent later."
+    down = [name for name, device in health.items() if device.state in ("down", "silent")]
+    if down:
+        error = health[down[0]].error
+        fix = f" {error.fix}" if error is not None else ""
+        others = f" (and {len(down) - 1} more)" if len(down) > 1 else ""
+        return False, f"{down[0]} is {health[down[0]].state}{others}.{fix}"
+    if link is not None and outbox.oldest_age_s > max(LATE_AGE_S, 3 * (config.uplink.interval if config.uplink else 0)):
+        return False, "The backlog is being sent."
+    return True, "All is well."
+
+
+def status(
+    config: Config,
+    version: str,
+    health: Mapping[str, DeviceHealth],
+    outbox: OutboxStats,
+    link: LinkState | None,
+    clock: Clock,
+) -> dict[str, Any]:
+    """The result of the control request ``status``; its keys are documented in docs/reference/status.md."""
+    now = time.monotonic_ns()
+    ok, first_line = summary(config, health, outbox, link, clock)
+    return {
+        "role": "edge",
+        "version": version,
+        "site": config.site.id,
+        "summary": first_line,
+        "ok": ok,
+        "uptime_s": round((now - _START_MONO_NS) / 1e9, 1),
+        "clock": {"source": clock.source, "boot_id": clock.boot_id},
+        "devices": {name: device.as_json(now, outbox.made.get(name, 0)) for name, device in health.items()},
+        "outbox": {
+            "stream": outbox.stream,
+            "depth": outbox.depth,
+            "age_s": round(outbox.oldest_age_s, 1),
+            "bytes": outbox.bytes,
+            "made": dict(outbox.made),
+            "dropped": dict(outbox.dropped),
+            "crash_cost": outbox.crash_cost,
+            "crashes": outbox.crashes,
+        },
+        "link": None if link is None else link_json(link),
+    }
+
+
+def link_json(link: LinkState) -> dict[str, Any]:
+    """A link in ``status``."""
+    return {
+        "name": link.link.name,
+        "up": link.up,
+        "rtt_s": None if link.rtt_s is None else round(link.rtt_s, 4),
+        "bytes_sent": link.bytes_sent,
+        "bytes_received": link.bytes_received,
+        "error": link.error,
+    }
+
+
+def observation(health: Mapping[str, DeviceHealth], outbox: OutboxStats, link: LinkState | None) -> Observation:
+    """What the gateway publishes of itself as a Device entity."""
+    values = {
+        "outbox_depth": float(outbox.depth),
+        "outbox_age": round(outbox.oldest_age_s, 1),
+        "devices_up": sum(device.state == "up" for device in health.values()),
+        "devices_configured": len(health),
+        "readings_made": sum(outbox.made.values()),
+        "readings_dropped": sum(outbox.dropped.values()),
+        "crash_cost": outbox.crash_cost,
+    }
+    measured = [Measurement(quantity, value) for quantity, value in values.items()]
+    if link is not None:
+        measured += [Measurement("link_name", link.link.name), Measurement("link_up", link.up)]
+    return Observation(tuple(measured), time.monotonic_ns())
+
+
+def metrics(
+    health: Mapping[str, DeviceHealth], outbox: OutboxStats, link: LinkState | None, extra: Mapping[str, float]
+) -> str:
+    """All metrics of the edge role in the Prometheus text format."""
+    quality = [
+        ({"device": name, "quality": flag}, float(count))
+        for name, device in health.items()
+        for flag, count in device.readings_by_quality.items()
+    ]
+    devices = list(health.items())
+    parts = [
+        family("lamppost_readings_total", "counter", "Readings by device and quality since the start.", quality),
+        family(
+            "lamppost_readings_made_total",
+            "counter",
+            "Readings put into the outbox by device, since the stream began.",
+            [({"device": name}, float(count)) for name, count in outbox.made.items()],
+        ),
+        family(
+            "lamppost_readings_dropped_total",
+            "counter",
+            "Readings dropped by reason.",
+            [({"reason": reason}, float(count)) for reason, count in outbox.dropped.items()],
+        ),
+        family(
+            "lamppost_crash_cost_total", "counter", "Readings that crashes cost at most.", [({}, outbox.crash_cost)]
+        ),
+        family("lamppost_outbox_depth", "gauge", "Readings not acknowledged yet.", [({}, outbox.depth)]),
+        family("lamppost_outbox_age_seconds", "gauge", "Age of the oldest of them.", [({}, outbox.oldest_age_s)]),
+        family("lamppost_outbox_bytes", "gauge", "Size of the outbox file.", [({}, outbox.bytes)]),
+        family(
+            "lamppost_device_up",
+            "gauge",
+            "1 while the device answers.",
+            [({"device": n}, d.state == "up") for n, d in devices],
+        ),
+        family(
+            "lamppost_device_outages_total",
+            "counter",
+            "Times it went down.",
+            [({"device": n}, d.outages) for n, d in devices],
+        ),
+        family(
+            "lamppost_polls_skipped_total",
+            "counter",
+            "Polls that had no room.",
+            [({"device": n}, d.skipped) for n, d in devices],
+        ),
+        family(
+            "lamppost_poll_lateness_seconds_sum",
+            "counter",
+            "Sum of how late polls began.",
+            [({"device": n}, d.late_ms_sum / 1e3) for n, d in devices],
+        ),
+        family(
+            "lamppost_poll_lateness_seconds_max",
+            "gauge",
+            "Largest lateness of a poll.",
+            [({"device": n}, d.late_ms_max / 1e3) for n, d in devices],
+        ),
+        family("lamppost_polls_total", "counter", "Polls begun.", [({"device": n}, d.polls) for n, d in devices]),
+    ]
+    if link is not None:
+        name = {"link": link.link.name}
+        parts.append(family("lamppost_link_up", "gauge", "1 while the server answers.", [(name, link.up)]))
+        parts.append(family("lamppost_link_sent_bytes_total", "counter", "Bytes sent.", [(name, link.bytes_sent)]))
+    parts += [
+        family(f"lamppost_{key}", "gauge", "See docs/reference/metrics.md.", [({}, v)]) for key, v in extra.items()
+    ]
+    return "".join(parts)

@@ -1,0 +1,259 @@
+"""The edge role put together: clock, supervisor, pipeline, disaggregation, outbox, uplink, control socket, metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from drivers import registry, template
+from drivers.base import Frame, Observation
+from gateway import __version__, notify
+from gateway.clock import SystemClock
+from gateway.config.diff import diff
+from gateway.config.load import require
+from gateway.config.schema import Config, LinkConfig
+from gateway.edge import report
+from gateway.edge.appliances import Appliances
+from gateway.edge.control import Args, ControlServer
+from gateway.edge.latest import Latest, as_json
+from gateway.edge.metrics import MetricsServer
+from gateway.edge.profiles import corrections, profiles
+from gateway.edge.supervisor import Supervisor
+from gateway.errors import ControlError, LamppostError
+from gateway.mapping.mapper import GATEWAY, Mapper
+from gateway.model import Link, LinkState
+from gateway.outbox.store import Outbox
+from gateway.pipeline.nilm.client import Disaggregator
+from gateway.pipeline.stages import Pipeline
+from gateway.uplink.ngsild import NgsiLdHttp
+from gateway.uplink.sender import Uplink
+
+log = logging.getLogger("lamppost.edge")
+REPORT_S = 10.0
+CLOCK_S = 5.0
+COMMIT_LATE_NS = 30_000_000_000
+SOCKET_NAME = "lamppost.sock"
+CAPTURE_BACKLOG = 1000
+
+
+class Edge:
+    """One box. ``path`` is the configuration file, read again by :meth:`reload`."""
+
+    def __init__(self, config: Config, path: Path | None) -> None:
+        self.config = config
+        self._path = path
+        self.clock = SystemClock(configured=config.clock.trusted)
+        self._latest = Latest()
+        self._pipeline = Pipeline(self.clock, corrections(config))
+        self._mapper = Mapper(config.site.id, profiles(config, __version__))
+        storage = config.storage
+        self._outbox = Outbox(
+            storage.path / "outbox.sqlite",
+            max_bytes=storage.outbox_max,
+            commit_interval_s=storage.commit_interval,
+            clock=self.clock,
+        )
+        self._supervisor = Supervisor(self._emit)
+        self._uplink = self._make_uplink()
+        self._disaggregator, self._appliances = self._make_disaggregation()
+        self._metrics = MetricsServer(config.local.listen, self._render_metrics, self.progresses)
+        self._control = ControlServer(
+            storage.path / SOCKET_NAME,
+            {
+                "status": self._status,
+                "readings": self._readings,
+                "read": self._read,
+                "scan": self._scan,
+                "reload": self._reload_request,
+            },
+            {"watch": self._watch, "capture": self._capture},
+        )
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Run until ``stop`` is set; then flush and close everything. Raises LamppostError when it cannot start."""
+        self.config.storage.path.mkdir(parents=True, exist_ok=True)
+        await self._control.start()
+        try:
+            await self._outbox.start()
+            await self._metrics.start()
+            await self._supervisor.start(self.config)
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._report()), group.create_task(self._keep_time())]
+                if self._uplink is not None:
+                    tasks.append(group.create_task(self._uplink.run()))
+                if self._disaggregator is not None:
+                    tasks.append(group.create_task(self._disaggregator.run()))
+                await stop.wait()
+                for task in tasks:
+                    task.cancel()
+        finally:
+            await self._control.close()
+            await self._metrics.close()
+            await self._supervisor.close()
+            await self._outbox.close()
+
+    async def reload(self) -> None:
+        """Read the configuration again; what did not change goes on without a gap, a wrong file changes nothing."""
+        if self._path is None:
+            raise ControlError("started without a configuration file", code="config.no-file", fix="Give --config.")
+        new = require(self._path)
+        change = diff(self.config, new)
+        if change.needs_restart:
+            log.warning("these parts of the configuration take effect at the next start: %s", change.needs_restart)
+        self._pipeline.correct(corrections(new))
+        self._mapper.learn(profiles(new, __version__))
+        await self._supervisor.apply(new, change)
+        for name in change.devices_removed:
+            self._latest.forget(name)
+        self.config = new
+        log.info(
+            "configuration reloaded: %d devices added, %d changed, %d removed",
+            len(change.devices_added),
+            len(change.devices_changed),
+            len(change.devices_removed),
+        )
+
+    def progresses(self) -> bool:
+        """Whether the devices' tasks and the outbox writer make progress: only then the watchdog is fed."""
+        now = time.monotonic_ns()
+        outbox = self._outbox.stats()
+        written = outbox.writer_alive and now - outbox.last_commit_mono_ns < COMMIT_LATE_NS
+        return written and self._supervisor.progresses(now)
+
+    def status_line(self) -> str:
+        """One line for systemd and the log."""
+        return report.summary(
+            self.config, self._supervisor.health, self._outbox.stats(), self._link_state(), self.clock
+        )[1]
+
+    def _emit(self, device: str, observation: Observation) -> None:
+        readings = self._pipeline.process(device, observation)
+        if not readings:
+            return
+        self._outbox.append(readings)
+        self._latest.put(readings, observation.mono_ns)
+        counted = self._supervisor.health[device].readings_by_quality
+        for reading in readings:
+            counted[reading.quality.name.lower()] += 1
+        if self._appliances is not None:
+            self._appliances.observe(device, readings, observation.mono_ns)
+
+    def _publish_appliance(self, device: str, observation: Observation) -> None:
+        readings = self._pipeline.process(device, observation)
+        self._latest.put(readings, observation.mono_ns)
+        if self.config.privacy.appliances == "send":
+            self._outbox.append(readings)
+
+    async def _report(self) -> None:
+        while True:
+            stats = self._outbox.stats()
+            observation = report.observation(self._supervisor.health, stats, self._link_state())
+            readings = self._pipeline.process(GATEWAY, observation)
+            self._outbox.append(readings)
+            self._latest.put(readings, observation.mono_ns)
+            notify.notify(f"STATUS={self.status_line()}")
+            await asyncio.sleep(REPORT_S)
+
+    async def _keep_time(self) -> None:
+        while True:
+            await asyncio.sleep(CLOCK_S)
+            self.clock.refresh()
+
+    def _make_uplink(self) -> Uplink | None:
+        settings = self.config.uplink
+        if settings is None:
+            return None
+        token = settings.token_file.read_text(encoding="utf-8").strip() if settings.token_file else None
+        transport = NgsiLdHttp(
+            settings.url, settings.tenant, token, settings.ca_file, settings.timeout, self._mapper.entities
+        )
+        first = next(iter(self.config.links), LinkConfig(name="default"))
+        link = Link(first.name, first.interface, first.metered)
+        return Uplink(
+            self._outbox,
+            transport,
+            interval_s=settings.interval,
+            batch_max=settings.batch_max,
+            link=link,
+            clock=self.clock,
+        )
+
+    def _make_disaggregation(self) -> tuple[Disaggregator | None, Appliances | None]:
+        settings = self.config.disaggregation
+        if settings is None or settings.model is None:
+            return None, None
+        cache = self.config.storage.path / "nilm"
+        worker = Disaggregator(settings.model, cache, self._take_result)
+        return worker, Appliances(settings, worker.feed, self._publish_appliance)
+
+    def _link_state(self) -> LinkState | None:
+        return None if self._uplink is None else self._uplink.state()
+
+    def _render_metrics(self) -> str:
+        extra: dict[str, float] = {"invalid_values_total": self._pipeline.invalid}
+        if self._disaggregator is not None:
+            state = self._disaggregator.state()
+            extra |= {"nilm_ready": state.ready, "nilm_restarts_total": state.restarts}
+        return report.metrics(self._supervisor.health, self._outbox.stats(), self._link_state(), extra)
+
+    async def _status(self, _args: Args) -> dict[str, Any]:
+        return report.status(
+            self.config, __version__, self._supervisor.health, self._outbox.stats(), self._link_state(), self.clock
+        )
+
+    async def _readings(self, args: Args) -> list[dict[str, Any]]:
+        now = time.monotonic_ns()
+        return [as_json(reading, mono_ns, now) for reading, mono_ns in self._latest.items(args.get("device"))]
+
+    async def _read(self, args: Args) -> list[dict[str, Any]]:
+        name = args.get("device")
+        if name not in self.config.devices:
+            known = ", ".join(self.config.devices) or "none"
+            raise ControlError(f"no device {name!r}", code="control.no-device", fix=f"Configured: {known}.")
+        health = self._supervisor.health[name]
+        if health.state != "up" and health.error is not None:
+            raise health.error
+        return await self._readings(args)
+
+    async def _scan(self, args: Args) -> Any:
+        bus = self._bus(args)
+        scan = getattr(bus, "scan", None)
+        if scan is None:
+            raise ControlError(f"bus {bus.name!r} cannot be scanned", code="control.no-scan", fix="Scan another bus.")
+        return [registry.found_json(found) for found in await scan()]
+
+    async def _reload_request(self, _args: Args) -> str:
+        await self.reload()
+        return self.status_line()
+
+    async def _watch(self, args: Args) -> AsyncIterator[dict[str, Any]]:
+        wanted = args.get("device")
+        with self._latest.watch() as queue:
+            while True:
+                reading, mono_ns = await queue.get()
+                if wanted in (None, reading.device):
+                    yield as_json(reading, mono_ns, time.monotonic_ns())
+
+    async def _capture(self, args: Args) -> AsyncIterator[dict[str, Any]]:
+        bus = self._bus(args)
+        if bus.tap is not None:
+            raise ControlError(f"bus {bus.name!r} is being captured already", code="control.busy", fix="Stop that one.")
+        frames: asyncio.Queue[Frame] = asyncio.Queue(CAPTURE_BACKLOG)
+        bus.tap = lambda frame: None if frames.full() else frames.put_nowait(frame)
+        try:
+            while True:
+                frame = await frames.get()
+                yield {"bus": frame.bus, "direction": frame.direction, "hex": frame.data.hex(), "at_ns": frame.at_ns}
+        finally:
+            bus.tap = None
+
+    def _bus(self, args: Args) -> Any:
+        name = args.get("bus")
+        if name not in self._supervisor.buses:
+            known = ", ".join(self._supervisor.buses) or "none"
+            raise ControlError(f"no bus {name!r}", code="control.no-bus", fix=f"Configured: {known}.")
+        return self._supervisor.buses[name]

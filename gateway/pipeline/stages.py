@@ -1,0 +1,106 @@
+"""Observation to readings: derive, calibrate, check quality, date. Pure but for the memory of the last values.
+
+Nothing is dropped here but values that are no numbers (NaN, infinity), which are counted in ``invalid``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from drivers.base import Measurement, Observation, Quality, Reading, Reason, Value
+from drivers.quantities import PHASES, QUANTITIES, Quantity
+from gateway.clock import Clock, stamp
+from gateway.model import BootTime
+
+DEVICE_CLOCK_ERROR_MAX_NS = 60_000_000_000  # a device's own time further off than this is not believed
+_SUMS = ("active_power", "reactive_power", "apparent_power")
+_UNKNOWN = Quantity("", "", "C62")
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """value = raw x scale + offset."""
+
+    scale: float = 1.0
+    offset: float = 0.0
+
+
+class Pipeline:
+    """The stages for all devices of a box; ``corrections`` by device and quantity."""
+
+    def __init__(self, clock: Clock, corrections: Mapping[str, Mapping[str, Correction]]) -> None:
+        self.invalid = 0
+        self._clock = clock
+        self._corrections = corrections
+        self._last_counter: dict[tuple[str, str], float] = {}
+        self._last_observed_ns: dict[str, int] = {}
+
+    def correct(self, corrections: Mapping[str, Mapping[str, Correction]]) -> None:
+        """Take the calibration of a new configuration."""
+        self._corrections = corrections
+
+    def process(self, device: str, observation: Observation) -> list[Reading]:
+        """The readings of one observation, all with the same date; empty when no value was a number."""
+        observed_ns, clock, own_clock_off = self._date(device, observation)
+        corrections = self._corrections.get(device, {})
+        readings = []
+        for measured in derive(observation.measurements):
+            value = calibrate(measured.value, corrections.get(measured.quantity))
+            if isinstance(value, float) and not math.isfinite(value):
+                self.invalid += 1
+                continue
+            quality, reason = self._check(device, measured.quantity, value)
+            if own_clock_off and quality is Quality.GOOD:
+                quality, reason = Quality.SUSPECT, Reason.CLOCK
+            unit = QUANTITIES.get(measured.quantity, _UNKNOWN).unit
+            readings.append(Reading(device, measured.quantity, value, unit, observed_ns, clock, quality, reason))
+        return readings
+
+    def _date(self, device: str, observation: Observation) -> tuple[int, BootTime | None, bool]:
+        """(observed_ns, clock, whether the device's own clock is too far off to be believed)."""
+        observed_ns, clock = stamp(self._clock, observation.mono_ns)
+        if clock is not None:
+            return observed_ns, clock, False
+        off = False
+        if observation.device_ns is not None:
+            off = abs(observation.device_ns - observed_ns) > DEVICE_CLOCK_ERROR_MAX_NS
+            observed_ns = observed_ns if off else observation.device_ns
+        # history knows a value by its microsecond: two observations of a device must not share one
+        observed_ns -= observed_ns % 1000
+        if observed_ns == self._last_observed_ns.get(device):
+            observed_ns += 1000
+        self._last_observed_ns[device] = observed_ns
+        return observed_ns, None, off
+
+    def _check(self, device: str, quantity: str, value: Value) -> tuple[Quality, Reason]:
+        known = QUANTITIES.get(quantity)
+        if known is None or isinstance(value, bool | str) or not isinstance(value, float | int):
+            return Quality.GOOD, Reason.NONE
+        if (known.low is not None and value < known.low) or (known.high is not None and value > known.high):
+            return Quality.BAD, Reason.RANGE
+        if known.kind == "counter":
+            last = self._last_counter.get((device, quantity))
+            self._last_counter[device, quantity] = value
+            if last is not None and value < last:
+                return Quality.SUSPECT, Reason.JUMP
+        return Quality.GOOD, Reason.NONE
+
+
+def calibrate(value: Value, correction: Correction | None) -> Value:
+    """Apply a correction to a number; anything else passes unchanged."""
+    if correction is None or isinstance(value, bool) or not isinstance(value, float | int):
+        return value
+    return value * correction.scale + correction.offset
+
+
+def derive(measurements: tuple[Measurement, ...]) -> tuple[Measurement, ...]:
+    """Add the sum over three phases where a device gives the phases and no total (not for a missing phase)."""
+    values = {measured.quantity: measured.value for measured in measurements}
+    added = []
+    for stem in _SUMS:
+        phases = [values.get(f"{stem}_{phase}") for phase in PHASES]
+        if f"{stem}_total" not in values and all(isinstance(phase, float | int) for phase in phases):
+            added.append(Measurement(f"{stem}_total", sum(float(p) for p in phases if isinstance(p, float | int))))
+    return (*measurements, *added)
