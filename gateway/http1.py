@@ -1,25 +1,43 @@
 """A small asyncio HTTP/1.1 client over h11: one connection, one request at a time, every answer bounded.
 
 Shared by the uplink and by the server's notifications. It follows no redirects and keeps no cookies: who calls decides.
-Errors: OSError (also TimeoutError, ssl.SSLError) where the network fails, HttpError where the peer breaks the protocol.
+``Connection`` and ``request`` raise OSError (also TimeoutError, ssl.SSLError) where the network fails and HttpError
+where the peer breaks the protocol; ``HttpClient`` adds the reuse of a kept connection and raises HttpError only.
+The usual asynchronous clients cost 11 MiB and more, too much for the edge.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl as tls
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 import h11
 
 READ_BYTES = 64 * 1024
 HEADER_BYTES_MAX = 32 * 1024
+CONNECT_S_MAX = 2.0  # plain TCP: what needs longer counts as down and is tried again
+CONNECT_TLS_S_MAX = 5.0  # two or three round trips more
+
+Kind = Literal["connect", "tls", "timeout", "lost", "protocol"]
 
 
 class HttpError(Exception):
-    """The URL is not http(s), or the peer does not keep to HTTP/1.1, or its answer exceeds the bound."""
+    """The URL is not http(s), or the peer does not keep to HTTP/1.1, or its answer exceeds the bound.
+
+    From ``HttpClient`` also the failures of the network; ``kind`` tells them apart. The text never holds a header.
+    """
+
+    def __init__(self, cause: str, kind: Kind = "protocol") -> None:
+        super().__init__(cause)
+        self.cause = cause
+        self.kind: Kind = kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +101,8 @@ class Connection:
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         self.bytes_sent = 0
         self.bytes_received = 0
+        self.exchanges = 0  # finished on the open connection: more than 0 means that it was kept
+        self.heard = False  # a byte of the present answer has come
 
     async def request(
         self,
@@ -100,8 +120,10 @@ class Connection:
                 response = await self._exchange(method, path or self._target.path, dict(headers or {}), body)
             done = True
             return response
-        except (h11.ProtocolError, asyncio.IncompleteReadError) as error:
+        except h11.RemoteProtocolError as error:
             raise HttpError(f"{self._target.authority} does not speak HTTP/1.1 properly: {error}") from error
+        except (h11.LocalProtocolError, UnicodeError) as error:  # its text may hold a token: not repeated
+            raise HttpError("a header or the path holds characters that HTTP does not allow") from error
         finally:
             if not done:
                 self._drop()
@@ -111,6 +133,7 @@ class Connection:
         self._drop()
 
     async def _exchange(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Response:
+        self.heard = False
         reader, writer = await self._open()
         head = [("Host", self._target.authority), *headers.items()]
         if body or method in ("POST", "PUT", "PATCH"):
@@ -120,8 +143,10 @@ class Connection:
         out += self._h11.send(h11.EndOfMessage()) or b""
         writer.write(out)
         self.bytes_sent += len(out)
-        await writer.drain()
+        with suppress(ConnectionError):  # a server may answer (413) and hang up before it has read all
+            await writer.drain()
         response = await self._read_response(reader)
+        self.exchanges += 1
         if self._h11.our_state is h11.DONE and self._h11.their_state is h11.DONE:
             self._h11.start_next_cycle()
         else:
@@ -135,9 +160,10 @@ class Connection:
                 return self._streams
             self._drop()
         host = self._target.host if self._context else None
-        self._streams = await asyncio.open_connection(
-            self._address, self._target.port, ssl=self._context, server_hostname=host, limit=2 * READ_BYTES
-        )
+        async with asyncio.timeout(CONNECT_TLS_S_MAX if self._context else CONNECT_S_MAX):
+            self._streams = await asyncio.open_connection(
+                self._address, self._target.port, ssl=self._context, server_hostname=host, limit=2 * READ_BYTES
+            )
         return self._streams
 
     async def _read_response(self, reader: asyncio.StreamReader) -> Response:
@@ -149,6 +175,9 @@ class Connection:
             if event is h11.NEED_DATA:
                 data = await reader.read(READ_BYTES)
                 self.bytes_received += len(data)
+                if not data and not self.heard:
+                    raise ConnectionResetError(f"{self._target.authority} closed the connection")
+                self.heard = True
                 self._h11.receive_data(data)
             elif isinstance(event, h11.Response):
                 response = event
@@ -166,8 +195,9 @@ class Connection:
 
     def _drop(self) -> None:
         if self._streams is not None:
-            self._streams[1].close()
+            self._streams[1].transport.abort()
         self._streams = None
+        self.exchanges = 0
         self._h11 = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEADER_BYTES_MAX)
 
 
@@ -189,3 +219,72 @@ async def request(
         )
     finally:
         await connection.close()
+
+
+class HttpClient:
+    """Requests to one server, one after the other, over one kept connection.
+
+    ``timeout_s`` bounds each exchange, from connecting to the last byte of the answer. With ``ca_file`` (PEM) only that
+    authority is trusted, else the system's. Raises ValueError or HttpError for a bad address, OSError for a bad file.
+    A kept connection that turns out dead before a byte of the answer came is replaced once, silently: use it only for
+    requests that may be repeated.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        ca_file: Path | None = None,
+        timeout_s: float = 10.0,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.target = parse_url(base_url)
+        self._context = tls.create_default_context(cafile=ca_file) if self.target.secure else None
+        self._connection = Connection(self.target, context=self._context)
+        self._timeout_s = timeout_s
+        self._headers = {"User-Agent": "lamppost", **(headers or {})}
+        self._turn = asyncio.Lock()
+
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes of HTTP sent so far, without TLS and TCP."""
+        return self._connection.bytes_sent
+
+    @property
+    def bytes_received(self) -> int:
+        """Bytes of HTTP received so far."""
+        return self._connection.bytes_received
+
+    async def request(
+        self, method: str, path: str, headers: Mapping[str, str] | None = None, body: bytes = b""
+    ) -> Response:
+        """Send one request below the base address and return the whole answer. Raises HttpError."""
+        full = self.target.path.rstrip("/") + path
+        name = f"{self.target.host}:{self.target.port}"
+        async with self._turn:
+            try:
+                return await self._twice(method, full, {**self._headers, **(headers or {})}, body)
+            except TimeoutError as error:
+                raise HttpError(f"{name} does not answer in time", "timeout") from error
+            except tls.SSLError as error:
+                raise HttpError(f"TLS with {name} failed: {error.reason or error}", "tls") from error
+            except OSError as error:
+                kind: Kind = "lost" if self._connection.bytes_sent > self._before else "connect"
+                number = error.errno or 0  # asyncio puts the address into strerror; getaddrinfo's numbers are negative
+                cause = os.strerror(number) if number > 0 else str(error.strerror or error)
+                raise HttpError(f"cannot talk to {name}: {cause}", kind) from error
+
+    async def close(self) -> None:
+        """Drop the connection at once; a later request opens a new one."""
+        await self._connection.close()
+
+    async def _twice(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Response:
+        kept = self._connection.exchanges > 0
+        self._before = self._connection.bytes_sent
+        try:
+            return await self._connection.request(method, path, headers, body, timeout_s=self._timeout_s)
+        except (ConnectionError, tls.SSLError):
+            if not kept or self._connection.heard:
+                raise
+        self._before = self._connection.bytes_sent
+        return await self._connection.request(method, path, headers, body, timeout_s=self._timeout_s)
