@@ -1,8 +1,8 @@
 """What happens at the simulated site: air, weather and a cyclist, as pure functions of time and seed.
 
 Every method takes ``t``, the true seconds since the simulator started (``World.elapsed()``). The classroom's day may
-run faster than the clock on the wall: ``scenario_s(t) = start_s + t x speed`` is the time of day that is played, in seconds
-since midnight of a Monday. The bicycle keeps true time, because its event times are part of what it sends.
+run faster than the clock on the wall: ``scenario_s(t) = start_s + t x speed`` is the time of day that is played, in
+seconds since midnight of a Monday. The bicycle keeps true time, because its event times are part of what it sends.
 
 Nothing here holds state, so that the simulator and the Bluetooth process agree without talking: the simulator writes
 the parameters to ``<run>/world.json`` (:meth:`World.save`), others read them (:meth:`World.load`).
