@@ -1,0 +1,235 @@
+"""A scenario: which devices a simulated site has, how they are wired, what is wrong with them.
+
+Scenario files are YAML. ``school`` names the file of that name beside this module; anything with a slash or an ending
+is a path. Every mistake is reported at once, each with the place where it stands.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+Model = Literal[
+    "eastron-sdm630",
+    "peacefair-pzem-004t-v3",
+    "senseair-s8",
+    "dsmr-p1-v5",
+    "plantower-pms5003",
+    "ruuvi-ruuvitag",
+    "bthome-thermometer",
+    "csc-sensor",
+    "shelly-pro-3em",
+]
+MODBUS_MODELS = ("eastron-sdm630", "peacefair-pzem-004t-v3", "senseair-s8")
+STREAM_MODELS = ("dsmr-p1-v5", "plantower-pms5003")
+BLE_MODELS = ("ruuvi-ruuvitag", "bthome-thermometer", "csc-sensor")
+MQTT_MODELS = ("shelly-pro-3em",)
+METER_MODELS = ("eastron-sdm630", "peacefair-pzem-004t-v3", "dsmr-p1-v5", "shelly-pro-3em")
+BLE, MQTT = "ble", "mqtt"  # the buses that every site has, beside its lines
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class ScenarioError(ValueError):
+    """A scenario file that cannot be used. The text has one line for each mistake."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Location(_Part):
+    """WGS84 degrees."""
+
+    latitude: Annotated[float, Field(ge=-90, le=90)]
+    longitude: Annotated[float, Field(ge=-180, le=180)]
+
+
+class Site(_Part):
+    """The site as the gateway's configuration names it."""
+
+    id: Name
+    name: str = ""
+    location: Location
+    time_zone: str = "UTC"
+
+
+class LineSpec(_Part):
+    """A serial line. ``rs485`` carries Modbus; ``serial`` has one device that speaks by itself.
+
+    ``noise`` and ``loss`` are probabilities per byte from the start on; ``turnaround_ms`` is how long a Modbus device
+    thinks before it answers.
+    """
+
+    type: Literal["rs485", "serial"]
+    baud: Annotated[int, Field(ge=300, le=1_000_000)] = 9600
+    parity: Literal["none", "even", "odd"] = "none"
+    turnaround_ms: Annotated[float, Field(ge=0, le=500)] = 10.0
+    noise: Share = 0.0
+    loss: Share = 0.0
+    echo: bool = False
+
+
+class DeviceSpec(_Part):
+    """A device. ``silent``: the gateway is told of it, but it never says anything.
+
+    ``measures`` (meters): ``all``, or the appliances behind it. ``period`` is what the gateway is told, in seconds.
+    """
+
+    model: Model
+    bus: Name
+    address: int | str | None = None
+    place: str = ""
+    period: Annotated[float, Field(gt=0)] | None = None
+    measures: Literal["all"] | tuple[str, ...] = "all"
+    silent: bool = False
+
+
+class Scenario(_Part):
+    """The whole file."""
+
+    name: Name
+    site: Site
+    start: Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")] = "08:26"
+    lines: dict[Name, LineSpec] = {}
+    devices: Annotated[dict[Name, DeviceSpec], Field(min_length=1)]
+    disaggregation: Name | None = None
+
+    @property
+    def start_s(self) -> float:
+        """The time of day at which the script begins, in seconds since midnight."""
+        hours, minutes = self.start.split(":")
+        return int(hours) * 3600.0 + int(minutes) * 60.0
+
+    def of(self, models: tuple[str, ...]) -> dict[str, DeviceSpec]:
+        """The devices of some models, by name."""
+        return {name: device for name, device in self.devices.items() if device.model in models}
+
+    def on(self, bus: str) -> dict[str, DeviceSpec]:
+        """The devices on one bus, by name."""
+        return {name: device for name, device in self.devices.items() if device.bus == bus}
+
+    @model_validator(mode="after")
+    def _wired(self) -> Self:
+        faults = [fault for name, device in self.devices.items() for fault in self._device_faults(name, device)]
+        for line, spec in self.lines.items():
+            if line in (BLE, MQTT):
+                faults.append(f"lines.{line}: this name is taken, every site has that bus")
+            if spec.type == "serial" and len(self.on(line)) != 1:
+                faults.append(f"lines.{line}: a serial line has one device, not {len(self.on(line))}")
+        if self.disaggregation is not None and self.disaggregation not in self.of(METER_MODELS):
+            faults.append(f"disaggregation: {self.disaggregation} is not a meter of this site")
+        if faults:
+            raise ValueError("\n".join(faults))
+        return self
+
+    def _device_faults(self, name: str, device: DeviceSpec) -> list[str]:
+        line = self.lines.get(device.bus)
+        bus = line.type if line is not None else device.bus
+        wanted = {
+            **dict.fromkeys(MODBUS_MODELS, "rs485"),
+            **dict.fromkeys(STREAM_MODELS, "serial"),
+            **dict.fromkeys(BLE_MODELS, BLE),
+            **dict.fromkeys(MQTT_MODELS, MQTT),
+        }[device.model]
+        where = f"devices.{name}"
+        if line is None and device.bus not in (BLE, MQTT):
+            return [f"{where}.bus: there is no line {device.bus}; there are: {', '.join([*self.lines, BLE, MQTT])}"]
+        if bus != wanted:
+            return [f"{where}.bus: {device.model} belongs on {wanted}, {device.bus} is {bus}"]
+        twins = [other for other, spec in self.on(device.bus).items() if spec.address == device.address]
+        if wanted == "rs485" and not (isinstance(device.address, int) and 1 <= device.address <= 254):
+            return [f"{where}.address: a whole number from 1 to 254 is needed"]
+        if wanted in (BLE, MQTT) and not isinstance(device.address, str):
+            return [f"{where}.address: a text is needed"]
+        if twins[0] != name:
+            return [f"{where}.address: {device.address} is {twins[0]}'s already"]
+        return []
+
+
+def find(name: str) -> Path:
+    """The file of a scenario, given by name or path. Raises ScenarioError where there is none."""
+    shipped = Path(__file__).parent / "scenarios"
+    path = Path(name) if "/" in name or name.endswith((".yaml", ".yml")) else shipped / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in shipped.glob("*.yaml")))
+        raise ScenarioError(f"{path}: no such file; scenarios that ship: {known}")
+    return path
+
+
+def load(name: str | Path) -> Scenario:
+    """Read a scenario by name or path. Raises ScenarioError with one line for each mistake."""
+    path = find(str(name))
+    try:
+        data: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ScenarioError(f"{path}: {error}") from error
+    try:
+        return Scenario.model_validate(data)
+    except ValidationError as error:
+        lines = []
+        for item in error.errors():
+            where = ".".join(str(part) for part in item["loc"])
+            text = item["msg"].removeprefix("Value error, ")
+            lines += [f"{path}: {where}: {line}" if where else f"{path}: {line}" for line in text.split("\n")]
+        raise ScenarioError("\n".join(lines)) from error
+
+
+def port_path(run: Path, line: str) -> Path:
+    """Where a line's port appears in the run folder."""
+    return run / f"tty{line.upper()}"
+
+
+def _bus_config(scenario: Scenario, run: Path, mqtt_port: int) -> dict[str, dict[str, object]]:
+    buses: dict[str, dict[str, object]] = {}
+    for name, line in scenario.lines.items():
+        kind = "modbus-rtu" if line.type == "rs485" else "serial"
+        buses[name] = {"type": kind, "port": str(port_path(run, name)), "baud": line.baud, "parity": line.parity}
+        if line.echo and line.type == "rs485":
+            buses[name]["echo"] = True
+    if scenario.on(BLE):
+        buses[BLE] = {"type": "ble", "adapter": "hci0"}
+    if scenario.on(MQTT):
+        buses[MQTT] = {"type": "mqtt", "host": "127.0.0.1", "port": mqtt_port}
+    return buses
+
+
+def _device_config(device: DeviceSpec) -> dict[str, object]:
+    wanted: dict[str, object] = {"template": device.model, "bus": device.bus, "address": device.address}
+    wanted |= {"place": device.place or None, "period": device.period}
+    return {key: value for key, value in wanted.items() if value is not None}
+
+
+def gateway_config(
+    scenario: Scenario,
+    run: Path,
+    server_url: str,
+    *,
+    mqtt_port: int,
+    storage: Path | None = None,
+    local_port: int = 0,
+    without: tuple[str, ...] = (),
+) -> str:
+    """The gateway's configuration for this site, as YAML.
+
+    ``run`` is the simulator's run folder, ``mqtt_port`` the port that its ready message names, ``storage`` the edge's
+    folder (``<run>/edge`` by default), ``without`` names buses to leave out (``ble`` where there is no D-Bus).
+    """
+    devices = {name: device for name, device in scenario.devices.items() if device.bus not in without}
+    buses = {name: bus for name, bus in _bus_config(scenario, run, mqtt_port).items() if name not in without}
+    config: dict[str, object] = {
+        "site": scenario.site.model_dump(mode="json"),
+        "uplink": {"url": server_url},
+        "buses": buses,
+        "devices": {name: _device_config(device) for name, device in devices.items()},
+        "privacy": {"appliances": "send"},
+        "clock": {"trusted": True},
+        "storage": {"path": str(storage or run / "edge")},
+        "local": {"listen": {"host": "127.0.0.1", "port": local_port}},
+    }
+    if scenario.disaggregation in devices:
+        config["disaggregation"] = {"meter": scenario.disaggregation}
+    return str(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
