@@ -1,1 +1,1 @@
-"""TODO-DOC"""
+"""The only SQL of the server: one interface (``base``), one embedded implementation (``sqlite``)."""

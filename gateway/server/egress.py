@@ -1,0 +1,97 @@
+"""Where the server may connect to by itself (notifications, contexts): never into its own or a private network,
+
+unless the operator lists the URL prefix. The name is resolved once and the connection goes to the address that was
+checked, so an answer of the name server cannot change in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Mapping, Sequence
+
+from gateway import http1
+
+REDIRECTS_MAX = 3
+
+
+class EgressRefused(OSError):  # noqa: N818  (it is an OSError: callers treat it as "cannot be reached")
+    """The target lies in a network that requests from outside must not reach."""
+
+
+class Egress:
+    """Requests to public addresses, and to what begins with one of ``prefixes`` (scheme, host, port, path)."""
+
+    def __init__(self, prefixes: Sequence[str] = ()) -> None:
+        self._prefixes = [http1.parse_url(prefix) for prefix in prefixes]
+
+    def check(self, url: str) -> http1.Target:
+        """Refuse what is visibly private. Raises EgressRefused, HttpError."""
+        target = http1.parse_url(url)
+        if self._granted(target):
+            return target
+        if target.host == "localhost" or target.host.endswith(".localhost"):
+            raise EgressRefused(f"{target.host} is this machine")
+        try:
+            _vet(target.host)
+        except ValueError:
+            return target
+        return target
+
+    async def request(
+        self,
+        url: str,
+        method: str,
+        headers: Mapping[str, str],
+        body: bytes = b"",
+        *,
+        timeout_s: float,
+        body_max: int,
+    ) -> http1.Response:
+        """One request, no redirects. Raises OSError (also EgressRefused), HttpError."""
+        async with asyncio.timeout(timeout_s):
+            target = self.check(url)
+            address = None if self._granted(target) else await _public_address(target)
+            return await http1.request(
+                url, method, headers, body, timeout_s=timeout_s, body_max=body_max, address=address
+            )
+
+    async def fetch(self, url: str, accept: str, *, timeout_s: float, body_max: int) -> bytes:
+        """GET a document, following a few redirects, each checked. Raises OSError."""
+        try:
+            for _ in range(REDIRECTS_MAX + 1):
+                answer = await self.request(url, "GET", {"Accept": accept}, timeout_s=timeout_s, body_max=body_max)
+                if answer.status not in (301, 302, 303, 307, 308):
+                    break
+                url = answer.headers.get("location", "")
+        except http1.HttpError as error:
+            raise OSError(str(error)) from error
+        if answer.status != 200:
+            raise OSError(f"it answers {answer.status}")
+        return answer.body
+
+    def _granted(self, target: http1.Target) -> bool:
+        return any(
+            (target.secure, target.host, target.port) == (granted.secure, granted.host, granted.port)
+            and (target.path + "/").startswith(granted.path.rstrip("/") + "/")
+            for granted in self._prefixes
+        )
+
+
+async def _public_address(target: http1.Target) -> str:
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
+    addresses = [str(entry[4][0]) for entry in found]
+    for address in addresses:
+        _vet(address)
+    return addresses[0]
+
+
+def _vet(address: str) -> None:
+    """Raises EgressRefused for an address that is not public, ValueError for what is no address."""
+    parsed = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
+        parsed = parsed.ipv4_mapped
+    if not parsed.is_global or parsed.is_multicast:
+        raise EgressRefused(f"{address} is not a public address")

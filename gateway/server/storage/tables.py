@@ -1,0 +1,271 @@
+"""The SQL: Reader and Writer over one connection of SQLite. Not thread-safe: one thread at a time."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+
+from gateway.server.storage.base import Sample, Selection, Span
+
+DEFAULT_DATASET = 0
+CACHE_MAX = 100_000  # keys remembered of each kind, about 15 MB together at worst
+HISTORY_PUT = (
+    "INSERT INTO history (series, observed_us, modified_us, instance) VALUES (?, ?, ?, ?) "
+    "ON CONFLICT (series, observed_us) DO UPDATE SET modified_us = excluded.modified_us, instance = excluded.instance"
+)
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ",".join("?" * len(values))
+
+
+class Tables:
+    """All statements. The caches hold keys of committed and own rows: call ``forget`` after a rollback."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._sql = connection
+        self._names: dict[str, int] = {}
+        self._tenants: dict[str, int] = {}
+        self._subjects: dict[tuple[int, str], tuple[int, str]] = {}
+        self._series: dict[tuple[int, str, str], int] = {}
+
+    def forget(self) -> None:
+        """Drop all remembered keys."""
+        for cache in (self._names, self._tenants, self._subjects, self._series):
+            cache.clear()
+
+    def forget_surplus(self) -> None:
+        """Keep the caches within their bound."""
+        for cache in (self._names, self._tenants, self._subjects, self._series):
+            if len(cache) > CACHE_MAX:
+                cache.clear()
+
+    # reading
+
+    def tenants(self) -> list[str]:
+        """Every tenant."""
+        return [name for (name,) in self._sql.execute("SELECT name FROM tenant ORDER BY key")]
+
+    def entity(self, tenant: str, entity_id: str) -> bytes | None:
+        """The document of an entity."""
+        row = self._sql.execute(
+            "SELECT document FROM entity WHERE subject = (SELECT key FROM subject WHERE id = ? AND tenant = "
+            "(SELECT key FROM tenant WHERE name = ?))",
+            (entity_id, tenant),
+        ).fetchone()
+        return None if row is None else row[0]
+
+    def entities(self, tenant: str, selection: Selection, limit: int | None = None, offset: int = 0) -> Iterator[bytes]:
+        """Documents in the order of creation."""
+        source, parameters = self._selected(tenant, selection)
+        rows = self._sql.execute(
+            f"SELECT document FROM entity WHERE subject IN ({source}) ORDER BY subject LIMIT ? OFFSET ?",  # noqa: S608
+            (*parameters, -1 if limit is None else limit, offset),
+        )
+        return (document for (document,) in rows)
+
+    def count(self, tenant: str, selection: Selection) -> int:
+        """How many entities the selection has."""
+        source, parameters = self._selected(tenant, selection)
+        row = self._sql.execute(
+            f"SELECT count(*) FROM entity WHERE subject IN ({source})",  # noqa: S608
+            parameters,
+        ).fetchone()
+        return int(row[0])
+
+    def types(self, tenant: str) -> list[str]:
+        """Type IRIs in use."""
+        rows = self._sql.execute(
+            "SELECT DISTINCT iri FROM entity_type JOIN name ON name.key = entity_type.type "
+            "WHERE tenant = (SELECT key FROM tenant WHERE name = ?) ORDER BY iri",
+            (tenant,),
+        )
+        return [iri for (iri,) in rows]
+
+    def subject(self, tenant: str, entity_id: str) -> list[str] | None:
+        """Types of a known subject."""
+        found = self._find_subject(tenant, entity_id)
+        return None if found is None else list(json.loads(found[1]))
+
+    def history(self, tenant: str, entity_id: str, span: Span) -> list[Sample]:
+        """Samples in the order of time."""
+        found = self._find_subject(tenant, entity_id)
+        if found is None:
+            return []
+        wanted = f"AND attribute.iri IN ({_marks(span.attributes)})" if span.attributes else ""
+        series = self._sql.execute(
+            "SELECT series.key, attribute.iri, ifnull(dataset.iri, '') FROM series "  # noqa: S608
+            "JOIN name AS attribute ON attribute.key = series.attribute "
+            "LEFT JOIN name AS dataset ON dataset.key = series.dataset "
+            f"WHERE subject = ? {wanted}",
+            (found[0], *span.attributes),
+        ).fetchall()
+        rows = self._newest(series, span) if span.last_n is not None else self._oldest(series, span)
+        names = {key: (attribute, dataset) for key, attribute, dataset in series}
+        return [Sample(*names[key], observed_us, instance) for key, observed_us, instance in rows]
+
+    def subscriptions(self) -> list[tuple[str, str, bytes]]:
+        """All subscriptions of all tenants."""
+        return self._sql.execute(
+            "SELECT name, id, document FROM subscription JOIN tenant ON tenant.key = subscription.tenant"
+        ).fetchall()
+
+    # writing
+
+    def put_entity(self, tenant: str, entity_id: str, types: Sequence[str], document: bytes) -> None:
+        """Insert or replace an entity with its types."""
+        owner = self._tenant(tenant)
+        encoded = json.dumps(types)
+        found = self._find_subject(tenant, entity_id)
+        if found is None:
+            key = self._insert("INSERT INTO subject (tenant, id, types) VALUES (?, ?, ?)", (owner, entity_id, encoded))
+        else:
+            key = found[0]
+        listed = self._sql.execute("SELECT 1 FROM entity WHERE subject = ?", (key,)).fetchone() is not None
+        if not listed or found is None or found[1] != encoded:
+            self._put_types(owner, key, [] if found is None else json.loads(found[1]), types)
+            self._sql.execute("UPDATE subject SET types = ? WHERE key = ?", (encoded, key))
+        self._subjects[owner, entity_id] = (key, encoded)
+        self._sql.execute("INSERT OR REPLACE INTO entity (subject, document) VALUES (?, ?)", (key, document))
+
+    def delete_entity(self, tenant: str, entity_id: str) -> bool:
+        """Delete the current state."""
+        found = self._find_subject(tenant, entity_id)
+        if found is None:
+            return False
+        self._put_types(self._tenant(tenant), found[0], json.loads(found[1]), [])
+        return self._sql.execute("DELETE FROM entity WHERE subject = ?", (found[0],)).rowcount > 0
+
+    def put_history(self, tenant: str, entity_id: str, samples: Sequence[Sample], modified_us: int) -> None:
+        """Insert or replace samples."""
+        found = self._find_subject(tenant, entity_id)
+        if found is None:
+            raise ValueError(f"history of {entity_id!r}, which was never put")
+        subject = found[0]
+        self._sql.executemany(
+            HISTORY_PUT,
+            [
+                (self._series_key(subject, attribute, dataset), observed_us, modified_us, instance)
+                for attribute, dataset, observed_us, instance in samples
+            ],
+        )
+
+    def delete_history(self, tenant: str, entity_id: str) -> bool:
+        """Delete all history of an entity."""
+        found = self._find_subject(tenant, entity_id)
+        if found is None:
+            return False
+        self._sql.execute("DELETE FROM history WHERE series IN (SELECT key FROM series WHERE subject = ?)", found[:1])
+        return True
+
+    def put_subscription(self, tenant: str, subscription_id: str, document: bytes) -> None:
+        """Insert or replace."""
+        self._sql.execute(
+            "INSERT OR REPLACE INTO subscription (tenant, id, document) VALUES (?, ?, ?)",
+            (self._tenant(tenant), subscription_id, document),
+        )
+
+    def delete_subscription(self, tenant: str, subscription_id: str) -> bool:
+        """Returns whether it was there."""
+        done = self._sql.execute(
+            "DELETE FROM subscription WHERE tenant = (SELECT key FROM tenant WHERE name = ?) AND id = ?",
+            (tenant, subscription_id),
+        )
+        return done.rowcount > 0
+
+    # keys
+
+    def _selected(self, tenant: str, selection: Selection) -> tuple[str, tuple[object, ...]]:
+        owner = "(SELECT key FROM tenant WHERE name = ?)"
+        parts: list[str] = []
+        parameters: list[object] = []
+        if selection.types:
+            names = f"(SELECT key FROM name WHERE iri IN ({_marks(selection.types)}))"  # noqa: S608
+            parts.append(f"SELECT subject FROM entity_type WHERE tenant = {owner} AND type IN {names}")  # noqa: S608
+            parameters += [tenant, *selection.types]
+        if selection.ids or not selection.types:
+            ids = f"AND id IN ({_marks(selection.ids)})" if selection.ids else ""
+            parts.append(f"SELECT key FROM subject WHERE tenant = {owner} {ids}")  # noqa: S608
+            parameters += [tenant, *selection.ids]
+        return " INTERSECT ".join(parts), tuple(parameters)
+
+    def _newest(self, series: list[tuple[int, str, str]], span: Span) -> list[tuple[int, int, bytes]]:
+        rows: list[tuple[int, int, bytes]] = []
+        for key, _, _ in series:
+            rows += self._sql.execute(
+                "SELECT series, observed_us, instance FROM history WHERE series = ? AND observed_us >= ? "
+                "AND observed_us < ? ORDER BY observed_us DESC LIMIT ?",
+                (key, *_bounds(span), min(span.last_n or 0, span.limit + 1 - len(rows))),
+            )
+        return sorted(rows, key=lambda row: (row[1], row[0]))
+
+    def _oldest(self, series: list[tuple[int, str, str]], span: Span) -> list[tuple[int, int, bytes]]:
+        keys = [key for key, _, _ in series]
+        return self._sql.execute(
+            f"SELECT series, observed_us, instance FROM history WHERE series IN ({_marks(keys)}) "  # noqa: S608
+            "AND observed_us >= ? AND observed_us < ? ORDER BY observed_us, series LIMIT ?",
+            (*keys, *_bounds(span), span.limit + 1),
+        ).fetchall()
+
+    def _insert(self, statement: str, parameters: tuple[object, ...]) -> int:
+        key = self._sql.execute(statement, parameters).lastrowid
+        return int(key or 0)
+
+    def _tenant(self, tenant: str) -> int:
+        key = self._tenants.get(tenant)
+        if key is None:
+            row = self._sql.execute("SELECT key FROM tenant WHERE name = ?", (tenant,)).fetchone()
+            key = row[0] if row else self._insert("INSERT INTO tenant (name) VALUES (?)", (tenant,))
+            self._tenants[tenant] = key
+        return key
+
+    def _name(self, iri: str) -> int:
+        key = self._names.get(iri)
+        if key is None:
+            row = self._sql.execute("SELECT key FROM name WHERE iri = ?", (iri,)).fetchone()
+            key = row[0] if row else self._insert("INSERT INTO name (iri) VALUES (?)", (iri,))
+            self._names[iri] = key
+        return key
+
+    def _find_subject(self, tenant: str, entity_id: str) -> tuple[int, str] | None:
+        owner = self._tenants.get(tenant)
+        if owner is not None and (known := self._subjects.get((owner, entity_id))):
+            return known
+        found: tuple[int, str] | None = self._sql.execute(
+            "SELECT key, types FROM subject WHERE id = ? AND tenant = (SELECT key FROM tenant WHERE name = ?)",
+            (entity_id, tenant),
+        ).fetchone()
+        return found
+
+    def _put_types(self, owner: int, subject: int, before: Sequence[str], after: Sequence[str]) -> None:
+        for iri in set(before) - set(after):
+            self._sql.execute(
+                "DELETE FROM entity_type WHERE tenant = ? AND type = ? AND subject = ?",
+                (owner, self._name(iri), subject),
+            )
+        for iri in after:
+            self._sql.execute(
+                "INSERT OR IGNORE INTO entity_type (tenant, type, subject) VALUES (?, ?, ?)",
+                (owner, self._name(iri), subject),
+            )
+
+    def _series_key(self, subject: int, attribute: str, dataset: str) -> int:
+        key = self._series.get((subject, attribute, dataset))
+        if key is None:
+            parts = (subject, self._name(attribute), self._name(dataset) if dataset else DEFAULT_DATASET)
+            row = self._sql.execute(
+                "SELECT key FROM series WHERE subject = ? AND attribute = ? AND dataset = ?", parts
+            ).fetchone()
+            key = (
+                row[0]
+                if row
+                else self._insert("INSERT INTO series (subject, attribute, dataset) VALUES (?, ?, ?)", parts)
+            )
+            self._series[subject, attribute, dataset] = key
+        return key
+
+
+def _bounds(span: Span) -> tuple[int, int]:
+    since = -(2**62) if span.since_us is None else span.since_us
+    return since, 2**62 if span.until_us is None else span.until_us
