@@ -20,7 +20,9 @@ DEFAULT_CONFIG = Path("/etc/lamppost/lamppost.yaml")
 
 @click.command("run", short_help="Run the daemon: edge, server or both.")
 @click.option("--role", type=click.Choice(["edge", "server", "both"]), help="Default: what the configuration has.")
-@click.option("--config", "path", type=click.Path(path_type=Path), help=f"Configuration file; default {DEFAULT_CONFIG}.")
+@click.option(
+    "--config", "path", type=click.Path(path_type=Path), help=f"Configuration file; default {DEFAULT_CONFIG}."
+)
 @click.option("--listen", help="HOST:PORT of the server role; overrides the configuration.")
 @click.option("--data", type=click.Path(path_type=Path), help="Folder of the data; overrides storage.path.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from drivers.base import Measurement, Observation
 from gateway.clock import Clock
 from gateway.config.schema import Config
 from gateway.edge.health import DeviceHealth
-from gateway.edge.metrics import family
+from gateway.edge.metrics import Sample, family
 from gateway.model import LinkState
 from gateway.outbox.store import OutboxStats
 
@@ -105,70 +105,53 @@ def observation(health: Mapping[str, DeviceHealth], outbox: OutboxStats, link: L
 def metrics(
     health: Mapping[str, DeviceHealth], outbox: OutboxStats, link: LinkState | None, extra: Mapping[str, float]
 ) -> str:
-    """All metrics of the edge role in the Prometheus text format."""
-    quality = [
-        ({"device": name, "quality": flag}, float(count))
+    """All metrics of the edge role in the Prometheus text format (docs/reference/metrics.md)."""
+    rows = [*_device_metrics(health), *_outbox_metrics(outbox), *([] if link is None else _link_metrics(link))]
+    rows += [(name, "gauge", "See docs/reference/metrics.md.", [({}, value)]) for name, value in extra.items()]
+    return "".join(family(f"lamppost_{name}", kind, text, samples) for name, kind, text, samples in rows)
+
+
+Row = tuple[str, str, str, list[Sample]]
+
+
+def _device_metrics(health: Mapping[str, DeviceHealth]) -> list[Row]:
+    def each(value: Callable[[DeviceHealth], float]) -> list[Sample]:
+        return [({"device": name}, value(device)) for name, device in health.items()]
+
+    quality: list[Sample] = [
+        ({"device": name, "quality": flag}, count)
         for name, device in health.items()
         for flag, count in device.readings_by_quality.items()
     ]
-    devices = list(health.items())
-    parts = [
-        family("lamppost_readings_total", "counter", "Readings by device and quality since the start.", quality),
-        family(
-            "lamppost_readings_made_total",
-            "counter",
-            "Readings put into the outbox by device, since the stream began.",
-            [({"device": name}, float(count)) for name, count in outbox.made.items()],
-        ),
-        family(
-            "lamppost_readings_dropped_total",
-            "counter",
-            "Readings dropped by reason.",
-            [({"reason": reason}, float(count)) for reason, count in outbox.dropped.items()],
-        ),
-        family(
-            "lamppost_crash_cost_total", "counter", "Readings that crashes cost at most.", [({}, outbox.crash_cost)]
-        ),
-        family("lamppost_outbox_depth", "gauge", "Readings not acknowledged yet.", [({}, outbox.depth)]),
-        family("lamppost_outbox_age_seconds", "gauge", "Age of the oldest of them.", [({}, outbox.oldest_age_s)]),
-        family("lamppost_outbox_bytes", "gauge", "Size of the outbox file.", [({}, outbox.bytes)]),
-        family(
-            "lamppost_device_up",
-            "gauge",
-            "1 while the device answers.",
-            [({"device": n}, d.state == "up") for n, d in devices],
-        ),
-        family(
-            "lamppost_device_outages_total",
-            "counter",
-            "Times it went down.",
-            [({"device": n}, d.outages) for n, d in devices],
-        ),
-        family(
-            "lamppost_polls_skipped_total",
-            "counter",
-            "Polls that had no room.",
-            [({"device": n}, d.skipped) for n, d in devices],
-        ),
-        family(
-            "lamppost_poll_lateness_seconds_sum",
-            "counter",
-            "Sum of how late polls began.",
-            [({"device": n}, d.late_ms_sum / 1e3) for n, d in devices],
-        ),
-        family(
-            "lamppost_poll_lateness_seconds_max",
-            "gauge",
-            "Largest lateness of a poll.",
-            [({"device": n}, d.late_ms_max / 1e3) for n, d in devices],
-        ),
-        family("lamppost_polls_total", "counter", "Polls begun.", [({"device": n}, d.polls) for n, d in devices]),
+    return [
+        ("readings_total", "counter", "Readings by device and quality since the start.", quality),
+        ("device_up", "gauge", "1 while the device answers.", each(lambda d: d.state == "up")),
+        ("device_outages_total", "counter", "Times it went down.", each(lambda d: d.outages)),
+        ("device_failures_total", "counter", "Reads that failed.", each(lambda d: d.failed_total)),
+        ("polls_total", "counter", "Polls begun.", each(lambda d: d.polls)),
+        ("polls_skipped_total", "counter", "Polls that had no room.", each(lambda d: d.skipped)),
+        ("poll_lateness_seconds_total", "counter", "Sum of how late polls began.", each(lambda d: d.late_ms_sum / 1e3)),
+        ("poll_lateness_seconds_max", "gauge", "Largest lateness of a poll.", each(lambda d: d.late_ms_max / 1e3)),
     ]
-    if link is not None:
-        name = {"link": link.link.name}
-        parts.append(family("lamppost_link_up", "gauge", "1 while the server answers.", [(name, link.up)]))
-        parts.append(family("lamppost_link_sent_bytes_total", "counter", "Bytes sent.", [(name, link.bytes_sent)]))
-    parts += [
-        family(f"lamppost_{key}", "gauge", "See docs/reference/metrics.md.", [({}, v)]) for key, v in extra.items()
+
+
+def _outbox_metrics(outbox: OutboxStats) -> list[Row]:
+    made: list[Sample] = [({"device": name}, count) for name, count in outbox.made.items()]
+    dropped: list[Sample] = [({"reason": reason}, count) for reason, count in outbox.dropped.items()]
+    return [
+        ("readings_made_total", "counter", "Readings put into the outbox, since its stream began.", made),
+        ("readings_dropped_total", "counter", "Readings dropped by reason.", dropped),
+        ("crash_cost_total", "counter", "Readings that crashes cost at most.", [({}, outbox.crash_cost)]),
+        ("outbox_depth", "gauge", "Readings not acknowledged yet.", [({}, outbox.depth)]),
+        ("outbox_age_seconds", "gauge", "Age of the oldest of them.", [({}, outbox.oldest_age_s)]),
+        ("outbox_bytes", "gauge", "Size of the outbox file.", [({}, outbox.bytes)]),
     ]
-    return "".join(parts)
+
+
+def _link_metrics(state: LinkState) -> list[Row]:
+    name = {"link": state.link.name}
+    return [
+        ("link_up", "gauge", "1 while the server answers.", [(name, state.up)]),
+        ("link_sent_bytes_total", "counter", "Bytes sent.", [(name, state.bytes_sent)]),
+        ("link_received_bytes_total", "counter", "Bytes received.", [(name, state.bytes_received)]),
+    ]

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from drivers import registry, template
+from drivers import registry
 from drivers.base import Frame, Observation
 from gateway import __version__, notify
 from gateway.clock import SystemClock
@@ -23,7 +23,7 @@ from gateway.edge.latest import Latest, as_json
 from gateway.edge.metrics import MetricsServer
 from gateway.edge.profiles import corrections, profiles
 from gateway.edge.supervisor import Supervisor
-from gateway.errors import ControlError, LamppostError
+from gateway.errors import ControlError
 from gateway.mapping.mapper import GATEWAY, Mapper
 from gateway.model import Link, LinkState
 from gateway.outbox.store import Outbox
