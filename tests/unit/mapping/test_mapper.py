@@ -1,4 +1,4 @@
-"""Readings become entities of Smart Data Models: validated against schemas, ours always, the published ones where at hand."""
+"""Readings become entities of Smart Data Models, validated against our schemas and the published ones where at hand."""
 
 from __future__ import annotations
 
