@@ -18,9 +18,11 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9-]{0,62}$"
-_DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(ms|s|min|h|d)?\s*$")
+DURATION_PATTERN = r"^\s*([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*(ms|s|min|h|d)?\s*$"
+_DURATION = re.compile(DURATION_PATTERN)
 _DURATION_S = {"ms": 0.001, None: 1.0, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
-_SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(B|kB|MB|GB|KiB|MiB|GiB)?\s*$")
+SIZE_PATTERN = r"^\s*([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*(B|kB|MB|GB|KiB|MiB|GiB)?\s*$"
+_SIZE = re.compile(SIZE_PATTERN)
 _SIZE_B = {None: 1, "B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 
@@ -41,8 +43,8 @@ def _beside(path: Path, info: ValidationInfo) -> Path:
     return path if folder is None else folder / path
 
 
-_DurationText = Annotated[str, Field(pattern=_DURATION.pattern)]
-_SizeText = Annotated[str, Field(pattern=_SIZE.pattern)]
+_DurationText = Annotated[str, Field(pattern=DURATION_PATTERN)]
+_SizeText = Annotated[str, Field(pattern=SIZE_PATTERN)]
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 Seconds = Annotated[float, Field(gt=0), BeforeValidator(_seconds, json_schema_input_type=float | _DurationText)]
 Bytes = Annotated[int, Field(gt=0), BeforeValidator(_bytes, json_schema_input_type=int | _SizeText)]

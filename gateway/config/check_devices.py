@@ -1,0 +1,263 @@
+"""Checks of buses and devices: what goes with what, addresses, ports, quantities, and how busy a line will be."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from drivers import planner
+from drivers import template as templates
+from drivers.quantities import QUANTITIES
+from drivers.template import Template, TemplateError
+from gateway.config.problem import Problem, meant
+from gateway.config.schema import Config, ModbusRtuBus
+from gateway.config.tree import Node, Scalar, Source, shown
+
+Mistyped = frozenset[tuple[str, ...]]
+BUS_TYPES: Mapping[str, str] = {
+    "modbus": "modbus-rtu",
+    "p1": "serial",
+    "pms": "serial",
+    "ble-adv": "ble",
+    "csc": "ble",
+    "shelly": "mqtt",
+}
+MODBUS_ID_MAX = 247  # Modbus over Serial Line V1.02, 2.2: 1..247 are units, 248..255 are reserved
+MODBUS_ID_ANY = 254  # sensors that are alone of their kind on a line answer to it (SenseAir)
+LOAD_MAX = 0.8  # of the line's time: the rest is for retries and units that do not answer
+BY_ID = Path("/dev/serial/by-id")
+_UNSTABLE = re.compile(r"/dev/tty(USB|ACM)\d+")
+_NOTHING = Node(Source("", ""), 0, 0, {})
+_ADDRESS_FORM = {
+    "modbus-rtu": "a whole number from 1 to 247",
+    "serial": "a serial bus has no addresses",
+    "ble": "such as 'AA:BB:CC:DD:EE:FF'",
+    "mqtt": "the prefix of its topics, such as 'shellypro3em-0cb815fcaff4'",
+}
+_MAC = re.compile(r"(?i)[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+
+
+def check_devices(root: Node, config: Config | None, mistyped: Mistyped) -> list[Problem]:
+    """All that is wrong with buses and devices; ``config`` where it is valid."""
+    devices = _Devices(root, mistyped)
+    devices.check()
+    problems = [*_ports(root), *devices.problems]
+    if not mistyped and not any(problem.code == "config.unknown-bus" for problem in problems):
+        problems += _unused(root)
+    if config is not None and not any(problem.severity == "error" for problem in problems):
+        problems += _busy(root, config)
+    return problems
+
+
+def delivers(template: Template) -> set[str]:
+    """The quantities that a template is known to deliver: its points, and what its captured frames decode to."""
+    return {point.quantity for point in template.points} | {word for frame in template.frames for word in frame.expect}
+
+
+class _Devices:
+    """The checks of all devices of one file; it remembers templates and addresses between them."""
+
+    def __init__(self, root: Node, mistyped: Mistyped) -> None:
+        self.problems: list[Problem] = []
+        self._root = root
+        self._mistyped = mistyped
+        self._buses = dict((root.get("buses") or _NOTHING).items())
+        self._devices = dict((root.get("devices") or _NOTHING).items())
+        self._taken: dict[tuple[str, Scalar], tuple[str, int]] = {}
+        self._templates: dict[str, Template | None] = {}
+
+    def check(self) -> None:
+        """Look at every device, then at the disaggregation that rests on one."""
+        for name, device in self._devices.items():
+            self._bus(device)
+            template = self._template(device)
+            if template is not None:
+                self._fit(name, device, template)
+                self._calibration(device, template)
+        self._disaggregation()
+
+    def _bus(self, device: Node) -> None:
+        node, bus = device.get("bus"), device.text("bus")
+        if node is None or bus is None or bus in self._buses or (not self._buses and () in self._mistyped):
+            return
+        hint = meant(bus, self._buses) if self._buses else "there are no buses"
+        self.problems.append(Problem("config.unknown-bus", f"there is no bus {shown(bus)}", node.place(), hint))
+
+    def _template(self, device: Node) -> Template | None:
+        node, word = device.get("template"), device.text("template")
+        if node is None or word is None:
+            return None
+        if word not in templates.names():
+            hint = meant(word, templates.names())
+            cause = f"there is no template {shown(word)}"
+            self.problems.append(Problem("config.unknown-template", cause, node.place(), hint))
+            return None
+        if word not in self._templates:
+            try:
+                self._templates[word] = templates.load(word)
+            except TemplateError as error:
+                self._templates[word] = None
+                cause = f"the template {shown(word)} is wrong: {error}"
+                self.problems.append(Problem("config.bad-template", cause, node.place()))
+        return self._templates[word]
+
+    def _fit(self, name: str, device: Node, template: Template) -> None:
+        node, bus, wanted = device.get("bus"), device.text("bus"), BUS_TYPES.get(template.protocol)
+        there = self._buses.get(bus or "")
+        if node is None or bus is None or there is None or wanted is None:
+            return
+        kind = there.text("type")
+        if kind == wanted:
+            self._address(name, device, template, bus)
+        elif kind in BUS_TYPES.values():
+            cause = f"'{template.name}' needs a bus of type {wanted}, and {shown(bus)} is {kind}"
+            fitting = [word for word, other in self._buses.items() if other.text("type") == wanted]
+            hint = f"of that type: {', '.join(fitting)}" if fitting else ""
+            self.problems.append(Problem("config.wrong-bus", cause, node.place(), hint))
+
+    def _address(self, name: str, device: Node, template: Template, bus: str) -> None:
+        node, kind = device.get("address"), BUS_TYPES[template.protocol]
+        address = None if node is None else node.data
+        if isinstance(address, list | dict):
+            return  # of the wrong kind, and reported as such
+        if address is None and kind == "modbus-rtu":
+            address = template.address
+        if address is None and kind != "serial":
+            if ("devices", name) not in self._mistyped:
+                cause, place = f"{shown(name)} needs an address on {shown(bus)}", self._root.get("devices")
+                at = device.place() if place is None else place.key_place(name)
+                self.problems.append(Problem("config.address-needed", cause, at, _ADDRESS_FORM[kind]))
+            return
+        if not _legal(kind, address, template.address):
+            cause = f"{shown(str(address))} is not an address on a bus of type {kind}"
+            at = (node or device).place()
+            self.problems.append(Problem("config.address", cause, at, _ADDRESS_FORM[kind]))
+            return
+        self._twin(
+            name, node or device, bus, address.upper() if kind == "ble" and isinstance(address, str) else address
+        )
+
+    def _twin(self, name: str, node: Node, bus: str, address: Scalar) -> None:
+        """Nobody else may have this address on this bus; on a serial bus None is the address of the only device."""
+        other = self._taken.setdefault((bus, address), (name, node.line + 1))
+        if other[0] == name:
+            return
+        hint = f"{shown(other[0])} in line {other[1]} has it already"
+        if address is None:
+            cause = f"{shown(bus)} has a device already, and a serial bus carries one"
+            self.problems.append(
+                Problem("config.shared-serial", cause, node.place(), hint.replace("has it", "is on it"))
+            )
+        else:
+            cause = f"the address {shown(str(address))} stands twice on {shown(bus)}"
+            self.problems.append(Problem("config.duplicate-address", cause, node.place(), hint))
+
+    def _calibration(self, device: Node, template: Template) -> None:
+        calibration = device.get("calibration") or _NOTHING
+        for quantity, _ in calibration.items():
+            hint = _not_delivered(template, quantity)
+            if hint is not None:
+                cause = f"'{template.name}' does not deliver {shown(quantity)}"
+                place = calibration.key_place(quantity)
+                self.problems.append(Problem("config.unknown-quantity", cause, place, hint))
+
+    def _disaggregation(self) -> None:
+        part = self._root.get("disaggregation") or _NOTHING
+        node, meter = part.get("meter"), part.text("meter")
+        if node is None or meter is None:
+            return
+        device = self._devices.get(meter)
+        if device is None:
+            if self._devices or () not in self._mistyped:
+                hint = meant(meter, self._devices)
+                cause = f"there is no device {shown(meter)}"
+                self.problems.append(Problem("config.unknown-device", cause, node.place(), hint))
+            return
+        template = self._templates.get(device.text("template") or "")
+        quantity = part.text("quantity") if part.get("quantity") is not None else "active_power_total"
+        hint_or_none = None if template is None or quantity is None else _not_delivered(template, quantity)
+        if template is not None and quantity is not None and hint_or_none is not None:
+            cause = f"{shown(meter)} ('{template.name}') does not deliver {shown(quantity)}"
+            place = (part.get("quantity") or node).place()
+            self.problems.append(Problem("config.unknown-quantity", cause, place, hint_or_none))
+
+
+def _legal(kind: str, address: Scalar, factory: int | None) -> bool:
+    if kind == "modbus-rtu":
+        number = int(address) if isinstance(address, str) and re.fullmatch("[0-9]{1,3}", address) else address
+        if not isinstance(number, int) or isinstance(number, bool):
+            return False
+        return 1 <= number <= MODBUS_ID_MAX or number in (MODBUS_ID_ANY, factory)
+    if kind == "serial":
+        return address is None
+    if kind == "ble":
+        return isinstance(address, str) and _MAC.fullmatch(address) is not None
+    return isinstance(address, str) and 0 < len(address) <= 200 and not set(address) & set("+#\0")
+
+
+def _not_delivered(template: Template, quantity: str) -> str | None:
+    """A hint where the template cannot deliver the quantity, None where it can.
+
+    Only a Modbus map says all there is; frames of other protocols are examples of what may come.
+    """
+    known = delivers(template)
+    if quantity in known or (quantity in QUANTITIES and (template.protocol != "modbus" or not known)):
+        return None
+    return meant(quantity, known or QUANTITIES)
+
+
+def _ports(root: Node) -> Iterator[Problem]:
+    seen: dict[str, str] = {}
+    for name, bus in (root.get("buses") or _NOTHING).items():
+        key = "adapter" if bus.text("type") == "ble" else "port"
+        node, port = bus.get(key), bus.text(key)
+        if bus.text("type") == "ble" and node is None:
+            node, port = bus, "hci0"
+        if node is None or port is None:
+            continue
+        same = seen.setdefault(os.path.realpath(port) if port.startswith("/") and "\0" not in port else port, name)
+        if same != name:
+            cause = f"{shown(port)} is the {key} of the bus {shown(same)} already"
+            yield Problem("config.shared-port", cause, node.place())
+        if _UNSTABLE.fullmatch(port):
+            cause = f"{shown(port)} may be another adapter after the next restart"
+            yield Problem("config.unstable-port", cause, node.place(), stable_name(port))
+
+
+def stable_name(port: str, folder: Path = BY_ID) -> str:
+    """A hint with the by-id name of a serial port of this box; empty where there is none."""
+    try:
+        names = sorted(entry for entry in folder.iterdir() if entry.resolve() == Path(port).resolve())
+    except OSError:
+        return ""
+    return f"here it is {names[0]}" if names and Path(port).exists() else ""
+
+
+def _unused(root: Node) -> Iterator[Problem]:
+    used = {device.text("bus") for _, device in (root.get("devices") or _NOTHING).items()}
+    buses = root.get("buses") or _NOTHING
+    for name, _ in buses.items():
+        if name not in used:
+            yield Problem("config.unused-bus", f"no device is on the bus {shown(name)}", buses.key_place(name))
+
+
+def _busy(root: Node, config: Config) -> Iterator[Problem]:
+    """The share of a line's time that the polls of its devices take (gateway goals: `check` shows the bus load)."""
+    for name, bus in config.buses.items():
+        if not isinstance(bus, ModbusRtuBus):
+            continue
+        char_s = (1 + 8 + (bus.parity != "none") + bus.stop_bits) / bus.baud
+        load = 0.0
+        for device in config.devices.values():
+            template = templates.load(device.template)
+            period_s = device.period or template.period_s
+            if device.bus == name and period_s:
+                blocks = planner.plan(
+                    template.points, char_s=char_s, registers_max=template.registers_max, gap_max=template.gap_max
+                )
+                load += planner.wire_s(blocks, char_s) / period_s
+        if load > LOAD_MAX:
+            cause = f"the polls on {shown(name)} need {load:.0%} of its time"
+            yield Problem("config.bus-load", cause, (root.get("buses") or root).key_place(name))
