@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.server.broker.model import GEOMETRIES
+from gateway.server.broker.model import GEOMETRIES, word
 
 NESTING = {"Point": 0, "MultiPoint": 1, "LineString": 1, "MultiLineString": 2, "Polygon": 2, "MultiPolygon": 3}
 POSITIONS_MIN = {"LineString": 2, "MultiLineString": 2, "Polygon": 4, "MultiPolygon": 4}
@@ -10,7 +10,7 @@ POSITIONS_MIN = {"LineString": 2, "MultiLineString": 2, "Polygon": 4, "MultiPoly
 
 def check_geometry(value: object) -> None:
     """Raises ValueError with what is wrong."""
-    if not isinstance(value, dict) or value.get("type") not in GEOMETRIES:
+    if not isinstance(value, dict) or word(value.get("type")) not in GEOMETRIES:
         raise ValueError(f"must be a GeoJSON geometry, one of {', '.join(sorted(GEOMETRIES))}")
     kind = value["type"]
     _check_level(value.get("coordinates"), kind, NESTING[kind])

@@ -3,7 +3,9 @@
 The stored form of an entity is JSON with expanded names::
 
     {"id": URI, "type": [IRI, ...], "scope": [...], "createdAt": ..., "modifiedAt": ...,
-     "<attribute IRI>": {"type": "Property", "value": ..., "observedAt": ..., "<sub-attribute IRI>": {...}} or a list of these}
+     "<attribute IRI>": {"type": "Property", "value": ..., "observedAt": ..., "<sub-attribute IRI>": {...}}}
+
+An attribute with several instances (datasetId) is a list of such objects.
 
 Names of attributes always contain a colon, names of members never do: that tells them apart.
 """
@@ -92,3 +94,8 @@ def time_text(us: int) -> str:
     text = moment.strftime("%Y-%m-%dT%H:%M:%S")
     fraction = f"{us % 1_000_000:06d}".rstrip("0")
     return f"{text}.{fraction}Z" if fraction else f"{text}Z"
+
+
+def word(value: object) -> str:
+    """A string as it is, anything else as no word at all: safe to look up in tables of words."""
+    return value if isinstance(value, str) else ""

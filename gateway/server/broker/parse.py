@@ -10,7 +10,16 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from gateway.server.broker.geojson import check_geometry
-from gateway.server.broker.model import GEOMETRIES, KIND_OF_MEMBER, NULL, SYSTEM_MEMBERS, VALUE_MEMBERS, Stored, time_us
+from gateway.server.broker.model import (
+    GEOMETRIES,
+    KIND_OF_MEMBER,
+    NULL,
+    SYSTEM_MEMBERS,
+    VALUE_MEMBERS,
+    Stored,
+    time_us,
+    word,
+)
 from gateway.server.contexts import Context
 from gateway.server.errors import BadRequestData, OperationNotSupported
 
@@ -54,7 +63,8 @@ class Fault(Exception):  # noqa: N818  (it never leaves this module's callers)
 def parse_entity(raw: object, context: Context, *, fragment: bool = False, nulls: bool = False) -> Stored:
     """An entity in stored form. ``fragment``: id and type may be absent; ``nulls``: null markers mean deletion.
 
-    A deleted attribute instance is ``{"type": NULL}`` (and its datasetId). Raises BadRequestData, OperationNotSupported.
+    A deleted attribute instance is ``{"type": NULL}`` (and its datasetId).
+    Raises BadRequestData, OperationNotSupported.
     """
     try:
         return _entity(raw, context, fragment, nulls)
@@ -74,12 +84,8 @@ def _entity(raw: object, context: Context, fragment: bool, nulls: bool) -> Store
             reader = ENTITY_MEMBERS.get(name)
             if reader is not None:
                 reader(entity, value, context)
-            elif name in NOT_YET:
-                raise Fault("is not offered by this version", not_offered=True)
-            elif name in ONLY_MEMBERS:
-                raise Fault("is a member of attributes and cannot be an attribute")
             elif name not in SYSTEM_MEMBERS:
-                iri = expand_checked(name, context)
+                iri = _attribute_name(name, context)
                 if iri in attributes:
                     raise Fault("another member of the entity has the same expanded name")
                 attributes[iri] = _attribute(name, value, context, nulls)
@@ -91,6 +97,14 @@ def _entity(raw: object, context: Context, fragment: bool, nulls: bool) -> Store
                 raise Fault(f"an entity must have {needed!r}")
     entity.update(attributes)
     return entity
+
+
+def _attribute_name(name: str, context: Context) -> str:
+    if name in NOT_YET:
+        raise Fault("is not offered by this version", not_offered=True)
+    if name in ONLY_MEMBERS:
+        raise Fault("is a member of attributes and cannot be an attribute")
+    return expand_checked(name, context)
 
 
 def _read_id(entity: Stored, value: object, context: Context) -> None:
@@ -105,11 +119,12 @@ def _read_type(entity: Stored, value: object, context: Context) -> None:
 
 
 def _read_scope(entity: Stored, value: object, context: Context) -> None:
-    scopes = value if isinstance(value, list) else [value]
-    for scope in scopes:
+    scopes: list[str] = []
+    for scope in value if isinstance(value, list) else [value]:
         if not isinstance(scope, str) or not SCOPE.match(scope):
             raise Fault("a scope looks like /level/level, of letters, digits and _")
-    entity["scope"] = [scope if scope[0] == "/" else f"/{scope}" for scope in scopes]
+        scopes.append(scope if scope[0] == "/" else f"/{scope}")
+    entity["scope"] = scopes
 
 
 def _skip(entity: Stored, value: object, context: Context) -> None:
@@ -142,14 +157,14 @@ def _attribute(name: str, raw: object, context: Context, nulls: bool) -> Stored 
 
 
 def _is_attribute(raw: Mapping[str, object]) -> bool:
-    return raw.get("type") in VALUE_MEMBERS or any(member in raw for member in KIND_OF_MEMBER)
+    return word(raw.get("type")) in VALUE_MEMBERS or any(member in raw for member in KIND_OF_MEMBER)
 
 
 def parse_instance(name: str, raw: object, context: Context, nulls: bool, depth: int = 0) -> Stored:
     """One attribute instance (or sub-attribute) in stored form. Raises Fault."""
     if depth > DEPTH_MAX:
         raise Fault(f"nested more than {DEPTH_MAX} times")
-    members, kind = _kind_of(raw)
+    members, kind = kind_of(raw)
     if name in GEO_NAMES and depth == 0 and kind != "GeoProperty" and members.get("value") != NULL:
         raise Fault("must be a GeoProperty")
     member = VALUE_MEMBERS[kind]
@@ -164,24 +179,29 @@ def parse_instance(name: str, raw: object, context: Context, nulls: bool, depth:
                 instance[key] = VALUE_CHECKS[kind](value, context)
             elif key in MEMBER_CHECKS:
                 MEMBER_CHECKS[key](instance, value, context)
-            elif key in KIND_OF_MEMBER:
-                raise Fault(f"a {kind} cannot have this member")
-            elif key in OUTPUT_ONLY or key[:1] == "@":
-                raise Fault("is not allowed here")
-            elif key in NOT_YET:
-                raise Fault("is not offered by this version", not_offered=True)
             elif key not in IGNORED and not (key.startswith(PREVIOUS) and key[8:9].isupper()):
-                instance[expand_checked(key, context)] = parse_instance(key, value, context, nulls, depth + 1)
+                iri = _sub_attribute_name(key, context)
+                instance[iri] = parse_instance(key, value, context, nulls, depth + 1)
         except Fault as fault:
             raise fault.under(key) from None
     return instance
 
 
-def _kind_of(raw: object) -> tuple[Mapping[str, Any], str]:
+def _sub_attribute_name(key: str, context: Context) -> str:
+    if key in KIND_OF_MEMBER:
+        raise Fault("does not belong to this type of attribute")
+    if key in OUTPUT_ONLY:
+        raise Fault("is not allowed here")
+    if key in NOT_YET:
+        raise Fault("is not offered by this version", not_offered=True)
+    return expand_checked(key, context)
+
+
+def kind_of(raw: object) -> tuple[Mapping[str, Any], str]:
     """The members of an attribute and its type, also where the concise form leaves the type out."""
     if not isinstance(raw, dict):
         return {"value": raw}, "Property"
-    kind = raw.get("type")
+    kind = word(raw.get("type"))
     if kind in VALUE_MEMBERS:
         return raw, kind
     if kind in GEOMETRIES and "coordinates" in raw:
@@ -189,12 +209,12 @@ def _kind_of(raw: object) -> tuple[Mapping[str, Any], str]:
     found = [KIND_OF_MEMBER[member] for member in KIND_OF_MEMBER if member in raw]
     if not found:
         return {"value": raw}, "Property"
-    if kind is not None:
-        raise Fault(f"{kind!r} is not a type of attribute; these are: {', '.join(VALUE_MEMBERS)}", "type")
+    if "type" in raw:
+        raise Fault(f"{raw['type']!r} is not a type of attribute; these are: {', '.join(VALUE_MEMBERS)}", "type")
     if len(found) > 1:
         raise Fault(f"has the values of {' and '.join(found)}; give its type")
     value = raw.get("value")
-    geometry = isinstance(value, dict) and value.get("type") in GEOMETRIES and "coordinates" in value
+    geometry = isinstance(value, dict) and word(value.get("type")) in GEOMETRIES and "coordinates" in value
     return raw, "GeoProperty" if geometry else found[0]
 
 
@@ -216,12 +236,12 @@ def _deletion(members: Mapping[str, object], nulls: bool) -> Stored:
 
 def expand_checked(name: object, context: Context) -> str:
     """The IRI of a name that keeps to the rules for names (clause 4.6.2). Raises Fault."""
-    if name not in _good_names:
+    if not isinstance(name, str) or name not in _good_names:
         if not isinstance(name, str) or not (NAME.match(name) or PREFIXED.match(name)) or len(name) > ID_CHARS_MAX:
             raise Fault(f"{name!r} is not a name: a letter, then letters, digits, _; or prefix:name; or an IRI")
         if len(_good_names) < NAMES_REMEMBERED_MAX:
             _good_names.add(name)
-    return context.expand_name(name)  # type: ignore[arg-type]  # only strings are remembered
+    return context.expand_name(name)
 
 
 def check_uri(value: object) -> str:

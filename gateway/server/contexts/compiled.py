@@ -132,7 +132,7 @@ class Definitions:
         if len(document) + len(self.terms) > TERMS_MAX:
             raise BadRequestData(f"a @context of more than {TERMS_MAX} terms")
         vocab = document.get("@vocab", self._vocab)
-        if vocab is not None and not isinstance(vocab, str):
+        if vocab is not None and (not isinstance(vocab, str) or ":" not in vocab):
             raise BadRequestData("@context: @vocab must be an IRI")
         self._vocab = vocab
         states: dict[str, bool] = {}
