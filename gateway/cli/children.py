@@ -27,7 +27,7 @@ class Child:
         self.name = name
         self.log = log
         with log.open("ab") as sink:
-            self._process = subprocess.Popen(  # noqa: S603 - our own commands
+            self._process = subprocess.Popen(
                 list(command), stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, env=dict(environment),
                 preexec_fn=_die_with_parent, start_new_session=True,
             )  # fmt: skip

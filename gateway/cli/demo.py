@@ -37,7 +37,7 @@ TRAINING_DAYS = 4.0
 @click.option("--loads", type=click.Choice(["auto", "model", "recording"]), default="auto", show_default=True)
 @click.option("--listen", default=None, help=f"HOST:PORT of the page; default 127.0.0.1:{DEFAULT_PORT}, or a free one.")
 @click.option("--run", "folder", type=click.Path(path_type=Path), help="Folder for all files; default a new one.")
-def command(seconds: float | None, as_json: bool, folder: Path | None, listen: str | None, **site: Any) -> None:  # noqa: ANN401
+def command(seconds: float | None, as_json: bool, folder: Path | None, listen: str | None, **site: Any) -> None:
     """Simulate a school's meters, air and bicycles at the level of bytes, and show them on a page.
 
     Without --seconds it stays up until Ctrl-C. Exit code 0 only if every device that the scenario brings to life
@@ -124,26 +124,29 @@ class Demo:
             _say("stopping")
 
     def measure(self, seconds: float) -> dict[str, Any]:
-        """Run for some seconds, let the simulated devices fall silent, and compare what was made with what is stored."""
+        """Run for some seconds, let the simulated devices fall silent, compare what was made with what is stored."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             time.sleep(min(0.5, max(0.0, end - time.monotonic())))
             self._check()
-        states = {name: device["state"] for name, device in self._status()["devices"].items()}
+        return self.settle(seconds)
+
+    def settle(self, seconds: float) -> dict[str, Any]:
+        """Silence the simulated devices, wait until the outbox is empty, and count what was made and what is stored."""
+        states = {name: device["state"] for name, device in self.status()["devices"].items()}
         _say("counting")
         self._children.pop("simulator").stop()
         result: dict[str, Any] = {}
 
         def counted() -> bool:
-            before = self._status()
+            before = self.status()
             if before["outbox"]["depth"]:
                 return False
             result.update(self._count(before, states, seconds))
-            return bool(self._status()["outbox"]["made"] == before["outbox"]["made"])
+            return bool(self.status()["outbox"]["made"] == before["outbox"]["made"])
 
         if not until(counted, SETTLE_TIMEOUT_S):
-            waiting = self._status()
-            result.update(self._count(waiting, states, seconds))
+            result.update(self._count(self.status(), states, seconds))
         return result
 
     def complete(self, result: dict[str, Any]) -> bool:
@@ -165,7 +168,7 @@ class Demo:
         for name, child in self._children.items():
             child.check(may_end=name == "trainer")
 
-    def _wait_for(self, condition: Any, what: str) -> None:  # noqa: ANN401 - a callable without arguments
+    def _wait_for(self, condition: Any, what: str) -> None:
         def met() -> bool:
             self._check()
             return bool(condition())
@@ -214,7 +217,8 @@ class Demo:
             *options,
         ]
 
-    def _status(self) -> dict[str, Any]:
+    def status(self) -> dict[str, Any]:
+        """The edge's status, from its control socket."""
         client = ControlClient(self.run / "edge" / "lamppost.sock")
         status: dict[str, Any] = client.ask("status")
         return status

@@ -1,4 +1,6 @@
-"""Learns the appliances for the demo, in a process of its own: ``python -m gateway.cli.demo_train MODEL DAYS SPEED SEED LOADS``.
+"""Learns the appliances for the demo, in a process of its own.
+
+Called as ``python -m gateway.cli.demo_train MODEL DAYS SPEED SEED LOADS``.
 
 What is learned from is never what is shown: another seed of the load model, or an earlier part of the recording.
 """
@@ -29,7 +31,7 @@ def main(model: str, days: str, speed: str, seed: str, loads: str) -> int:
         command = [sys.executable, "-m", "gateway.pipeline.nilm.train", "--input", str(data)]
         command += ["--period", str(METER_PERIOD_S), "--output", str(fresh)]
         command += ["--provenance", f"demo: {type(chosen).__name__}, {days} days apart from what is shown"]
-        code = subprocess.run(command, check=False).returncode  # noqa: S603 - our own command
+        code = subprocess.run(command, check=False).returncode
         if code == 0:
             partial = target.with_suffix(".part")
             partial.write_bytes(fresh.read_bytes())
