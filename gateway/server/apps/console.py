@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any, Protocol
 
 import orjson
@@ -19,6 +18,9 @@ from starlette.routing import Route
 from gateway import __version__
 from gateway.server.apps import console_power, console_service
 from gateway.server.apps.console_power import Series
+from gateway.server.broker.model import Change
+from gateway.server.broker.query import Query
+from gateway.server.broker.service import Broker
 from gateway.web.assets import Asset, assets
 
 Json = dict[str, Any]
@@ -31,7 +33,6 @@ TREND_POINTS = 120
 TREND_ENTITIES_MAX = 24
 TREND_MS = 3_600_000
 TRENDS = {"air": ("co2", "temperature", "pm25"), "bicycle": ("speed",)}
-SAMPLES_MAX = 100_000
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
@@ -42,34 +43,19 @@ HEADERS = {
 }
 
 
-class Source(Protocol):
-    """What the page needs of the broker and the history. Entities are in the stored form: expanded names."""
+class History(Protocol):
+    """What the page needs of the temporal service."""
 
-    async def entities(self, tenant: str, limit: int) -> list[Json]:
-        """At most ``limit`` entities of a tenant."""
-
-    async def series(self, tenant: str, entity_id: str, attribute: str, since_ms: int, until_ms: int) -> Series:
-        """Numbers of one attribute (an IRI) in time order: (ms, value)."""
-
-    def listen(self, tenant: str) -> AbstractAsyncContextManager[Listener]:
-        """Changes from now on."""
-
-
-class Listener(Protocol):
-    """A bounded queue of entities that changed; ``lost`` says whether some were dropped since it was last asked."""
-
-    async def get(self) -> list[Json]:
-        """Wait for changes: the entities as they are now."""
-
-    def lost(self) -> bool:
-        """Whether the queue ran over."""
+    async def numbers(self, tenant: str, entity_id: str, attribute: str, since_ms: int, until_ms: int) -> Series:
+        """Numeric values of one attribute (an IRI) in time order: (ms, value)."""
 
 
 class Console:
     """The handlers. One object a server: it counts its listening clients."""
 
-    def __init__(self, source: Source) -> None:
-        self._source = source
+    def __init__(self, broker: Broker, history: History) -> None:
+        self._broker = broker
+        self._history = history
         self._clients = 0
 
     def routes(self) -> list[Route]:
@@ -94,8 +80,8 @@ class Console:
     async def state(self, request: Request) -> Response:
         """All entities in compact form, trends of the last hour, thresholds."""
         tenant, now_ms = _tenant(request), _now_ms()
-        stored = await self._source.entities(tenant, ENTITIES_MAX)
-        compact = [console_service.compact(entity) for entity in stored]
+        page = await self._broker.query(tenant, Query(), limit=ENTITIES_MAX)
+        compact = [console_service.compact(entity) for entity in page.entities]
         for entity in compact:
             entity["age_s"] = None if entity["at"] is None else round((now_ms - entity["at"]) / 1000, 1)
         body = {
@@ -104,8 +90,8 @@ class Console:
             "tenant": tenant,
             "settings": console_service.settings(),
             "entities": compact,
-            "truncated": len(stored) >= ENTITIES_MAX,
-            "trends": await self._trends(tenant, stored, compact, now_ms),
+            "truncated": page.more,
+            "trends": await self._trends(tenant, page.entities, compact, now_ms),
         }
         return _json(body)
 
@@ -124,7 +110,7 @@ class Console:
         attribute = next((name for name in stored if console_service.short(name) == key), None)
         if attribute is None:
             return []
-        return await self._source.series(tenant, stored["id"], attribute, since_ms, until_ms)
+        return await self._history.numbers(tenant, stored["id"], attribute, since_ms, until_ms)
 
     async def power(self, request: Request) -> Response:
         """A site's meter, its appliances and the rest on one time grid: ``minutes``, ``site``, ``since`` (ms)."""
@@ -135,7 +121,8 @@ class Console:
         except (ValueError, OverflowError):
             return _problem(400, "BadRequestData", "minutes and since must be numbers.")
         tenant = _tenant(request)
-        stored = {entity["id"]: entity for entity in await self._source.entities(tenant, ENTITIES_MAX)}
+        page = await self._broker.query(tenant, Query(), limit=ENTITIES_MAX)
+        stored = {entity["id"]: entity for entity in page.entities}
         compact = [console_service.compact(entity) for entity in stored.values()]
         circuit = console_power.find_circuit(compact, request.query_params.get("site"))
         if circuit is None:
@@ -149,7 +136,7 @@ class Console:
         return _json(console_power.power(circuit, grid, total, parts))
 
     async def events(self, request: Request) -> Response:
-        """Server-sent events: ``entity`` for each entity that changed, ``resync`` where some were missed."""
+        """Server-sent events: ``entity`` as it is now, ``gone``, ``resync`` where some were missed."""
         if self._clients >= CLIENTS_MAX:
             return _problem(503, "Overloaded", f"{CLIENTS_MAX} pages listen already.", {"Retry-After": "5"})
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", **HEADERS}
@@ -158,21 +145,37 @@ class Console:
     async def _stream(self, tenant: str) -> AsyncIterator[bytes]:
         self._clients += 1
         try:
-            async with self._source.listen(tenant) as listener:
+            async with self._broker.listen(tenant) as feed:
+                lost = 0
                 yield b": listening\n\n"
                 while True:
                     try:
                         async with asyncio.timeout(HEARTBEAT_S):
-                            changed = await listener.get()
+                            first = await feed.get()
                     except TimeoutError:
                         yield b": still here\n\n"
                         continue
-                    yield b"".join(_event("entity", console_service.compact(entity)) for entity in changed)
-                    if listener.lost():
-                        yield _event("resync", {})
                     await asyncio.sleep(GATHER_S)
+                    yield b"".join(_events([first, *_waiting(feed)]))
+                    if feed.lost != lost:
+                        lost = feed.lost
+                        yield _event("resync", {})
         finally:
             self._clients -= 1
+
+
+def _waiting(feed: asyncio.Queue[Change]) -> Iterator[Change]:
+    while not feed.empty():
+        yield feed.get_nowait()
+
+
+def _events(changes: Sequence[Change]) -> Iterator[bytes]:
+    """One event for each entity, as it is after the last of its changes."""
+    for change in {change.entity["id"]: change for change in changes}.values():
+        if change.event == "deleted":
+            yield _event("gone", {"id": change.entity["id"]})
+        else:
+            yield _event("entity", console_service.compact(change.entity))
 
 
 def _event(name: str, data: Json) -> bytes:

@@ -40,7 +40,7 @@ function roomCard(model) {
 
 function updateRoom(node, parts, line, entity, model) {
   const co2 = value(entity, "co2");
-  const old = model.state(entity) === "silent" || co2.quality === "bad";
+  const old = model.freshness(entity) === "silent" || co2.quality === "bad";
   const light = model.light(co2.value);
   set(node, "data-class", old ? "unknown" : light.class);
   text(parts.title, entity.place || words(entity.title));
@@ -124,7 +124,7 @@ export function showDust(card, note, model) {
 
 export function showBicycles(card, model) {
   showTiles(card, model.here("bicycle"), model, (entity, parts, node) => {
-    const resting = model.state(entity) !== "fresh";
+    const resting = model.state(entity) === "resting";
     const speed = value(entity, "speed");
     const riding = !resting && speed?.value > 0.5;
     text(parts.figure, resting ? "Resting" : speed ? shown(speed) : "Here");

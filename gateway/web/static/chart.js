@@ -186,7 +186,7 @@ export class StackChart {
       ctx.lineTo(width, Math.round(y(value)) + 0.5);
       ctx.stroke();
       ctx.fillStyle = colour("muted");
-      ctx.fillText(kilo ? `${+(value / 1000).toFixed(2)} kW` : `${Math.round(value)} W`, PAD.left - 8, y(value));
+      ctx.fillText(tickLabel(value, kilo), PAD.left - 8, y(value));
     }
     const spanMs = (total.length - 1) * stepMs;
     const tick = TICKS_MS.find((ms) => spanMs / ms <= Math.max(2, (width - PAD.left) / 86)) ?? TICKS_MS.at(-1);
@@ -216,6 +216,11 @@ export class StackChart {
     ctx.lineWidth = 2;
     ctx.stroke();
   }
+}
+
+function tickLabel(value, kilo) {
+  if (value === 0) return "0";
+  return kilo ? `${+(value / 1000).toFixed(2)} kW` : `${Math.round(value)} W`;
 }
 
 function timeLabel(ms, tick) {

@@ -6,13 +6,13 @@ import { plain, value } from "./model.js";
 const WAITING_MAX_S = 120;
 
 /** Everything that deserves a look, the most urgent first: [{level: "act" | "look", text, detail}]. */
-export function findings(model, connected) {
+export function findings(model) {
+  if (model.connected === false) {
+    const last = model.lastData === null ? "" : `Last data ${clock(model.lastData)}. `;
+    return [{ level: "act", text: "The platform does not answer", detail: `${last}This page tries again by itself.` }];
+  }
   const found = [];
   const add = (level, text, detail) => found.push({ level, text, detail });
-  if (!connected) {
-    const last = model.lastData === null ? "" : `Last data ${clock(model.lastData)}. `;
-    add("act", "The platform does not answer", `${last}This page tries again by itself.`);
-  }
   rooms(model, add, "act");
   model.here("gateway").forEach((gateway) => gatewayFindings(model, gateway, add));
   for (const entity of model.here("meter", "air", "other")) {
@@ -63,8 +63,8 @@ function gatewayFindings(model, gateway, add) {
 }
 
 /** What to say on top: {level, text, detail}, and the rest of the findings. */
-export function headline(model, connected) {
-  const [first, ...rest] = findings(model, connected);
+export function headline(model) {
+  const [first, ...rest] = findings(model);
   if (first) return { ...first, rest };
   return { level: "well", text: "All is well", detail: summary(model), rest };
 }

@@ -11,7 +11,6 @@ import { showDevices, showGateways, STATE_WORDS } from "./rows.js";
 
 const model = new Model();
 const power = new PowerCard();
-let connected = null; // null: not yet
 let dirty = false;
 let stop = null;
 
@@ -28,17 +27,21 @@ const events = {
   async open() {
     try {
       await load();
-      connected = true;
+      model.connected = true;
       showConnection();
       render();
     } catch (error) {
       if (error instanceof Refused) return events.refused();
-      setTimeout(() => connected !== false && events.open(), 2000);
+      setTimeout(() => model.connected !== false && events.open(), 2000);
     }
     return undefined;
   },
   event(name, data) {
     if (name === "resync") return void events.open();
+    if (name === "gone") {
+      model.entities.delete(data.id);
+      return void later();
+    }
     if (name !== "entity" || !model.settings) return;
     const fresh = !model.entities.has(data.id);
     model.put(data);
@@ -49,8 +52,8 @@ const events = {
     later();
   },
   lost() {
-    if (connected === false) return;
-    connected = false;
+    if (model.connected === false) return;
+    model.connected = false;
     showConnection();
     if (model.settings) render();
   },
@@ -93,7 +96,7 @@ function render() {
 function showHeadline(empty) {
   const said = empty
     ? { level: "wait", text: "No data yet", detail: "The platform is up and waits for its first gateway.", rest: [] }
-    : headline(model, connected !== false);
+    : headline(model);
   set($("headline"), "data-level", said.level);
   text($("headline-text"), said.text);
   text($("headline-detail"), said.detail);
@@ -120,13 +123,13 @@ function showSites() {
 }
 
 function showConnection() {
-  const state = connected ? "live" : "lost";
+  const state = model.connected ? "live" : "lost";
   set($("live"), "data-state", state);
-  text($("live-text"), connected ? "Live" : "Offline");
-  $("banner").hidden = connected;
+  text($("live-text"), model.connected ? "Live" : "Offline");
+  $("banner").hidden = model.connected;
   const last = model.lastData === null ? "none yet" : clock(model.lastData);
-  text($("banner"), connected ? "" : `Connection lost, last data ${last}. Trying again\u2026`);
-  document.body.classList.toggle("stale", !connected);
+  text($("banner"), model.connected ? "" : `Connection lost, last data ${last}. Trying again\u2026`);
+  document.body.classList.toggle("stale", !model.connected);
 }
 
 function showEmpty() {
@@ -145,7 +148,7 @@ function showEmpty() {
 function tick() {
   text($("clock"), clock(model.now()));
   set($("clock"), "datetime", new Date(model.now()).toISOString());
-  if (model.lastData !== null && connected) set($("live"), "title", `Last data ${age(Date.now() - model.lastData)} ago`);
+  if (model.lastData !== null && model.connected) set($("live"), "title", `Last data ${age(Date.now() - model.lastData)} ago`);
   if (model.settings && $("token").hidden && !document.hidden) render();
 }
 

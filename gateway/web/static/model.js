@@ -8,6 +8,7 @@ export class Model {
     this.offset = 0; // platform's clock minus ours, ms
     this.site = null;
     this.lastData = null; // by our clock
+    this.connected = null; // null: not yet
   }
 
   load(state) {
@@ -55,8 +56,12 @@ export class Model {
     return entity.at === null ? null : Math.max(0, this.now() - entity.at);
   }
 
-  /** "fresh", "late" or "silent"; a bicycle that stands is none of these: "resting". */
+  /** "fresh", "late" or "silent"; "resting" for a bicycle that stands; "unknown" while nobody tells us. */
   state(entity) {
+    return this.connected === false ? "unknown" : this.freshness(entity);
+  }
+
+  freshness(entity) {
     const { states } = this.settings;
     const limits = states[entity.kind] ?? states.default;
     const age = this.age(entity);

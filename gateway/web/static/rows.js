@@ -4,7 +4,7 @@ import { h, keyed, set, text } from "./dom.js";
 import { age, ago, number, withUnit, words } from "./format.js";
 import { plain } from "./model.js";
 
-export const STATE_WORDS = { fresh: "Live", late: "Late", silent: "Silent", resting: "Resting" };
+export const STATE_WORDS = { fresh: "Live", late: "Late", silent: "Silent", resting: "Resting", unknown: "Unknown" };
 const CHIPS = 4;
 
 export function showDevices(list, model) {
