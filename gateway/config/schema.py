@@ -249,7 +249,7 @@ class Disaggregation(Part):
     quantity: str = "active_power_total"
     """Quantity of that device, in W."""
     model: FilePath | None = None
-    """File with the learned appliances; without it the built-in one."""
+    """File with the learned appliances; without it nothing is told apart."""
 
 
 class Privacy(Part):
