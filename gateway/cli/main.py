@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import click
 
@@ -19,6 +20,9 @@ from drivers.errors import DriverError
 from gateway import __version__
 from gateway.cli.output import say_error
 from gateway.errors import LamppostError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 # name: what `lamppost --help` says of it; the command is `command` in gateway.cli.<name>
 COMMANDS: Mapping[str, str] = {
@@ -60,6 +64,13 @@ class Lazy(click.Group):
         """The table of commands."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Names of commands from the table: completing must not import them all."""
+        from click.shell_completion import CompletionItem
+
+        items = [CompletionItem(name, help=text) for name, text in COMMANDS.items() if name.startswith(incomplete)]
+        return items + click.Command.shell_complete(self, ctx, incomplete)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
