@@ -16,6 +16,7 @@ import yaml
 from gateway.cli.children import Child, lamppost
 from gateway.cli.demo import Demo, _free_port
 from gateway.cli.demo_count import Api, until
+from gateway.errors import LamppostError
 
 
 class Site(Demo):
@@ -72,7 +73,7 @@ class Site(Demo):
     def all_up(self) -> bool:
         try:
             devices = self.status()["devices"]
-        except Exception:  # the daemon may just be starting
+        except (LamppostError, OSError):  # the daemon may just be starting
             return False
         silent = {name for name, device in self.scenario.devices.items() if device.silent}
         return all(device["state"] == "up" for name, device in devices.items() if name not in silent)
