@@ -117,7 +117,7 @@ def _parse(line: bytes) -> tuple[Any, str, Args]:
         raise ControlError("a request is an object with 'do'", code="control.bad-request")
     if request.get("v", VERSION) != VERSION:
         raise ControlError(f"this daemon speaks version {VERSION}", code="control.version", fix="Use its own command.")
-    args = request.get("args") or {}
+    args = request.get("args", {})
     if not isinstance(args, dict):
         raise ControlError("'args' is an object", code="control.bad-request")
     return request.get("id"), request["do"], args

@@ -1,0 +1,113 @@
+"""The daemon as systemd sees it: ready, status, watchdog, reload, stop; over a real notification socket."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+CONFIG = """
+site: {{id: box, location: {{latitude: 52.0, longitude: 5.0}}}}
+uplink: {{url: "http://127.0.0.1:9"}}
+buses:
+  line: {{type: modbus-rtu, port: {folder}/no-such-port}}
+devices:
+  meter: {{template: eastron-sdm630, bus: line, address: 1}}
+clock: {{trusted: true}}
+storage: {{path: {folder}/data}}
+local: {{listen: {{port: 0}}}}
+"""
+
+
+class Service:
+    """``lamppost run`` under a systemd of our own: a datagram socket."""
+
+    def __init__(self, folder: Path) -> None:
+        self.config = folder / "lamppost.yaml"
+        self.config.write_text(CONFIG.format(folder=folder))
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(str(folder / "notify"))
+        self.log = folder / "log"
+        environment = {"NOTIFY_SOCKET": str(folder / "notify"), "WATCHDOG_USEC": "1000000", "PATH": "/usr/bin:/bin"}
+        with self.log.open("wb") as sink:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "gateway.cli.main", "run", "--role", "edge", "--config", str(self.config)],
+                env=environment,
+                stdout=sink,
+                stderr=sink,
+            )
+
+    def expect(self, line: str, timeout_s: float = 20.0) -> str:
+        """Wait for a message with a line that begins so."""
+        deadline = time.monotonic() + timeout_s
+        seen = []
+        while time.monotonic() < deadline:
+            self.socket.settimeout(max(0.01, deadline - time.monotonic()))
+            try:
+                message = self.socket.recv(4096).decode()
+            except TimeoutError:
+                break
+            seen.append(message)
+            for part in message.split("\n"):
+                if part.startswith(line):
+                    return part
+        raise AssertionError(f"no {line!r} in {seen}; log: {self.log.read_text()[-2000:]}")
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.socket.close()
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    running = Service(tmp_path)
+    yield running
+    running.stop()
+
+
+def test_ready_status_watchdog_reload_stop(service: Service) -> None:
+    service.expect("READY=1")
+    service.expect("STATUS=The server cannot be reached")
+    service.expect("WATCHDOG=1")
+    service.process.send_signal(signal.SIGHUP)
+    service.expect("RELOADING=1")
+    service.expect("READY=1")
+    assert service.process.poll() is None
+    began = time.monotonic()
+    service.process.terminate()
+    service.expect("STOPPING=1", 2.0)
+    assert service.process.wait(5) == 0
+    assert time.monotonic() - began < 2.0
+
+
+def test_a_missing_port_is_told_once_and_no_traceback(service: Service) -> None:
+    service.expect("WATCHDOG=1")
+    time.sleep(4)
+    text = service.log.read_text()
+    assert text.count("meter is down") == 1
+    assert "driver.no-port" in text
+    assert "Traceback" not in text
+
+
+def test_a_frozen_daemon_starves_the_watchdog(service: Service) -> None:
+    """A frozen process is the plainest lack of progress: no watchdog message may come from it."""
+    service.expect("WATCHDOG=1")
+    service.process.send_signal(signal.SIGSTOP)
+    time.sleep(0.5)
+    while True:
+        service.socket.settimeout(0.0)
+        try:
+            service.socket.recv(4096)
+        except BlockingIOError:
+            break
+    with pytest.raises(AssertionError, match="no 'WATCHDOG=1'"):
+        service.expect("WATCHDOG=1", 2.0)
+    service.process.send_signal(signal.SIGCONT)
+    service.expect("WATCHDOG=1")
