@@ -129,9 +129,8 @@ class Console:
             return _json({"meter": None})
         key = "totalActivePower"
         until = grid.first_ms + grid.count * grid.step_ms
-        before = grid.first_ms - console_power.METER_HOLD_MS
+        before = grid.first_ms - console_power.HOLD_MS
         total = await self._series(tenant, stored[circuit.meter["id"]], key, before, until)
-        before = grid.first_ms - console_power.APPLIANCE_HOLD_MS
         parts = [await self._series(tenant, stored[a["id"]], key, before, until) for a in circuit.appliances]
         return _json(console_power.power(circuit, grid, total, parts))
 

@@ -15,10 +15,8 @@ Series = Sequence[Sample]
 POINTS_MAX = 600
 MINUTES_MAX = 24 * 60
 STEPS_S = (1, 2, 3, 6, 10, 15, 30, 60, 120, 150)
-METER_HOLD_MS = 60_000
-"""A meter's last value stands this long in the chart; afterwards the chart shows a gap."""
-APPLIANCE_HOLD_MS = 15 * 60_000
-"""An appliance may report only when it changes, so its last value stands longer."""
+HOLD_MS = 60_000
+"""A last value stands this long in the chart; afterwards the chart shows a gap."""
 _METER_NAMES = ("grid-meter", "main-meter")
 
 
@@ -71,8 +69,8 @@ class Grid:
         return cls(first * step_ms, last - first + 1, step_ms)
 
 
-def resample(series: Series, grid: Grid, hold_ms: int) -> list[float | None]:
-    """Mean of each bucket; an empty bucket repeats the last value for ``hold_ms``, then None. In time order."""
+def resample(series: Series, grid: Grid) -> list[float | None]:
+    """Mean of each bucket; an empty bucket repeats the last value for ``HOLD_MS``, then None. In time order."""
     sums, counts = [0.0] * grid.count, [0] * grid.count
     last: Sample | None = None
     latest: dict[int, Sample] = {}
@@ -91,16 +89,16 @@ def resample(series: Series, grid: Grid, hold_ms: int) -> list[float | None]:
             last = latest[bucket]
         else:
             start = grid.first_ms + bucket * grid.step_ms
-            out.append(round(last[1], 1) if last and start - last[0] <= hold_ms else None)
+            out.append(round(last[1], 1) if last and start - last[0] <= HOLD_MS else None)
     return out
 
 
 def power(circuit: Circuit, grid: Grid, total: Series, parts: Sequence[Series]) -> Json:
     """Total, appliances and what they leave unexplained (never below zero), on one grid."""
-    totals = resample(total, grid, METER_HOLD_MS)
+    totals = resample(total, grid)
     if grid.count and total:
         _cut_future(totals, grid, total[-1][0])
-    bands = [resample(part, grid, APPLIANCE_HOLD_MS) for part in parts]
+    bands = [resample(part, grid) for part in parts]
     other: list[float | None] = []
     for index, watts in enumerate(totals):
         known = math.fsum(band[index] or 0.0 for band in bands)

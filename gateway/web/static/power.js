@@ -9,7 +9,9 @@ import { clock, watts, words } from "./format.js";
 const REFETCH_MS = 4000;
 const BACK_MS = 60_000; // late readings may still fill the last minute
 const SPAN_MIN_MS = 120_000;
-const COLOURS = ["fridge", "freezer", "washing-machine", "dishwasher", "oven", "kettle", "heat-pump", "electric-car", "base-load"];
+// From the bottom up; an appliance keeps its colour on every site.
+const COLOURS = ["base-load", "fridge", "freezer", "heat-pump", "washing-machine", "dishwasher", "electric-car", "oven", "kettle", "microwave"];
+const SAME = { car: "electric-car", "dish-washer": "dishwasher", "washer-dryer": "washing-machine", "electric-stove": "oven" };
 const SPARE = ["a", "b", "c", "d"];
 
 export class PowerCard {
@@ -137,20 +139,20 @@ function lastKnown(values) {
   return null;
 }
 
-/** From the bottom up: steady loads first by name order of the table, "other" last. */
+/** Steady loads at the bottom, known ones in the order of the table, "other" on top. */
 function bandsOf(raw) {
-  const rank = (name) => (COLOURS.indexOf(name) + 1 || COLOURS.length + 1);
-  const sorted = [...raw.bands].sort((a, b) => rank(a.name) - rank(b.name) || a.name.localeCompare(b.name));
   let spare = 0;
-  const bands = sorted.map((band) => ({
-    id: band.id,
-    name: band.name,
-    label: words(band.name),
-    colour: colour(`band-${COLOURS.includes(band.name) ? band.name : SPARE[spare++ % SPARE.length]}`),
-    watts: band.watts,
-  }));
+  const bands = raw.bands
+    .map((band) => ({ ...band, rank: COLOURS.indexOf(kindOf(band.name)) }))
+    .sort((a, b) => (a.rank < 0) - (b.rank < 0) || a.rank - b.rank || a.name.localeCompare(b.name))
+    .map((band) => ({ ...band, label: words(band.name), colour: colour(`band-${COLOURS[band.rank] ?? SPARE[spare++ % SPARE.length]}`) }));
   const label = bands.length ? "Other" : "Everything";
   return [...bands, { id: null, name: "other", label, colour: colour("band-other"), watts: raw.other }];
+}
+
+function kindOf(name) {
+  const plain = name.replaceAll("_", "-");
+  return SAME[plain] ?? plain;
 }
 
 /** Only what is known: from the first value (but at least two minutes) to the last. */
