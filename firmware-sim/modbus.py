@@ -53,7 +53,7 @@ class Slave:
     """A Modbus device on a line.
 
     ``tables`` gives, for functions 3 and 4, the registers as they are at the moment of asking. ``count_max`` is the
-    most registers that the device gives at once. ``silent`` switches it off. ``answered`` counts its good answers,
+    most registers that the device gives at once. ``silent`` switches it off. ``given`` counts its good answers,
     exceptions aside.
     """
 
@@ -65,7 +65,7 @@ class Slave:
         self.address = address
         self.turnaround_s = turnaround_s
         self.silent = False
-        self.answered = 0
+        self.given = 0
         self._line = line
         self._tables = tables
         self._count_max = count_max
@@ -89,7 +89,7 @@ class Slave:
         loop.call_later(self.turnaround_s, self._speak, sealed(bytes([self.address]) + body))
 
     def _speak(self, frame: bytes) -> None:
-        self.answered += not frame[1] & 0x80
+        self.given += not frame[1] & 0x80
         self._line.send(self, frame)
 
     def answer(self, request: bytes) -> bytes:

@@ -14,8 +14,8 @@ def pms5003(pm: tuple[float, float, float]) -> bytes:
     """A frame of the PMS5003 for PM1, PM2.5 and PM10 in ug/m3.
 
     Start ``BM``, length 28, three values for factory calibration (CF=1), the same three for the atmosphere, six counts
-    of particles in 0.1 l of air above 0.3, 0.5, 1, 2.5, 5 and 10 um, version and error code, the sum of all bytes before;
-    all 16 bits, high byte first. Below about 30 ug/m3 both triples are equal, above the factory value is higher.
+    of particles in 0.1 l of air above 0.3, 0.5, 1, 2.5, 5 and 10 um, version and error code, the sum of all bytes
+    before; all 16 bits, high byte first. Below about 30 ug/m3 both triples are equal, above it the first is higher.
     """
     fine = [round(value) for value in pm]
     factory = [round(value if value < 30 else 30 + (value - 30) * 1.5) for value in pm]

@@ -1,0 +1,179 @@
+"""A scenario made real: lines, devices, the broker, the Bluetooth process, all in one run folder."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from firmware_sim import bluetooth, mqtt
+from firmware_sim.bluetooth import Bluetooth
+from firmware_sim.devices import air, meters, p1
+from firmware_sim.devices.stream import Stream
+from firmware_sim.electricity import Electricity, Meter
+from firmware_sim.line import Line, PtyPort
+from firmware_sim.loads import source
+from firmware_sim.loads.sources import Kind, LoadSource
+from firmware_sim.modbus import READ_HOLDING, READ_INPUT, Slave, Table
+from firmware_sim.mqtt import Broker, Shelly
+from firmware_sim.process import SimulatorError
+from firmware_sim.scenario import BLE, METER_MODELS, MQTT, DeviceSpec, Scenario, port_path
+from firmware_sim.world import World
+
+TICK_S = 1.0
+PMS_PERIOD_S = 1.0
+
+
+class Device(Protocol):
+    """What all simulated devices have: a switch that silences them, and the count of what they handed over."""
+
+    silent: bool
+    given: int
+
+
+class Simulator:
+    """One site. ``devices`` are those on wires and on MQTT; those on Bluetooth live in a process of their own."""
+
+    def __init__(
+        self, scenario: Scenario, run: Path, *, seed: int = 1, speed: float = 1.0, loads: Kind = "auto"
+    ) -> None:
+        self.scenario = scenario
+        self.run_folder = run
+        self.lines: dict[str, Line] = {}
+        self.ports: dict[str, PtyPort] = {}
+        self.devices: dict[str, Device] = {}
+        self.missing: dict[str, str] = {}
+        self.broker: Broker | None = None
+        self.bluetooth: Bluetooth | None = None
+        self.loads: LoadSource = source(loads, seed, speed)
+        self._world = World(seed, speed, scenario.start_s, time.monotonic())
+        self._electricity = Electricity(self.loads, lambda: source("model", seed, speed))
+        self._lives: list[Callable[[], Coroutine[Any, Any, None]]] = [self._tick]
+
+    @asynccontextmanager
+    async def alive(self) -> AsyncIterator[None]:
+        """Everything is up inside. Raises SimulatorError or OSError where it does not come up."""
+        self.run_folder.mkdir(parents=True, exist_ok=True)
+        self._world.save(self.run_folder)
+        try:
+            await self._up()
+            async with asyncio.TaskGroup() as tasks:
+                lives = [tasks.create_task(life()) for life in self._lives]
+                try:
+                    yield
+                finally:
+                    for life in lives:
+                        life.cancel()
+        finally:
+            await self._down()
+
+    def about(self) -> dict[str, Any]:
+        """What others need to know of this run; JSON."""
+        return {
+            "scenario": self.scenario.name,
+            "run": str(self.run_folder),
+            "ports": {name: str(port.link) for name, port in self.ports.items()},
+            "mqtt_port": self.broker.port if self.broker else None,
+            "dbus_address": self.bluetooth.dbus_address if self.bluetooth else None,
+            "missing": self.missing,
+            "loads": self.loads.kind,
+            "attribution": self.loads.attribution,
+        }
+
+    async def counts(self) -> dict[str, int]:
+        """What each device handed over: answers, frames, messages, advertisements that reached the D-Bus."""
+        counts = {name: device.given for name, device in self.devices.items()}
+        return counts | (await self.bluetooth.counts() if self.bluetooth else {})
+
+    async def _up(self) -> None:
+        for name, spec in self.scenario.lines.items():
+            line = Line(name, spec.baud, spec.parity, seed=self._world.seed)
+            line.noise, line.loss, line.echo = spec.noise, spec.loss, spec.echo
+            self.lines[name] = line
+            self.ports[name] = PtyPort(line, port_path(self.run_folder, name))
+            self.ports[name].plug()
+        if self.scenario.on(MQTT):
+            await self._up_mqtt()
+        for name, device in self.scenario.devices.items():
+            if device.bus in self.lines or (device.bus == MQTT and self.broker):
+                self.devices[name] = self._make(name, device)
+                self.devices[name].silent = device.silent
+        self._electricity.advance(self._world.elapsed())
+        if self.scenario.on(BLE):
+            await self._up_bluetooth()
+
+    async def _up_mqtt(self) -> None:
+        if not mqtt.available():
+            self.missing[MQTT] = mqtt.MISSING
+            return
+        self.broker = Broker(self.run_folder)
+        await self.broker.up()
+
+    async def _up_bluetooth(self) -> None:
+        missing = bluetooth.missing()
+        if missing is not None:
+            self.missing[BLE] = missing
+            return
+        self.bluetooth = Bluetooth(self.scenario, self.run_folder)
+        await self.bluetooth.up()
+
+    async def _down(self) -> None:
+        for port in self.ports.values():
+            port.unplug()
+        for line in self.lines.values():
+            line.close()
+        if self.bluetooth is not None:
+            await self.bluetooth.close()
+        if self.broker is not None:
+            await self.broker.close()
+
+    async def _tick(self) -> None:
+        while True:
+            self._electricity.advance(self._world.elapsed())
+            await asyncio.sleep(TICK_S)
+
+    def _make(self, name: str, spec: DeviceSpec) -> Device:
+        if spec.model in METER_MODELS:
+            return self._make_meter(name, spec)
+        if spec.model == "senseair-s8":
+            return self._slave(spec, lambda: air.s8(self._world.co2(self._world.elapsed())), {})
+        if spec.model == "plantower-pms5003":
+            return self._stream(spec, lambda: air.pms5003(self._world.pm(self._world.elapsed())), PMS_PERIOD_S)
+        raise SimulatorError(f"{name}: {spec.model} is not a device on a wire")
+
+    def _make_meter(self, name: str, spec: DeviceSpec) -> Device:
+        single = spec.model == "peacefair-pzem-004t-v3"
+        meter = Meter(name, self._world.seed, spec.measures, 1 if single else 3)
+        self._electricity.add(meter, spec.measures)
+        if single:
+            settings = meters.pzem_settings(int(spec.address or 0))
+            return self._slave(spec, lambda: meters.pzem(meter.snapshot), settings, meters.PZEM_COUNT_MAX)
+        if spec.model == "eastron-sdm630":
+            settings = meters.sdm630_settings(int(spec.address or 0))
+            return self._slave(spec, lambda: meters.sdm630(meter.snapshot), settings, meters.SDM630_COUNT_MAX)
+        if spec.model == "dsmr-p1-v5":
+            register = p1.Register()
+            return self._stream(spec, lambda: self._telegram(meter, register), p1.PERIOD_S)
+        assert self.broker is not None
+        published = Shelly(str(spec.address), lambda: meter.snapshot, self.broker.port)
+        self._lives.append(published.run)
+        return published
+
+    def _telegram(self, meter: Meter, register: p1.Register) -> bytes:
+        gas_m3 = 1873.0 + 0.04 * (self._world.elapsed() // 300)
+        return p1.telegram(meter.snapshot, register, datetime.now(UTC), gas_m3)
+
+    def _slave(self, spec: DeviceSpec, inputs: Table, settings: dict[int, int], count_max: int = 125) -> Slave:
+        turnaround_s = self.scenario.lines[spec.bus].turnaround_ms / 1000
+        tables: dict[int, Table] = {READ_INPUT: inputs, READ_HOLDING: lambda: settings}
+        address = int(spec.address or 0)
+        return Slave(self.lines[spec.bus], address, tables, turnaround_s=turnaround_s, count_max=count_max)
+
+    def _stream(self, spec: DeviceSpec, frame: Callable[[], bytes], period_s: float) -> Stream:
+        stream = Stream(self.lines[spec.bus], frame, period_s)
+        self._lives.append(stream.run)
+        return stream
