@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 from starlette.requests import Request
@@ -21,6 +21,7 @@ from gateway.server.apps.console_power import Series
 from gateway.server.broker.model import Change
 from gateway.server.broker.query import Query
 from gateway.server.broker.service import Broker
+from gateway.server.temporal.service import Temporal
 from gateway.web.assets import Asset, assets
 
 Json = dict[str, Any]
@@ -43,23 +44,21 @@ HEADERS = {
 }
 
 
-class History(Protocol):
-    """What the page needs of the temporal service."""
-
-    async def numbers(self, tenant: str, entity_id: str, attribute: str, since_ms: int, until_ms: int) -> Series:
-        """Numeric values of one attribute (an IRI) in time order: (ms, value)."""
+def routes(broker: Broker, temporal: Temporal) -> list[Route]:
+    """Everything the page needs."""
+    return Console(broker, temporal).routes()
 
 
 class Console:
     """The handlers. One object a server: it counts its listening clients."""
 
-    def __init__(self, broker: Broker, history: History) -> None:
+    def __init__(self, broker: Broker, temporal: Temporal) -> None:
         self._broker = broker
-        self._history = history
+        self._temporal = temporal
         self._clients = 0
 
     def routes(self) -> list[Route]:
-        """Everything the page needs."""
+        """See the module."""
         return [
             Route("/", self.page),
             Route("/static/{path:path}", self.static),
@@ -107,10 +106,14 @@ class Console:
         return trends
 
     async def _series(self, tenant: str, stored: Json, key: str, since_ms: int, until_ms: int) -> Series:
+        """Numbers of one attribute in time order: the default instances, without what is no number."""
         attribute = next((name for name in stored if console_service.short(name) == key), None)
         if attribute is None:
             return []
-        return await self._history.numbers(tenant, stored["id"], attribute, since_ms, until_ms)
+        span_ns = since_ms * 1_000_000, until_ms * 1_000_000
+        found = await self._temporal.series(tenant, stored["id"], [attribute], *span_ns)
+        numbers = ((each.observed_ns // 1_000_000, each.instance.get("value")) for each in found.get(attribute, ()))
+        return [(at, value) for at, value in numbers if isinstance(value, int | float)]
 
     async def power(self, request: Request) -> Response:
         """A site's meter, its appliances and the rest on one time grid: ``minutes``, ``site``, ``since`` (ms)."""

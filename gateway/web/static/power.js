@@ -105,7 +105,10 @@ export class PowerCard {
     const rows = [...this.view.bands].reverse().map((band) => ({ ...band, watts: read ? band.values[index] : this.liveBand(band, total) }));
     keyed($("power-legend"), rows, (row) => row.name, (row) => this.legendRow(row));
     const parts = rows.filter((row) => row.watts > 1).map((row) => `${row.label} ${Math.round(row.watts)} watts`);
-    set($("chart"), "aria-label", `Power ${read ? `at ${clock(at)}` : "now"}: ${Math.round(total ?? 0)} watts. ${parts.join(", ")}`);
+    const last = this.view.total.length - 1;
+    set($("chart"), "aria-valuemax", last);
+    set($("chart"), "aria-valuenow", read ? index : last);
+    set($("chart"), "aria-valuetext", `${read ? `At ${clock(at)}` : "Now"} ${Math.round(total ?? 0)} watts. ${parts.join(", ")}`);
   }
 
   liveTotal() {
