@@ -1,0 +1,401 @@
+"""The belief about all loads together: a beam of hypotheses over edges of power. Kernels: see ``jit``.
+
+A hypothesis says in which state each load is and since when. Its score is a negative log likelihood (nats; less is
+better) of a factorial semi-Markov model observed through edges: a transition of a load from state i to j, after a stay
+of d samples, explaining an edge e, costs ``-log hazard_i(d) - log share_ij - log N(e; edge_ij, spread_ij)``; staying
+costs the cumulative hazard; an edge that nobody explains costs ``-log unknown(e)`` (all in "per sample and W"). At each
+edge every hypothesis is expanded by one transition, the best few also by two at once, and the best ``WIDTH`` different
+joint states are kept. With that many joint states or fewer this is the Viterbi recursion of the joint chain (stay
+times aside); with more it is bounded all the same: work and memory do not depend on the number of joint states.
+
+The level of the mains is used one way only: what is explained may not exceed it for long.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from gateway.pipeline.nilm.edges import LEVEL, MOVED, NOISE, Detector, EdgeSettings, detect
+from gateway.pipeline.nilm.jit import Floats, Ints, kernel
+
+WIDTH = 32  # hypotheses kept
+PAIRS_FROM = 4  # best hypotheses that are also expanded by two transitions at once
+PRUNE = 25.0  # nats behind the best: dropped
+FAR = 6.0  # spreads: an edge further away than this is not that transition's
+OVER_COST = 0.3  # nats per sample of explaining more than there is
+OVER_MAX = 3  # samples of that before a load is switched off for it
+REPAIR_COST = 4.0  # nats for a switch-off without an edge
+EXPIRED_COST = 3.0  # nats for a switch-off because it was on too long
+HALF_LOG_2PI = 0.9189385332046727
+UNKNOWN_HALF = 48  # bins of unknown edges of one sign
+UNKNOWN_FIRST_W = 4.0
+
+
+class Tables(NamedTuple):
+    """A model as flat sequences. States of all loads are numbered through; ``first[a]`` is the off state of load a."""
+
+    first: Ints  # loads + 1
+    level: Floats  # per state, W
+    longest: Ints  # per state, samples; off: unbounded
+    run_longest: Ints  # per load, samples
+    prior: Floats  # per state: cost of being in it when nothing is known
+    log_hazard: Floats  # per state and bin of stay: -log hazard
+    hazard: Floats  # the same as a rate per sample
+    cumulative: Floats  # the same summed up to the beginning of the bin
+    arcs: Ints  # states + 1: transitions arcs[s]..arcs[s+1] leave s
+    target: Ints  # per transition
+    edge: Floats  # per transition, W
+    spread: Floats  # per transition, W
+    arc_cost: Floats  # per transition: -log share
+    unknown: Floats  # per bin of signed size: -log density
+    radix: Ints  # per load: weight in the code of a joint state
+    floor: Floats  # [W that loads without a model draw at least]
+
+
+class Beam(NamedTuple):
+    """All hypotheses; what is per (hypothesis, load) lies at ``h * loads + a``. ``to_*``: the next beam."""
+
+    size: Ints  # [hypotheses, best hypothesis, now in samples]
+    base: Floats
+    score: Floats
+    explained: Floats  # W
+    code: Ints
+    over: Ints  # samples in a row of explaining too much
+    state: Ints
+    since: Ints
+    run: Ints  # sample at which the load left off
+    to_base: Floats
+    to_score: Floats
+    to_explained: Floats
+    to_code: Ints
+    to_over: Ints
+    to_state: Ints
+    to_since: Ints
+    to_run: Ints
+    cost: Floats  # candidates
+    parent: Ints
+    arc1: Ints
+    arc2: Ints
+
+
+COUNT, BEST, NOW = 0, 1, 2  # places in Beam.size
+
+
+@kernel
+def stay_bin(stay: int) -> int:
+    """The bin of a stay: 0, 1, 2, 3, then two per octave."""
+    bin_ = 0
+    while stay >= 4:
+        stay >>= 1
+        bin_ += 2
+    return bin_ + stay if bin_ + stay < 44 else 43
+
+
+@kernel
+def bin_start(bin_: int) -> int:
+    """The shortest stay in a bin."""
+    if bin_ < 4:
+        return bin_
+    return (2 + (bin_ & 1)) << ((bin_ - 2) >> 1)
+
+
+@kernel
+def unknown_bin(edge: float) -> int:
+    """The bin of an edge's signed size."""
+    size = abs(edge) / UNKNOWN_FIRST_W
+    bin_ = 0 if size <= 1.0 else min(int(4.0 * math.log2(size)), UNKNOWN_HALF - 1)
+    return UNKNOWN_HALF + bin_ if edge > 0 else bin_
+
+
+@kernel
+def _stayed(t: Tables, state: int, stay: int) -> float:
+    """Cost of a stay that goes on."""
+    bin_ = stay_bin(stay)
+    place = state * 44 + bin_
+    return t.cumulative[place] + (stay - bin_start(bin_)) * t.hazard[place]
+
+
+@kernel
+def _fit(edge: float, mean: float, spread: float) -> float:
+    """Cost of an edge under a transition: Student's t with 4 degrees of freedom; ramps and noise leave long tails."""
+    z = (edge - mean) / spread
+    return 2.5 * math.log(1.0 + 0.25 * z * z) + math.log(spread) + HALF_LOG_2PI
+
+
+@kernel
+def restart(t: Tables, b: Beam) -> None:
+    """After a gap or at the start: all off, or any one load in any of its states, by how often that is so."""
+    loads = len(t.first) - 1
+    now = b.size[NOW]
+    count = 0
+    for state in range(-1, t.first[loads]):
+        explained = 0.0
+        code = 0
+        used = state < 0
+        for a in range(loads):
+            own = t.first[a]
+            if t.first[a] < state < t.first[a + 1]:
+                own = state
+                used = True
+            code += (own - t.first[a]) * t.radix[a]
+            explained += t.level[own]
+            b.state[count * loads + a] = own
+            b.since[count * loads + a] = now
+            b.run[count * loads + a] = now
+        if not used or count >= WIDTH:
+            continue
+        b.base[count] = 0.0 if state < 0 else t.prior[state]
+        b.score[count] = b.base[count]
+        b.code[count], b.over[count], b.explained[count] = code, 0, explained
+        count += 1
+    b.size[COUNT], b.size[BEST] = count, 0
+
+
+@kernel
+def _candidate(b: Beam, m: int, cost: float, parent: int, arc1: int, arc2: int) -> int:
+    """Note a candidate; the new number of candidates."""
+    b.cost[m], b.parent[m], b.arc1[m], b.arc2[m] = cost, parent, arc1, arc2
+    return m + 1
+
+
+@kernel
+def _leave(t: Tables, b: Beam, h: int, a: int) -> float:
+    """Cost of load a leaving its state now."""
+    place = h * (len(t.first) - 1) + a
+    return t.log_hazard[b.state[place] * 44 + stay_bin(b.size[NOW] - b.since[place])]
+
+
+@kernel
+def _expand_two(edge: float, t: Tables, b: Beam, h: int, m: int) -> int:
+    """Candidates of hypothesis h in which two loads made the edge together."""
+    loads = len(t.first) - 1
+    for a in range(loads):
+        s = b.state[h * loads + a]
+        leave_a = _leave(t, b, h, a)
+        for other in range(a + 1, loads):
+            s2 = b.state[h * loads + other]
+            leave = leave_a + _leave(t, b, h, other)
+            for x in range(t.arcs[s], t.arcs[s + 1]):
+                for y in range(t.arcs[s2], t.arcs[s2 + 1]):
+                    spread = math.sqrt(t.spread[x] * t.spread[x] + t.spread[y] * t.spread[y])
+                    if abs(edge - t.edge[x] - t.edge[y]) > FAR * spread:
+                        continue
+                    cost = b.score[h] + leave + t.arc_cost[x] + t.arc_cost[y]
+                    m = _candidate(b, m, cost + _fit(edge, t.edge[x] + t.edge[y], spread), h, x, y)
+    return m
+
+
+@kernel
+def _expand(edge: float, t: Tables, b: Beam) -> int:
+    """All candidates for what an edge was; their number."""
+    loads = len(t.first) - 1
+    unknown = t.unknown[unknown_bin(edge)]
+    m = 0
+    for h in range(b.size[COUNT]):
+        m = _candidate(b, m, b.score[h] + unknown, h, -1, -1)
+        for a in range(loads):
+            s = b.state[h * loads + a]
+            leave = _leave(t, b, h, a)
+            for x in range(t.arcs[s], t.arcs[s + 1]):
+                if abs(edge - t.edge[x]) <= FAR * t.spread[x]:
+                    cost = b.score[h] + leave + t.arc_cost[x] + _fit(edge, t.edge[x], t.spread[x])
+                    m = _candidate(b, m, cost, h, x, -1)
+        if h < PAIRS_FROM:
+            m = _expand_two(edge, t, b, h, m)
+    return m
+
+
+@kernel
+def _load_of(t: Tables, state: int) -> int:
+    """The load that a state belongs to."""
+    a = 0
+    while t.first[a + 1] <= state:
+        a += 1
+    return a
+
+
+@kernel
+def _switch(t: Tables, b: Beam, h: int, a: int, target: int) -> None:
+    """Put load a of hypothesis h into another state now; what the stay cost is paid into the base."""
+    place = h * (len(t.first) - 1) + a
+    now = b.size[NOW]
+    source = b.state[place]
+    b.base[h] += _stayed(t, source, now - b.since[place])
+    b.explained[h] += t.level[target] - t.level[source]
+    b.code[h] += (target - source) * t.radix[a]
+    if source == t.first[a]:
+        b.run[place] = now
+    b.state[place] = target
+    b.since[place] = now
+
+
+@kernel
+def _code_after(t: Tables, b: Beam, c: int) -> int:
+    """The joint state's code of candidate c."""
+    loads = len(t.first) - 1
+    h = b.parent[c]
+    code = b.code[h]
+    for arc in (b.arc1[c], b.arc2[c]):
+        if arc >= 0:
+            a = _load_of(t, t.target[arc])
+            code += (t.target[arc] - b.state[h * loads + a]) * t.radix[a]
+    return code
+
+
+@kernel
+def _copy_back(t: Tables, b: Beam, kept: int) -> None:
+    """The next beam becomes the beam."""
+    loads = len(t.first) - 1
+    for h in range(kept):
+        b.base[h], b.score[h], b.explained[h] = b.to_base[h], b.to_score[h], b.to_explained[h]
+        b.code[h], b.over[h] = b.to_code[h], b.to_over[h]
+    for place in range(kept * loads):
+        b.state[place], b.since[place], b.run[place] = b.to_state[place], b.to_since[place], b.to_run[place]
+    b.size[COUNT], b.size[BEST] = kept, 0
+
+
+@kernel
+def _select(t: Tables, b: Beam, candidates: int) -> None:
+    """Keep the best candidates with different joint states as the next beam, best first."""
+    loads = len(t.first) - 1
+    best = math.inf
+    for c in range(candidates):
+        best = min(best, b.cost[c])
+    close = 0
+    for c in range(candidates):  # compact: what is far behind is not looked at again
+        if b.cost[c] <= best + PRUNE:
+            close = _candidate(b, close, b.cost[c], b.parent[c], b.arc1[c], b.arc2[c])
+    kept = 0
+    while kept < WIDTH and close > 0:
+        c = 0
+        for x in range(1, close):
+            if b.cost[x] < b.cost[c]:
+                c = x
+        code = _code_after(t, b, c)
+        new = True
+        for k in range(kept):
+            new = new and b.to_code[k] != code
+        if new:
+            h = b.parent[c]
+            # to_base holds what the edge cost; _apply adds the parent's base and the stays that ended
+            b.to_base[kept] = b.base[h] + b.cost[c] - b.score[h] - best
+            b.to_score[kept], b.to_explained[kept] = b.cost[c] - best, b.explained[h]
+            b.to_code[kept], b.to_over[kept] = code, b.over[h]
+            for a in range(loads):
+                b.to_state[kept * loads + a] = b.state[h * loads + a]
+                b.to_since[kept * loads + a] = b.since[h * loads + a]
+                b.to_run[kept * loads + a] = b.run[h * loads + a]
+            _apply(t, b, kept, b.arc1[c])
+            _apply(t, b, kept, b.arc2[c])
+            kept += 1
+        close -= 1
+        _candidate(b, c, b.cost[close], b.parent[close], b.arc1[close], b.arc2[close])
+    _copy_back(t, b, kept)
+
+
+@kernel
+def _apply(t: Tables, b: Beam, k: int, arc: int) -> None:
+    """Make transition ``arc`` in hypothesis k of the next beam; -1: none."""
+    if arc < 0:
+        return
+    target = t.target[arc]
+    a = _load_of(t, target)
+    place = k * (len(t.first) - 1) + a
+    now = b.size[NOW]
+    source = b.to_state[place]
+    b.to_base[k] += _stayed(t, source, now - b.to_since[place])
+    b.to_explained[k] += t.level[target] - t.level[source]
+    if source == t.first[a]:
+        b.to_run[place] = now
+    b.to_state[place] = target
+    b.to_since[place] = now
+
+
+@kernel
+def _repair(t: Tables, b: Beam, h: int, excess: float) -> None:
+    """More is explained than there is, for too long: an off edge was missed; of the loads that are on, the one whose
+    switching off fits the excess best goes off."""
+    loads = len(t.first) - 1
+    choice = -1
+    nearest = math.inf
+    for a in range(loads):
+        s = b.state[h * loads + a]
+        if s != t.first[a] and abs(t.level[s] - t.level[t.first[a]] - excess) < nearest:
+            nearest = abs(t.level[s] - t.level[t.first[a]] - excess)
+            choice = a
+    if choice >= 0:
+        _switch(t, b, h, choice, t.first[choice])
+        b.base[h] += REPAIR_COST
+    b.over[h] = 0
+
+
+@kernel
+def _review(power: float, t: Tables, d: Detector, b: Beam) -> None:
+    """Each sample: end what is on for too long, charge for explaining too much, find the best hypothesis."""
+    loads = len(t.first) - 1
+    now = b.size[NOW]
+    best = math.inf
+    for h in range(b.size[COUNT]):
+        excess = b.explained[h] + t.floor[0] - power
+        if d.i[MOVED] == 0 and excess > 15.0 + 3.0 * d.f[NOISE] + 0.08 * b.explained[h]:
+            b.base[h] += OVER_COST
+            b.over[h] += 1
+            if b.over[h] >= OVER_MAX:
+                _repair(t, b, h, excess)
+        else:
+            b.over[h] = 0
+        total = 0.0
+        for a in range(loads):
+            place = h * loads + a
+            s = b.state[place]
+            off = t.first[a]
+            if s != off and (now - b.since[place] >= t.longest[s] or now - b.run[place] >= t.run_longest[a]):
+                _switch(t, b, h, a, off)
+                b.base[h] += EXPIRED_COST
+                s = off
+            total += _stayed(t, s, now - b.since[place])
+        b.score[h] = b.base[h] + total
+        if b.score[h] < best:
+            best = b.score[h]
+            b.size[BEST] = h
+
+
+@kernel
+def step(power: float, samples: int, settings: EdgeSettings, t: Tables, d: Detector, b: Beam) -> float:
+    """Take one sample (W) that lies ``samples`` periods after the one before; the edge it completed (W), else 0."""
+    b.size[NOW] += samples
+    edge = detect(power, settings, d)
+    if edge != 0.0:
+        _select(t, b, _expand(edge, t, b))
+    _review(d.f[LEVEL] if d.i[MOVED] == 0 else power, t, d, b)
+    return edge
+
+
+@kernel
+def publish(power: float, t: Tables, b: Beam, watts: Floats, on: Ints, confidence: Floats) -> None:
+    """The best hypothesis as power, state and confidence per load; the powers never sum to more than the mains.
+
+    Confidence: the weight of all hypotheses that agree about on or off. The moment between a fall of the mains and its
+    edge is bridged by scaling the parts down.
+    """
+    loads = len(t.first) - 1
+    best = b.size[BEST]
+    total = 0.0
+    for a in range(loads):
+        s = b.state[best * loads + a]
+        watts[a] = t.level[s]
+        on[a] = 1 if s != t.first[a] else 0
+        confidence[a] = 0.0
+        total += watts[a]
+    weights = 0.0
+    for h in range(b.size[COUNT]):
+        weight = math.exp(b.score[best] - b.score[h])
+        weights += weight
+        for a in range(loads):
+            if (b.state[h * loads + a] != t.first[a]) == (on[a] == 1):
+                confidence[a] += weight
+    scale = 1.0 if total <= max(power, 0.0) else max(power, 0.0) / total
+    for a in range(loads):
+        confidence[a] /= weights
+        watts[a] *= scale

@@ -1,0 +1,160 @@
+"""What is known of the loads behind one meter, and the file that carries it (JSON, strict).
+
+Durations are in samples of ``period_s``; powers in W. A model serves feeds whose period is within ``PERIOD_TOLERANCE``
+of its own: edges and durations learned at 3 s say nothing about a feed of 60 s.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from gateway.pipeline.nilm.result import ModelError
+
+VERSION = 1
+PERIOD_TOLERANCE = 1.5  # a factor, either way
+FILE_MAX_BYTES = 4 * 2**20
+LOADS_MAX = 24  # with 4 states each the joint state still fits 63 bits
+STATES_MAX = 5
+BINS = 44  # of dwell time, two per octave: 0, 1, 2, 3, 4, 6, 8, 12 ... samples; over 22 days at 1 s
+UNKNOWN_BINS = 96  # of edge size: 48 for falls, 48 for rises, four per octave from 4 W
+
+Finite = Annotated[float, Meta(ge=-1e7, le=1e7)]
+NotNegative = Annotated[float, Meta(ge=0, le=1e12)]
+Positive = Annotated[float, Meta(gt=0, le=1e7)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Count = Annotated[int, Meta(ge=1, le=2**40)]
+
+
+class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An unknown field in a file is an error."""
+
+
+class State(_Strict, frozen=True):
+    """A steady level of a load; state 0 is off (its level is the standby power).
+
+    ``shortest`` and ``longest``: stays seen, in samples; ``share``: of all time;
+    ``hazard``: chance per sample to leave, by bin of time already stayed.
+    """
+
+    level_w: NotNegative
+    sigma_w: NotNegative
+    shortest: Count
+    longest: Count
+    share: Share
+    hazard: Annotated[tuple[Annotated[float, Meta(gt=0, le=1)], ...], Meta(min_length=BINS, max_length=BINS)]
+
+
+class Transition(_Strict, frozen=True):
+    """From a state to another: the edge that the mains shows (W, with spread), its share of all that leave."""
+
+    source: Annotated[int, Meta(ge=0, lt=STATES_MAX)]
+    target: Annotated[int, Meta(ge=0, lt=STATES_MAX)]
+    edge_w: Finite
+    spread_w: Positive
+    share: Annotated[float, Meta(gt=0, le=1)]
+
+
+class LoadModel(_Strict, frozen=True):
+    """One appliance. ``longest_run``: samples from off to off; it is never believed on for longer than that."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+    states: Annotated[tuple[State, ...], Meta(min_length=2, max_length=STATES_MAX)]
+    transitions: Annotated[tuple[Transition, ...], Meta(min_length=2, max_length=STATES_MAX * STATES_MAX)]
+    longest_run: Count
+
+    @property
+    def standby_w(self) -> float:
+        """What it draws while off."""
+        return self.states[0].level_w
+
+
+class Thresholds(_Strict, frozen=True):
+    """Settings of the edge detector (gateway.pipeline.nilm.edges)."""
+
+    threshold_w: Positive
+    noise_factor: Annotated[float, Meta(ge=0, le=100)]
+    ramp_max: Annotated[int, Meta(ge=1, le=60)]
+    settle: Annotated[int, Meta(ge=1, le=20)]
+
+
+class Model(_Strict, frozen=True):
+    """All loads behind a meter, and how often edges come that are none of theirs.
+
+    ``unknown``: expected number of foreign edges per sample and W, by signed size; ``floor_w``: the least that loads
+    without a model draw together; ``provenance`` and ``trained_on``: where the training data came from and how much.
+    """
+
+    version: int
+    period_s: Positive
+    loads: Annotated[tuple[LoadModel, ...], Meta(min_length=1, max_length=LOADS_MAX)]
+    thresholds: Thresholds
+    unknown: Annotated[tuple[NotNegative, ...], Meta(min_length=UNKNOWN_BINS, max_length=UNKNOWN_BINS)]
+    floor_w: NotNegative
+    provenance: Annotated[str, Meta(max_length=2000)]
+    trained_on: Annotated[str, Meta(max_length=2000)]
+
+
+def load(path: Path) -> Model:
+    """Read a model. Raises ModelError (the file, its place in it, what is wrong)."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(FILE_MAX_BYTES + 1)
+    except OSError as error:
+        raise ModelError(f"{path}: {error.strerror}") from None
+    if len(data) > FILE_MAX_BYTES:
+        raise ModelError(f"{path}: larger than {FILE_MAX_BYTES} bytes")
+    return decode(data, str(path))
+
+
+def decode(data: bytes, name: str) -> Model:
+    """A model from the bytes of its file; ``name`` is for the message. Raises ModelError."""
+    try:
+        version = msgspec.json.decode(data, type=dict[str, msgspec.Raw]).get("version", msgspec.Raw(b"null"))
+        if bytes(version) != str(VERSION).encode():
+            raise ModelError(f"{name}: version {bytes(version).decode()[:20]}, this program reads version {VERSION}")
+        model = msgspec.json.decode(data, type=Model)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ModelError(f"{name}: {error}") from None
+    _check(model, name)
+    return model
+
+
+def save(model: Model, path: Path) -> None:
+    """Write a model: whole or not at all. Raises ModelError."""
+    _check(model, str(path))
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_bytes(msgspec.json.format(msgspec.json.encode(model), indent=1))
+        part.replace(path)
+    except OSError as error:
+        raise ModelError(f"{path}: {error.strerror}") from None
+
+
+def check_period(model: Model, period_s: float) -> None:
+    """Raises ModelError where the feed's period is not the one that the model was made for."""
+    if not 1 / PERIOD_TOLERANCE <= period_s / model.period_s <= PERIOD_TOLERANCE:
+        raise ModelError(
+            f"the model was made for samples every {model.period_s:g} s, the meter gives one every {period_s:.3g} s",
+            code="nilm.period",
+        )
+
+
+def _check(model: Model, name: str) -> None:
+    """What the schema cannot say: names are unique, transitions lead somewhere, every state leads to off at last."""
+    if model.version != VERSION:
+        raise ModelError(f"{name}: version {model.version}, this program writes version {VERSION}")
+    names = [load.name for load in model.loads]
+    if len(set(names)) != len(names) or "other" in names:
+        raise ModelError(f"{name}: names of loads must be unique, and `other` is taken")
+    for load in model.loads:
+        places = {transition.source for transition in load.transitions}
+        targets = {transition.target for transition in load.transitions}
+        if max(places | targets) >= len(load.states) or places != set(range(len(load.states))):
+            raise ModelError(f"{name}: transitions of {load.name} do not fit its states")
+        if any(t.source == t.target or not math.isfinite(t.edge_w) for t in load.transitions):
+            raise ModelError(f"{name}: a transition of {load.name} leads nowhere")

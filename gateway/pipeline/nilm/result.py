@@ -1,0 +1,48 @@
+"""What disaggregation says: the types that leave this package, and its error. No heavy import."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from gateway.errors import LamppostError
+
+
+class ModelError(LamppostError):
+    """A model file cannot be read, is not of this version, or was made for another sampling period."""
+
+    code = "nilm.model"
+    fix = "Train a model for this meter at its sampling period and set disaggregation.model to it."
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One appliance at one instant. ``energy_kwh`` is a counter, ``confidence`` (0..1) is that of ``on``."""
+
+    name: str
+    power_w: float
+    energy_kwh: float
+    on: bool
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class RunEvent:
+    """A run of an appliance began or ended. For an end: how long it lasted (s) and what it used (kWh); else 0."""
+
+    name: str
+    kind: Literal["start", "end"]
+    mono_ns: int
+    duration_s: float = 0.0
+    energy_kwh: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ApplianceResult:
+    """The mains of one sample in parts: ``sum(part.power_w) + other_w == mains_w``, all in W."""
+
+    mono_ns: int
+    mains_w: float
+    other_w: float
+    parts: tuple[Part, ...]
+    events: tuple[RunEvent, ...] = ()

@@ -1,0 +1,231 @@
+"""The process that disaggregates: samples in on stdin, results out on stdout, one JSON object a line.
+
+``python -m gateway.pipeline.nilm.worker MODEL.json --cache DIR [--pure]``
+
+In: first ``{"start": {name: kWh}}`` (where the counters go on from), then ``{"t": mono_ns, "p": watts}``.
+Out: ``{"ready": ...}`` once everything is compiled; a result for each sample (see ``encode``); or, before it ends,
+``{"error": {"code", "cause", "fix", "refused"}}``; refused: the model does not fit, starting again is of no use.
+
+Energies are kept in DIR/energies-<model's name>.json, written at most once a minute and at the end. The process ends
+with its parent: at the end of stdin, or when the parent dies.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import math
+import os
+import shutil
+import signal
+import statistics
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from gateway.pipeline.nilm.result import ApplianceResult, ModelError
+
+if TYPE_CHECKING:
+    from gateway.pipeline.nilm.model import Model
+
+LINE_MAX_BYTES = 8192
+SAVE_EVERY_S = 60.0
+PERIODS_SEEN = 20  # intervals between samples before the feed's period is judged
+REFUSED = 3  # exit code
+NICE = 5
+PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run until stdin ends. Returns the exit code."""
+    parser = argparse.ArgumentParser(prog="gateway.pipeline.nilm.worker", description=__doc__.splitlines()[0])
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--cache", type=Path, required=True, help="folder for compiled kernels and energies")
+    parser.add_argument("--pure", action="store_true", help="plain Python: less memory, slower")
+    options = parser.parse_args(arguments)
+    _settle_in(options.cache, options.pure)
+    try:
+        _serve(options.model, options.cache)
+    except ModelError as error:
+        _say({"error": {"code": error.code, "cause": error.cause, "fix": error.fix, "refused": True}})
+        return REFUSED
+    except (BrokenPipeError, KeyboardInterrupt):
+        pass
+    return 0
+
+
+def _settle_in(cache: Path, pure: bool) -> None:
+    """Die with the parent, be nice, and choose where and whether to compile; before numba is imported."""
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the daemon, which then closes stdin
+    sys.excepthook = _last_words
+    os.nice(NICE)
+    os.environ.setdefault("NUMBA_CACHE_DIR", str(cache))
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        os.environ[name] = "1"  # each thread's arena costs memory and none is used
+    if pure:
+        os.environ["LAMPPOST_NILM_PURE"] = "1"
+
+
+def _stop(*_: object) -> None:
+    """SIGTERM: leave the loop so that energies are saved."""
+    raise KeyboardInterrupt
+
+
+def _last_words(kind: type[BaseException], error: BaseException, _: TracebackType | None) -> None:
+    """A defect: say what it was in one line; the parent logs it and starts another worker."""
+    cause = f"the worker failed: {kind.__name__}: {error}"
+    _say(
+        {"error": {"code": "nilm.worker", "cause": cause, "fix": "Please report this; it is started again by itself."}}
+    )
+
+
+def _serve(path: Path, cache: Path) -> None:
+    """Load, compile, say ready, then a result for each sample until stdin ends."""
+    from gateway.pipeline.nilm import jit, model
+    from gateway.pipeline.nilm.tracker import Tracker
+
+    begun = time.monotonic()
+    loads = model.load(path)
+    _drop_old_kernels(cache)
+    warm_up(loads)
+    store = Energies(cache / f"energies-{path.stem}.json")
+    _say({"ready": {"compiled": jit.COMPILED, "why": jit.WHY_PURE, "seconds": round(time.monotonic() - begun, 3)}})
+    first = _read()
+    tracker = Tracker(loads, store.begin(first.get("start") if first else None))
+    period = PeriodCheck(loads)
+    try:
+        while (sample := _read()) is not None:
+            result = tracker.step(int(sample["t"]), float(sample["p"]))
+            if result is not None:
+                period.see(result.mono_ns)
+                _say(encode(result))
+                store.keep({part.name: part.energy_kwh for part in result.parts})
+    finally:
+        store.save()
+
+
+def warm_up(model: Model) -> None:
+    """Run every kernel once, so that nothing is compiled while samples wait: each load on, all off, a gap."""
+    from gateway.pipeline.nilm.tracker import Tracker
+
+    tracker = Tracker(model)
+    levels = [100.0, *(100.0 + load.states[-1].level_w for load in model.loads), 100.0]
+    for index, power in enumerate(level for level in levels for _ in range(4)):
+        tracker.step(round((index + 1) * model.period_s * 1e9), power)
+
+
+class PeriodCheck:
+    """Judges the period of the feed once, by the median of its first intervals."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._times: list[int] | None = []
+
+    def see(self, mono_ns: int) -> None:
+        """Raises ModelError when the feed's period is not the model's."""
+        if self._times is None:
+            return
+        self._times.append(mono_ns)
+        if len(self._times) <= PERIODS_SEEN:
+            return
+        from gateway.pipeline.nilm.model import check_period
+
+        gaps = [(b - a) / 1e9 for a, b in zip(self._times, self._times[1:], strict=False)]
+        self._times = None
+        check_period(self._model, statistics.median(gaps))
+
+
+class Energies:
+    """The counters' file: a whole one or the one before. A crash costs what was counted since, at most a minute's."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._values: dict[str, float] = {}
+        self._saved_s = time.monotonic()
+
+    def begin(self, start: object) -> dict[str, float]:
+        """The counters to go on from: the greater of the file's and those that the parent remembers."""
+        try:
+            kept = _numbers(json.loads(self._path.read_bytes()[:65536]))
+        except (OSError, ValueError):
+            kept = {}
+        told = _numbers(start)
+        self._values = {name: max(kept.get(name, 0.0), told.get(name, 0.0)) for name in {*kept, *told}}
+        return dict(self._values)
+
+    def keep(self, values: dict[str, float]) -> None:
+        """Remember the counters; write them when the last time is long enough ago (flash wears)."""
+        self._values.update(values)
+        if time.monotonic() - self._saved_s >= SAVE_EVERY_S:
+            self.save()
+
+    def save(self) -> None:
+        """Write the counters; a full disk costs them, not the disaggregation."""
+        self._saved_s = time.monotonic()
+        part = self._path.with_suffix(".part")
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            part.write_text(json.dumps(self._values))
+            part.replace(self._path)
+        except OSError as error:
+            print(f"energies not saved: {error}", file=sys.stderr, flush=True)
+
+
+def _numbers(data: object) -> dict[str, float]:
+    """The finite, not negative numbers of a JSON object by name."""
+    if not isinstance(data, Mapping):
+        return {}
+    return {
+        str(name): float(value)
+        for name, value in data.items()
+        if isinstance(value, int | float) and math.isfinite(value) and value >= 0
+    }
+
+
+def _drop_old_kernels(cache: Path) -> None:
+    """Compiled kernels of earlier versions of this program are of no use."""
+    from gateway.pipeline.nilm import jit
+
+    own = jit.cache_folder(cache)
+    for folder in cache.glob("nilm-*"):
+        if folder != own and folder.is_dir():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _read() -> dict[str, Any] | None:
+    """The next line's object; None at the end. A line that is none is passed over."""
+    while line := sys.stdin.buffer.readline(LINE_MAX_BYTES):
+        try:
+            data = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(data, dict) and ("start" in data or {"t", "p"} <= data.keys()):
+            return data
+    return None
+
+
+def _say(data: object) -> None:
+    """Write one line."""
+    sys.stdout.write(json.dumps(data, separators=(",", ":")) + "\n")
+    sys.stdout.flush()
+
+
+def encode(result: ApplianceResult) -> dict[str, object]:
+    """A result as it goes over the pipe."""
+    return {
+        "t": result.mono_ns,
+        "mains": result.mains_w,
+        "other": result.other_w,
+        "parts": [[p.name, p.power_w, p.energy_kwh, p.on, p.confidence] for p in result.parts],
+        "events": [[e.name, e.kind, e.mono_ns, e.duration_s, e.energy_kwh] for e in result.events],
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
