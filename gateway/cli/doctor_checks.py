@@ -1,0 +1,271 @@
+"""The checks of ``lamppost doctor``. Each looks at one thing, and bounds its own waiting."""
+
+from __future__ import annotations
+
+import http.client
+import importlib.metadata
+import importlib.util
+import os
+import shutil
+import socket
+import ssl
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from gateway.cli.control import SOCKET_NAME, ControlClient, NoDaemonError
+from gateway.cli.doctor import Check, Finding, Result, summary_config
+from gateway.clock import EARLIEST_NS, kernel_synchronised
+from gateway.config.check_devices import stable_name
+from gateway.config.load import load
+from gateway.config.schema import BleBus, Config, ModbusRtuBus, MqttBus, SerialBus, Uplink
+
+NETWORK_S = 4.0
+FREE_MIN_BYTES = 200 * 2**20
+PACKAGES = ("pydantic", "PyYAML", "pyserial", "pymodbus", "bleak", "paho-mqtt", "h11")
+DBUS_SOCKET = "/run/dbus/system_bus_socket"
+
+
+def configuration(path: Path | None) -> tuple[Config | None, list[Finding]]:
+    """The configuration where it can be used, and what is to be said of it."""
+    if path is None:
+        fix = "Give --config FILE; to begin, copy one of config/examples/."
+        return None, [Finding("configuration", "warn", "no configuration file", fix)]
+    loaded = load(path)
+    if loaded.config is None:
+        errors = sum(problem.severity == "error" for problem in loaded.problems)
+        return None, [Finding("configuration", "fail", f"{errors} mistakes in {path}", f"Run `lamppost check {path}`.")]
+    detail = f"{path}: {summary_config(loaded.config)}"
+    if loaded.problems:
+        seen = f"{detail}; {len(loaded.problems)} warnings"
+        return loaded.config, [Finding("configuration", "warn", seen, f"Run `lamppost check {path}`.")]
+    return loaded.config, [Finding("configuration", "ok", detail)]
+
+
+def checks(config: Config | None) -> list[tuple[str, Check]]:
+    """What to look at on this box, given what is configured."""
+    found: list[tuple[str, Check]] = [("python", python), ("systemd", systemd)]
+    found.append(("clock", partial(clock, config is not None and config.clock.trusted)))
+    if config is None:
+        return found
+    found += [("disk", partial(disk, config.storage.path)), ("daemon", partial(daemon, config))]
+    for name, bus in config.buses.items():
+        if isinstance(bus, ModbusRtuBus | SerialBus):
+            found.append((f"port {name}", partial(port_of, name, bus.port)))
+        elif isinstance(bus, BleBus):
+            found.append((f"bluetooth {name}", partial(bluetooth, name, bus.adapter)))
+        elif isinstance(bus, MqttBus):
+            found.append((f"mqtt {name}", partial(mqtt, name, bus)))
+    if config.uplink is not None:
+        found.append(("server", partial(server, config.uplink)))
+    if config.disaggregation is not None:
+        found.append(("disaggregation", disaggregation))
+    return found
+
+
+def python() -> Sequence[Finding]:
+    """Python and the packages that Lamppost stands on."""
+    from gateway import __version__
+
+    version = ".".join(str(part) for part in sys.version_info[:3])
+    missing, there = [], []
+    for package in PACKAGES:
+        try:
+            there.append(f"{package} {importlib.metadata.version(package)}")
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(package)
+    detail = f"lamppost {__version__}, Python {version}, {', '.join(there)}"
+    if missing:
+        fix = "Install them: `pip install 'lamppost[edge,ble]'`."
+        return [Finding("python", "warn", f"{detail}; not installed: {', '.join(missing)}", fix)]
+    return [Finding("python", "ok", detail)]
+
+
+def clock(trusted: bool = False) -> Sequence[Finding]:
+    """Whether the system clock can be believed; ``trusted``: the configuration vouches for it."""
+    now = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
+    if time.time_ns() < EARLIEST_NS:
+        fix = "Connect it to the network, or set the clock; until then readings are kept, not sent."
+        return [Finding("clock", "fail", f"it says {now}", fix)]
+    if trusted:
+        return [Finding("clock", "ok", f"{now}, trusted by the configuration")]
+    if not kernel_synchronised():
+        fix = "Check `timedatectl`; allow NTP (UDP 123), or set `clock: {trusted: true}` where there is an RTC."
+        return [Finding("clock", "warn", f"{now}, not synchronised by NTP", fix)]
+    return [Finding("clock", "ok", f"{now}, synchronised")]
+
+
+def systemd() -> Sequence[Finding]:
+    """Whether the service is watched. Seen from outside: the unit file, where systemd runs."""
+    if not Path("/run/systemd/system").is_dir():
+        return [Finding("systemd", "ok", "systemd does not run here")]
+    units = [Path(folder) / "lamppost.service" for folder in ("/etc/systemd/system", "/usr/lib/systemd/system")]
+    unit = next((path for path in units if path.exists()), None)
+    if unit is None:
+        fix = "Install packaging/systemd/lamppost.service, so that it starts with the box."
+        return [Finding("systemd", "warn", "there is no unit lamppost.service", fix)]
+    if "WatchdogSec=" not in unit.read_text(encoding="utf-8", errors="replace"):
+        return [Finding("systemd", "warn", f"{unit} has no watchdog", "Add `WatchdogSec=60` to it.")]
+    return [Finding("systemd", "ok", f"{unit}, with a watchdog")]
+
+
+def disk(path: Path) -> Sequence[Finding]:
+    """Whether the outbox has room and may be written."""
+    there = next(folder for folder in (path, *path.parents) if folder.exists())
+    free = shutil.disk_usage(there).free
+    detail = f"{free / 2**20:.0f} MiB free for {path}"
+    if not os.access(there, os.W_OK | os.X_OK):
+        fix = f"Run it as the service's user, or `chown` {there} to it."
+        return [Finding("disk", "fail", f"{there} may not be written by this user", fix)]
+    if free < FREE_MIN_BYTES:
+        return [Finding("disk", "warn", detail, "Make room, or lower storage.outbox_max.")]
+    return [Finding("disk", "ok", detail)]
+
+
+def daemon(config: Config) -> Sequence[Finding]:
+    """Whether the daemon answers, and what it says."""
+    path = config.storage.path / SOCKET_NAME
+    try:
+        status = ControlClient(path).ask("status", timeout_s=NETWORK_S)
+    except NoDaemonError as error:
+        return [Finding("daemon", "warn", error.cause, "Start it: `systemctl start lamppost`, or `lamppost run`.")]
+    summary = str(status.get("summary", ""))
+    return [Finding("daemon", "ok" if status.get("ok") else "warn", summary, "Run `lamppost status`.")]
+
+
+def port_of(name: str, port: str) -> Sequence[Finding]:
+    """Whether a serial port is there, may be opened, and keeps its name."""
+    title, path = f"port {name}", Path(port)
+    if "://" in port:
+        return [Finding(title, "ok", port)]
+    if not path.exists():
+        return [Finding(title, "fail", f"{port} is not there", "Check the plug; `lamppost scan` lists what is there.")]
+    if not os.access(path, os.R_OK | os.W_OK):
+        fix = f"Add the service's user to the group {_group(path)}: `usermod -aG {_group(path)} lamppost`."
+        return [Finding(title, "fail", f"{port} may not be opened by this user", fix)]
+    if path.name.startswith(("ttyUSB", "ttyACM")) and not path.is_symlink():
+        stable = stable_name(port).removeprefix("here it is ")
+        fix = f"Use {stable or 'its name below /dev/serial/by-id/'} in the configuration."
+        return [Finding(title, "warn", f"{port} may be another adapter after a restart", fix)]
+    return [Finding(title, "ok", port)]
+
+
+def bluetooth(name: str, adapter: str) -> Sequence[Finding]:
+    """Whether the D-Bus, BlueZ on it, and the adapter are there."""
+    import asyncio
+
+    return [Finding(f"bluetooth {name}", *asyncio.run(_bluez(adapter)))]
+
+
+async def _bluez(adapter: str) -> tuple[Result, str, str]:
+    import asyncio
+
+    from dbus_fast import BusType, DBusError, Message, MessageType
+    from dbus_fast.aio import MessageBus
+
+    address = os.environ.get("DBUS_SYSTEM_BUS_ADDRESS", DBUS_SOCKET)
+    try:
+        async with asyncio.timeout(NETWORK_S):
+            bus = await MessageBus(bus_type=BusType.SYSTEM).connect()
+            try:
+                question = Message(
+                    destination="org.bluez",
+                    path=f"/org/bluez/{adapter}",
+                    interface="org.freedesktop.DBus.Properties",
+                    member="Get",
+                    signature="ss",
+                    body=["org.bluez.Adapter1", "Powered"],
+                )
+                answer = await bus.call(question)
+            finally:
+                bus.disconnect()
+    except (OSError, DBusError, ValueError, EOFError, TimeoutError) as error:
+        cause = str(error) or "no answer"
+        return "fail", f"the D-Bus at {address} cannot be reached: {cause}", "Install and start dbus and bluez."
+    if answer is None or answer.message_type is MessageType.ERROR:
+        cause = answer.error_name if answer is not None and answer.error_name else "no answer"
+        fix = "Install bluez, plug the adapter in, and look at `bluetoothctl list`."
+        return "fail", f"BlueZ has no adapter {adapter} ({cause})", fix
+    if answer.body[0].value is not True:
+        return (
+            "fail",
+            f"{adapter} is switched off",
+            f"Run `rfkill unblock bluetooth` and `bluetoothctl power on` ({adapter}).",
+        )
+    return "ok", f"{adapter} is switched on", ""
+
+
+def mqtt(name: str, bus: MqttBus) -> Sequence[Finding]:
+    """Whether the MQTT broker accepts connections."""
+    title, where = f"mqtt {name}", f"{bus.host}:{bus.port}"
+    try:
+        socket.create_connection((bus.host, bus.port), timeout=NETWORK_S).close()
+    except OSError as error:
+        cause = f"{where} cannot be reached: {error.strerror or error}"
+        return [Finding(title, "fail", cause, "Start the broker, or correct host and port of the bus.")]
+    return [Finding(title, "ok", where)]
+
+
+def server(uplink: Uplink) -> Sequence[Finding]:
+    """Whether the server answers and takes the token: a query that returns nothing."""
+    parts = urlsplit(uplink.url)
+    headers = {"Accept": "application/json"}
+    if uplink.token_file is not None:
+        try:
+            headers["Authorization"] = f"Bearer {uplink.token_file.read_text(encoding='utf-8').strip()}"
+        except (OSError, UnicodeDecodeError) as error:
+            return [Finding("server", "fail", f"{uplink.token_file} cannot be read: {error}", "Correct the file.")]
+    if uplink.tenant is not None:
+        headers["NGSILD-Tenant"] = uplink.tenant
+    try:
+        connection = _connection(uplink)
+        connection.request("GET", f"{parts.path.rstrip('/')}/ngsi-ld/v1/entities?type=Device&limit=1", headers=headers)
+        status = connection.getresponse().status
+        connection.close()
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        cause = f"{uplink.url} cannot be reached: {error}"
+        return [Finding("server", "fail", cause, "Check the network, uplink.url, and uplink.ca_file for TLS.")]
+    return list(_verdict(uplink, status))
+
+
+def _verdict(uplink: Uplink, status: int) -> Iterator[Finding]:
+    if status in (401, 403):
+        yield Finding(
+            "server", "fail", f"{uplink.url} refuses the token ({status})", "Get a new token for uplink.token_file."
+        )
+    elif status == 404 and uplink.tenant is not None:
+        yield Finding(
+            "server", "warn", f"{uplink.url} does not know the tenant yet ({status})", "Nothing, or correct it."
+        )
+    elif status >= 400:
+        yield Finding("server", "fail", f"{uplink.url} answers {status}", "Is it a Lamppost server? See its log.")
+    else:
+        yield Finding("server", "ok", f"{uplink.url} answers and accepts this box")
+
+
+def _connection(uplink: Uplink) -> http.client.HTTPConnection:
+    parts = urlsplit(uplink.url)
+    host = parts.hostname or ""
+    if parts.scheme == "http":
+        return http.client.HTTPConnection(host, parts.port, timeout=NETWORK_S)
+    context = ssl.create_default_context(cafile=str(uplink.ca_file) if uplink.ca_file is not None else None)
+    return http.client.HTTPSConnection(host, parts.port, timeout=NETWORK_S, context=context)
+
+
+def disaggregation() -> Sequence[Finding]:
+    """Whether what tells appliances apart is installed."""
+    missing = [package for package in ("numpy", "numba") if importlib.util.find_spec(package) is None]
+    if missing:
+        cause = f"configured, but not installed: {', '.join(missing)}"
+        return [Finding("disaggregation", "fail", cause, "Install it: `pip install 'lamppost[nilm]'`.")]
+    return [Finding("disaggregation", "ok", "numba is installed")]
+
+
+def _group(path: Path) -> str:
+    try:
+        return path.group()
+    except (KeyError, OSError):
+        return "dialout"

@@ -1,0 +1,178 @@
+"""Captured frames to values, by protocol. Pure: the same codecs as the drivers, fed from a file.
+
+What the bytes of a frame are: of a serial or Modbus bus those on the wire; of Bluetooth and MQTT what their buses give to
+the tap (drivers/buses/ble_adapter.py, drivers/buses/mqtt.py).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+from drivers.base import Frame, Measurement
+from drivers.codecs import bthome, csc, p1, pms, registers, ruuvi, shelly
+from drivers.codecs.framing import Take
+from drivers.errors import BadFrame
+from drivers.quantities import QUANTITIES
+from drivers.template import Template
+from gateway.errors import LamppostError, UsageError
+
+Item = dict[str, Any]
+Decoder = Callable[[Template, Iterable[Frame], str | None], Iterator[Item]]
+READ_FUNCTIONS = (3, 4)
+EXCHANGE_MAX = 8192
+ADVERTISEMENT, NOTIFICATION = 1, 2
+COMPANY_DATA, SERVICE_DATA = 0xFF, 0x16  # assigned numbers of Bluetooth, 2.3: manufacturer data, 16-bit service data
+WHEEL_M = 2.105
+
+
+def decode(template: Template, frames: Iterable[Frame], address: str | None) -> Iterator[Item]:
+    """A value or an error an item: {at_ns, address, quantity, value, unit} or {at_ns, address, error}.
+
+    Raises LamppostError for a protocol that cannot be replayed, UsageError where ``address`` is needed.
+    """
+    decoder = _DECODERS.get(template.protocol)
+    if decoder is None:
+        raise LamppostError(f"frames of {template.protocol} cannot be replayed", code="replay.protocol")
+    return decoder(template, frames, address)
+
+
+def _values(frame: Frame, address: str, measurements: Iterable[Measurement]) -> Iterator[Item]:
+    for measured in measurements:
+        known = QUANTITIES.get(measured.quantity)
+        unit = known.unit if known is not None else ""
+        yield {
+            "at_ns": frame.at_ns,
+            "address": address,
+            "quantity": measured.quantity,
+            "value": measured.value,
+            "unit": unit,
+        }
+
+
+def _stream(take: Take, _template: Template, frames: Iterable[Frame], _address: str | None) -> Iterator[Item]:
+    buffer = bytearray()
+    for frame in frames:
+        if frame.direction != "rx":
+            continue
+        buffer += frame.data
+        while True:
+            try:
+                decoded = take(buffer)
+            except BadFrame as error:
+                yield {"at_ns": frame.at_ns, "address": frame.bus, "error": str(error)}
+                continue
+            if decoded is None:
+                break
+            yield from _values(frame, frame.bus, decoded.measurements)
+
+
+def _modbus(template: Template, frames: Iterable[Frame], address: str | None) -> Iterator[Item]:
+    from drivers.buses.modbus_adu import find_answer
+
+    request: tuple[int, int, int, int] | None = None
+    heard = b""
+    units: set[int] = set()
+    for frame in frames:
+        if frame.direction == "tx":
+            request, heard = _read_request(frame.data), b""
+            if request is not None and address is None:
+                units.add(request[0])
+                if len(units) > 1:
+                    cause = f"several devices are in this capture: {', '.join(str(unit) for unit in sorted(units))}"
+                    raise UsageError(cause, fix="Give --address with the Modbus id of one.")
+            continue
+        if request is None or (address is not None and str(request[0]) != address):
+            continue
+        heard = (heard + frame.data)[-EXCHANGE_MAX:]
+        unit, function, first, count = request
+        answer = find_answer(heard, unit, function, count)
+        if answer is None:
+            continue
+        request = None
+        if answer.exception:
+            yield {"at_ns": frame.at_ns, "address": str(unit), "error": f"refused with exception {answer.exception}"}
+        else:
+            yield from _values(frame, str(unit), _points(template, function, first, count, answer.data))
+
+
+def _read_request(data: bytes) -> tuple[int, int, int, int] | None:
+    """(unit, function, first register, count) of a read request, None for anything else."""
+    if len(data) != 8 or data[1] not in READ_FUNCTIONS:
+        return None
+    unit, function, first, count = struct.unpack(">BBHH", data[:6])
+    return unit, function, first, count
+
+
+def _points(template: Template, function: int, first: int, count: int, data: bytes) -> Iterator[Measurement]:
+    for point in template.points:
+        if point.function == function and first <= point.address and point.address + point.count <= first + count:
+            raw = registers.decode(data[2 * (point.address - first) :], point.type, point.word_order, point.nan)
+            if raw is not None:
+                yield Measurement(point.quantity, registers.scaled(raw, point.scale))
+
+
+def _advertisements(template: Template, frames: Iterable[Frame], address: str | None) -> Iterator[Item]:
+    for frame, sender, payload in _bluetooth(frames, ADVERTISEMENT, address):
+        for kind, data in _structures(payload[1:]):  # the first byte is the signal strength
+            number = int.from_bytes(data[:2], "little")
+            try:
+                if template.codec == "ruuvi" and kind == COMPANY_DATA and number == ruuvi.COMPANY:
+                    yield from _values(frame, sender, ruuvi.decode(data[2:]).measurements)
+                elif template.codec == "bthome" and kind == SERVICE_DATA and number == int(bthome.SERVICE[4:8], 16):
+                    yield from _values(frame, sender, bthome.decode(data[2:]).measurements)
+            except BadFrame as error:
+                yield {"at_ns": frame.at_ns, "address": sender, "error": str(error)}
+
+
+def _structures(payload: bytes) -> Iterator[tuple[int, bytes]]:
+    """(kind, data) of advertising structures: length, kind, data (Bluetooth Core 5.4, Vol 3, Part C, 11)."""
+    at = 0
+    while at + 1 < len(payload) and payload[at]:
+        yield payload[at + 1], payload[at + 2 : at + 1 + payload[at]]
+        at += 1 + payload[at]
+
+
+def _bluetooth(frames: Iterable[Frame], kind: int, address: str | None) -> Iterator[tuple[Frame, str, bytes]]:
+    for frame in frames:
+        if len(frame.data) >= 8 and frame.data[0] == kind:
+            sender = frame.data[1:7].hex(":").upper()
+            if address is None or sender == address.upper():
+                yield frame, sender, frame.data[7:]
+
+
+def _cycling(_template: Template, frames: Iterable[Frame], address: str | None) -> Iterator[Item]:
+    rides: dict[str, tuple[csc.Ride, int]] = {}
+    for frame, sender, payload in _bluetooth(frames, NOTIFICATION, address):
+        before, at_ns = rides.get(sender, (csc.Ride(), frame.at_ns))
+        try:
+            ride = csc.follow(before, csc.parse(payload[2:]), max(0.0, (frame.at_ns - at_ns) / 1e9))
+        except BadFrame as error:
+            yield {"at_ns": frame.at_ns, "address": sender, "error": str(error)}
+            continue
+        rides[sender] = ride, frame.at_ns
+        yield from _values(frame, sender, csc.measurements(ride, WHEEL_M))
+
+
+def _shelly(_template: Template, frames: Iterable[Frame], address: str | None) -> Iterator[Item]:
+    for frame in frames:
+        topic, zero, payload = frame.data.partition(b"\0")
+        prefix, slash, rest = topic.decode("utf-8", "replace").partition("/status/")
+        if not zero or not slash or (address is not None and prefix != address):
+            continue
+        try:
+            yield from _values(frame, prefix, shelly.decode(f"status/{rest}", payload))
+        except BadFrame as error:
+            yield {"at_ns": frame.at_ns, "address": prefix, "error": str(error)}
+
+
+_DECODERS: Mapping[str, Decoder] = {
+    "p1": partial(_stream, p1.take),
+    "pms": partial(_stream, pms.take),
+    "modbus": _modbus,
+    "ble-adv": _advertisements,
+    "csc": _cycling,
+    "shelly": _shelly,
+}
