@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from firmware_sim.ble.peripherals import DEFAULT, build
 from firmware_sim.ble.simulator import Simulator
@@ -19,7 +20,9 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m firmware_sim.ble", description=__doc__)
     parser.add_argument("--run", type=Path, required=True, help="folder for sockets and ble.json")
     parser.add_argument("--seed", type=int, default=1, help="of the world, where the folder holds no world.json")
-    parser.add_argument("--devices", default="", help="JSON, or a file of JSON: [{name, kind, address, place}]")
+    parser.add_argument(
+        "--devices", default="", help="JSON, or a file of JSON: [{name, kind, address, place, period_s}]"
+    )
     return parser.parse_args()
 
 
@@ -29,7 +32,7 @@ def _world(arguments: argparse.Namespace) -> World:
     return World(seed=arguments.seed, origin_s=time.monotonic())
 
 
-def _rows(given: str) -> list[dict[str, str]]:
+def _rows(given: str) -> list[dict[str, Any]]:
     if not given:
         return [dict(row) for row in DEFAULT]
     rows = json.loads(given if given.lstrip().startswith("[") else Path(given).read_text(encoding="utf-8"))

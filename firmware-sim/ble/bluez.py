@@ -129,8 +129,10 @@ class Bluez:
         self.tree.add(HCI0, {ADAPTER: shown, MONITORS: {"SupportedMonitorTypes": Variant("as", ["or_patterns"])}})
 
     def remove_adapter(self) -> None:
-        """Pull the adapter out, with all that was known through it."""
+        """Pull the adapter out, with all that was known through it. Nobody says that links were lost."""
         self._quiet()
+        for address in self._held:
+            self.gatt.hide(device_path(address))
         self._held.clear()
         self.tree.remove(HCI0)
 
@@ -140,13 +142,12 @@ class Bluez:
         return bool(self.tree.get(HCI0, ADAPTER, "Powered"))
 
     def power(self, on: bool) -> None:
-        """Switch the adapter. Off: links drop, nobody discovers any longer, signal strengths are forgotten."""
+        """Switch the adapter. Off: links drop and nobody discovers any longer."""
         if HCI0 not in self.tree or on == self.powered:
             return
         if not on:
-            for address, held in self._held.items():
+            for held in self._held.values():
                 self.drop(held.device)
-                self.tree.change(device_path(address), DEVICE, {}, ("RSSI", "TxPower"))
             self._quiet()
         self.tree.change(HCI0, ADAPTER, {"Powered": Variant("b", on)})
 
@@ -157,9 +158,14 @@ class Bluez:
         self._tell_discovering()
 
     def _tell_discovering(self) -> None:
+        """Tell whether anybody discovers; when nobody does any longer, signal strengths are forgotten."""
         now = bool(self._discovering)
-        if HCI0 in self.tree and self.tree.get(HCI0, ADAPTER, "Discovering") != now:
-            self.tree.change(HCI0, ADAPTER, {"Discovering": Variant("b", now)})
+        if HCI0 not in self.tree or self.tree.get(HCI0, ADAPTER, "Discovering") == now:
+            return
+        if not now:
+            for address in self._held:
+                self.tree.change(device_path(address), DEVICE, {}, ("RSSI", "TxPower"))
+        self.tree.change(HCI0, ADAPTER, {"Discovering": Variant("b", now)})
 
     def _need_power(self) -> None:
         if not self.powered:

@@ -6,13 +6,14 @@ import json
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from firmware_sim.ble import advert
 from firmware_sim.world import Place, World, noise
 
 RUUVI_COMPANY = 0x0499
 BTHOME_UUID = 0xFCD2
+PERIOD_S_MIN = 0.02  # the shortest advertising interval of the Core specification
 CSC_SERVICE, CSC_MEASUREMENT, CSC_FEATURE = 0x1816, 0x2A5B, 0x2A5C
 
 
@@ -29,14 +30,16 @@ class Characteristic:
 class Peripheral:
     """One device in the air. ``period_s`` is the time between advertisements, or notifications while connected.
 
-    ``address_type`` is BlueZ's word; ``service`` None means that it cannot be connected to.
+    ``usual_period_s`` is what it is as shipped, ``address_type`` is BlueZ's word; ``service`` None means that it cannot
+    be connected to.
     """
 
     name: str
     address: str
     world: World
-    place: Place = "classroom"
-    period_s: ClassVar[float] = 1.0
+    place: Place
+    period_s: float
+    usual_period_s: ClassVar[float] = 1.0
     address_type: ClassVar[str] = "random"
     service: ClassVar[int | None] = None
     characteristics: ClassVar[tuple[Characteristic, ...]] = ()
@@ -58,7 +61,7 @@ class Peripheral:
 class RuuviTag(Peripheral):
     """A RuuviTag, data format 5, not connectable as shipped."""
 
-    period_s = 1.285
+    usual_period_s = 1.285
 
     def advertisement(self, t: float, number: int) -> bytes:
         """Format 5, docs.ruuvi.com: temperature 0.005 C, humidity 0.0025 %, pressure Pa - 50000, acceleration mg."""
@@ -83,7 +86,7 @@ class RuuviTag(Peripheral):
 class Thermometer(Peripheral):
     """A BTHome v2 thermometer and hygrometer, unencrypted."""
 
-    period_s = 2.0
+    usual_period_s = 2.0
     address_type = "public"
 
     def advertisement(self, t: float, number: int) -> bytes:
@@ -125,15 +128,16 @@ DEFAULT = (
 )
 
 
-def build(rows: list[dict[str, str]], world: World) -> list[Peripheral]:
-    """Make the devices of a scenario: each row has name, kind, address and perhaps place. Raises ValueError."""
+def build(rows: list[dict[str, Any]], world: World) -> list[Peripheral]:
+    """Make the devices of a scenario: rows of name, kind, address, perhaps place and period_s. Raises ValueError."""
     made: list[Peripheral] = []
     for row in rows:
         kind = KINDS.get(row.get("kind", ""))
         if kind is None or "name" not in row or "address" not in row:
             raise ValueError(f"a Bluetooth device needs name, address and kind ({', '.join(KINDS)}): {json.dumps(row)}")
         place: Place = "corridor" if row.get("place") == "corridor" else "classroom"
-        made.append(kind(row["name"], row["address"].upper(), world, place))
+        period_s = float(row.get("period_s", kind.usual_period_s))
+        made.append(kind(row["name"], row["address"].upper(), world, place, max(PERIOD_S_MIN, period_s)))
     if len({device.address for device in made}) < len(made) or len({device.name for device in made}) < len(made):
         raise ValueError("two Bluetooth devices have one name or one address")
     return made

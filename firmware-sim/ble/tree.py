@@ -58,7 +58,7 @@ class ObjectTree:
             interfaces = list(self._objects.pop(gone))
             self._signal("/", OBJECT_MANAGER, "InterfacesRemoved", "oas", [gone, interfaces])
 
-    def get(self, path: str, interface: str, name: str) -> Any:  # noqa: ANN401 - a D-Bus value is of any type
+    def get(self, path: str, interface: str, name: str) -> Any:
         """The plain value of a property, None where there is none."""
         held = self._objects.get(path, {}).get(interface, {}).get(name)
         return None if held is None else held.value
