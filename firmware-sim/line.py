@@ -87,6 +87,8 @@ class Line:
         """Put bytes on the wire, now, or right behind what the same station is sending still."""
         if not data:
             return
+        if self._sendings:
+            self._pump()  # a late loop may not have seen yet that they are through
         for sending in self._sendings:
             if sending.sender is sender:
                 sending.data += data

@@ -74,7 +74,7 @@ class Broker:
             await stop(process)
 
     def _configure(self, port: int) -> Path:
-        """``user``: a mosquitto that root starts changes to another user otherwise, and then outlives a killed parent."""
+        """``user``: a mosquitto that root starts changes its user otherwise, and then outlives a killed parent."""
         path = self._run / "mosquitto.conf"
         user = pwd.getpwuid(os.geteuid()).pw_name
         text = f"listener {port} {HOST}\nallow_anonymous true\npersistence false\nuser {user}\nlog_type error\n"

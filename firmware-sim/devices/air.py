@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from itertools import accumulate
 
 
 def s8(co2_ppm: float) -> dict[int, int]:
@@ -20,13 +21,8 @@ def pms5003(pm: tuple[float, float, float]) -> bytes:
     fine = [round(value) for value in pm]
     factory = [round(value if value < 30 else 30 + (value - 30) * 1.5) for value in pm]
     pm1, pm25, pm10 = pm
-    counts = [
-        round(180 * pm1 + 12 * pm25),
-        round(52 * pm1 + 4 * pm25),
-        round(8 * pm25 + 1),
-        round(0.9 * pm25),
-        round(0.35 * (pm10 - pm25)),
-        round(0.12 * (pm10 - pm25)),
-    ]
+    coarse = pm10 - pm25
+    between = (0.12 * coarse, 0.23 * coarse, 0.9 * pm25, 7 * pm25, 45 * pm1, 130 * pm1)  # from the coarsest size down
+    counts = [min(0xFFFF, round(above)) for above in accumulate(between)][::-1]
     body = b"BM" + struct.pack(">14H", 28, *factory, *fine, *counts, 0x9700)
     return body + struct.pack(">H", sum(body))
