@@ -11,7 +11,8 @@
     └── NeedsHuman         retried slowly; somebody has to do something
         ├── NoPort             the port, adapter or host is not there
         ├── NoPermission       it is there and may not be opened
-        └── WrongDevice        another device answers at that address
+        ├── WrongDevice        another device answers at that address
+        └── Misconfigured      bus, template, address and options do not go together
 
 Each class has a stable ``code`` and a ``fix``: what to do about it, in one sentence.
 """
@@ -87,3 +88,10 @@ class WrongDevice(NeedsHuman):
 
     code = "driver.wrong-device"
     fix = "Compare the template with the model of the device that is installed."
+
+
+class Misconfigured(NeedsHuman):
+    """Bus, template, address and options do not go together."""
+
+    code = "driver.misconfigured"
+    fix = "Correct the device or the bus in the configuration; see `lamppost check`."
