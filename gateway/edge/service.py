@@ -35,6 +35,7 @@ from gateway.uplink.sender import Uplink
 log = logging.getLogger("lamppost.edge")
 REPORT_S = 10.0
 CLOCK_S = 5.0
+MODEL_LOOK_S = 2.0
 COMMIT_LATE_NS = 30_000_000_000
 SOCKET_NAME = "lamppost.sock"
 CAPTURE_BACKLOG = 1000
@@ -86,7 +87,7 @@ class Edge:
                 if self._uplink is not None:
                     tasks.append(group.create_task(self._uplink.run()))
                 if self._disaggregator is not None:
-                    tasks.append(group.create_task(self._disaggregator.run()))
+                    tasks.append(group.create_task(self._disaggregate(self._disaggregator)))
                 await stop.wait()
                 for task in tasks:
                     task.cancel()
@@ -158,6 +159,14 @@ class Edge:
             notify.notify(f"STATUS={self.status_line()}")
             await asyncio.sleep(REPORT_S)
 
+    async def _disaggregate(self, worker: Disaggregator) -> None:
+        """Run the worker once its model is there: it may be learned or pulled after the start."""
+        assert self.config.disaggregation is not None
+        model = self.config.disaggregation.model
+        while model is None or not model.exists():
+            await asyncio.sleep(MODEL_LOOK_S)
+        await worker.run()
+
     async def _keep_time(self) -> None:
         while True:
             await asyncio.sleep(CLOCK_S)
@@ -187,8 +196,9 @@ class Edge:
         if settings is None or settings.model is None:
             return None, None
         cache = self.config.storage.path / "nilm"
-        worker = Disaggregator(settings.model, cache, self._take_result)
-        return worker, Appliances(settings, worker.feed, self._publish_appliance)
+        worker = Disaggregator(settings.model, cache, lambda result: appliances.result(result))
+        appliances = Appliances(settings, worker.feed, self._publish_appliance)
+        return worker, appliances
 
     def _link_state(self) -> LinkState | None:
         return None if self._uplink is None else self._uplink.state()

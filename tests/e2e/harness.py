@@ -59,7 +59,8 @@ class Site(Demo):
         """Ask the simulator for a fault."""
         from firmware_sim.control import SimControl
 
-        return SimControl(self.run / "sim.sock").ask(request)
+        with SimControl(self.run / "sim.sock") as control:
+            return control.ask(**request)
 
     def state(self, device: str) -> str:
         return str(self.status()["devices"][device]["state"])
