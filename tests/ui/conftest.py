@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Route, async_playwright
-from ui_platform import ARGS, CHROMIUM, Platform, Visit
+
+from tests.ui.ui_platform import ARGS, CHROMIUM, Platform, Visit
 
 
 @pytest.fixture

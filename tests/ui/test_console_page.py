@@ -8,9 +8,9 @@ import urllib.request
 
 import pytest
 from playwright.async_api import Page, expect
-from ui_platform import Platform, Visit
 
 from drivers.base import Quality
+from tests.ui.ui_platform import Platform, Visit
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}

@@ -1,20 +1,15 @@
-// Talking to the platform: JSON by fetch, events by a fetch that streams (unlike EventSource it can carry a token).
+// Talking to the platform: JSON by fetch, events by a fetch that streams (unlike EventSource it says why it was refused).
 
 const SILENCE_MS = 40_000; // the platform says something each 15 s
 const RETRY_MS = [500, 1000, 2000, 4000];
 
 export class Refused extends Error {}
 
-function headers() {
-  const token = sessionStorage.getItem("token");
-  return token ? { Authorization: `Bearer ${token}` } : {};
-}
-
 async function request(path, options = {}) {
   const tenant = new URLSearchParams(location.search).get("tenant");
   const url = new URL(path, document.baseURI);
   if (tenant) url.searchParams.set("tenant", tenant);
-  const response = await fetch(url, { headers: headers(), cache: "no-store", ...options });
+  const response = await fetch(url, { cache: "no-store", ...options });
   if (response.status === 401 || response.status === 403) throw new Refused();
   if (!response.ok) throw new Error(`${response.status}`);
   return response;
@@ -22,6 +17,12 @@ async function request(path, options = {}) {
 
 export async function json(path) {
   return (await request(path, { signal: AbortSignal.timeout(15_000) })).json();
+}
+
+/** Exchange the token for the platform's cookie, which scripts cannot read. Returns whether it was the right one. */
+export async function login(token) {
+  const response = await fetch(`login?${new URLSearchParams({ token })}`, { cache: "no-store" });
+  return response.ok;
 }
 
 /** Follow the events for ever. on: {open(), event(name, data), lost(), refused()}. Returns a function that ends it. */

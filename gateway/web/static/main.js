@@ -1,6 +1,6 @@
 // Puts the page together: state, events, the clock, and what to show when there is nothing or nobody to ask.
 
-import { follow, json, Refused } from "./api.js";
+import { follow, json, login, Refused } from "./api.js";
 import { showBicycles, showClimate, showDust, showRooms } from "./cards.js";
 import { $, keyed, set, text, h } from "./dom.js";
 import { age, clock, words } from "./format.js";
@@ -159,11 +159,13 @@ $("site-select").addEventListener("change", (event) => {
   power.load();
   render();
 });
-$("token").addEventListener("submit", (event) => {
+$("token").addEventListener("submit", async (event) => {
   event.preventDefault();
-  sessionStorage.setItem("token", new FormData($("token")).get("token"));
-  $("token").hidden = true;
-  start();
+  const right = await login(new FormData($("token")).get("token")).catch(() => false);
+  $("token").reset();
+  $("token").hidden = right;
+  text($("token-note"), right ? "" : "That is not the token of this platform.");
+  if (right) start();
 });
 
 function start() {
