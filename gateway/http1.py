@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import ssl as tls
 from collections.abc import Mapping
 from contextlib import suppress
@@ -22,6 +23,7 @@ import h11
 
 READ_BYTES = 64 * 1024
 HEADER_BYTES_MAX = 32 * 1024
+HOST = re.compile(r"(?:[A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}\.?\Z|[0-9A-Fa-f:.]{2,45}\Z")
 CONNECT_S_MAX = 2.0  # plain TCP: what needs longer counts as down and is tried again
 CONNECT_TLS_S_MAX = 5.0  # two or three round trips more
 
@@ -72,8 +74,10 @@ def parse_url(url: str) -> Target:
         port = parts.port
     except ValueError as error:
         raise HttpError(f"{url!r} is not a URL: {error}") from error
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
+    if parts.scheme not in ("http", "https") or parts.username is not None:
         raise HttpError(f"{url!r} is not an http(s) URL without user information")
+    if not parts.hostname or not HOST.match(parts.hostname):
+        raise HttpError(f"{url!r} has no ASCII host name or address")
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     if not path.isascii() or any(c <= " " for c in path):
         raise HttpError(f"{url!r} has characters that must be percent-encoded")

@@ -1,7 +1,7 @@
 """The broker: rules of current state over the storage, and who is told of changes.
 
-Everything given in and out is in stored form (``model``); names, formats and HTTP are the matter of the routes. Rules run
-inside the storage writer, one write after the other, so reading, merging and writing back cannot interleave.
+Everything given in and out is in stored form (``model``); names, formats and HTTP are the matter of the routes. Rules
+run inside the storage writer, one write after the other, so reading, merging and writing back cannot interleave.
 """
 
 from __future__ import annotations

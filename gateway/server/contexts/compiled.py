@@ -34,9 +34,12 @@ def is_core(url: str) -> bool:
 
 
 class Context:
-    """A compiled context. ``link``: what a response names; ``spec``: what goes into a body as ``@context``."""
+    """A compiled context. ``link``: what a response names; ``spec``: what goes into a body as ``@context``.
 
-    __slots__ = ("_compacted", "_expanded", "_inverse", "_prefixes", "_terms", "link", "spec", "vocab")
+    ``documents``: the context objects that it was made of, for who must keep it beyond a restart.
+    """
+
+    __slots__ = ("_compacted", "_expanded", "_inverse", "_prefixes", "_terms", "documents", "link", "spec", "vocab")
 
     def __init__(self, definitions: Definitions, spec: object) -> None:
         base = core()
@@ -50,6 +53,7 @@ class Context:
             self._inverse.setdefault(self._terms[term], term)
         self._expanded: dict[str, str] = {}
         self._compacted: dict[str, str] = {}
+        self.documents: list[dict[str, Any]] = []
         self.spec = spec
         self.link = spec if isinstance(spec, str) else CORE_URL
 

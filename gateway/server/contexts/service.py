@@ -54,9 +54,16 @@ class Contexts:
         urls: list[str] = []
         await self._collect(spec, "", documents, urls, 0)
         context = compile_context(documents, spec)
+        context.documents = documents
         remote = any(url not in self._known for url in urls)
         lives_s = FETCHED_AGE_S if remote else float("inf")
         _keep(self._compiled, _key(spec), (time.monotonic() + lives_s, context), COMPILED_MAX)
+        return context
+
+    def restore(self, spec: object, documents: list[dict[str, Any]]) -> Context:
+        """A context kept with its documents (``Context.documents``), whatever the network says now."""
+        context = compile_context(documents, spec)
+        context.documents = documents
         return context
 
     async def _collect(

@@ -34,7 +34,8 @@ class Selection:
 class Span:
     """Which history: from ``since_us`` (included) to ``until_us`` (excluded).
 
-    ``last_n`` takes the newest n of each series; without it the oldest ``limit`` rows over all series are taken.
+    ``last_n`` takes the newest n of each series; without it the oldest ``limit`` + 1 rows over all series are taken
+    (one more than wanted, so that the reader sees that there are more).
     """
 
     attributes: tuple[str, ...] = ()
@@ -80,7 +81,7 @@ class Reader(Protocol):
         """The types of an entity that exists, or did and left history."""
 
     def history(self, tenant: str, entity_id: str, span: Span) -> list[Sample]:
-        """Samples of one entity in the order of time; at most ``span.limit`` + 1, so that more can be seen."""
+        """Samples of one entity in the order of time."""
 
     def subscriptions(self) -> list[tuple[str, str, bytes]]:
         """(tenant, id, document) of all."""

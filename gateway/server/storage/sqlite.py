@@ -18,10 +18,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, TypeVar
 
 from gateway.server.errors import Overloaded, Problem, ServerError, StorageFailed, StorageFull, TooComplexQuery
+from gateway.server.outcome import Outcome
 from gateway.server.storage import schema
 from gateway.server.storage.base import Reader, StorageStats, Writer
 from gateway.server.storage.tables import Tables
@@ -37,25 +37,6 @@ GROUP_WEIGHT_MAX = 2_000  # documents in one commit: bounds the latency of who w
 BUSY_MS = 5_000
 JOURNAL_BYTES = 64 * 2**20
 PAGE_BYTES = 4096
-
-
-class Outcome:
-    """Keeps what a piece of work raises, to be handed to the caller who waits for it on another thread."""
-
-    def __init__(self) -> None:
-        self.value: Any = None
-        self.error: Exception | None = None
-
-    def __enter__(self) -> Outcome:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool:
-        if isinstance(error, Exception):
-            self.error = translate(error)
-            return True
-        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +149,7 @@ class SqliteStorage:
         return jobs
 
     def _commit(self, connection: sqlite3.Connection, tables: Tables, jobs: list[_Job]) -> list[Outcome]:
-        with Outcome() as group:
+        with Outcome(translate) as group:
             connection.execute("BEGIN IMMEDIATE")
             outcomes = [_attempt(connection, tables, job) for job in jobs]
             connection.execute("COMMIT")
@@ -252,7 +233,7 @@ class SqliteStorage:
 def _attempt(connection: sqlite3.Connection, tables: Tables, job: _Job) -> Outcome:
     """One job inside the transaction of its group. A failing disk ends the group: it is raised, not kept."""
     connection.execute("SAVEPOINT job")
-    with Outcome() as outcome:
+    with Outcome(translate) as outcome:
         outcome.value = job.work(tables)
     if isinstance(outcome.error, StorageFailed | StorageFull):
         raise outcome.error

@@ -196,7 +196,7 @@ class Tables:
             rows += self._sql.execute(
                 "SELECT series, observed_us, instance FROM history WHERE series = ? AND observed_us >= ? "
                 "AND observed_us < ? ORDER BY observed_us DESC LIMIT ?",
-                (key, *_bounds(span), min(span.last_n or 0, span.limit + 1 - len(rows))),
+                (key, *_bounds(span), span.last_n),
             )
         return sorted(rows, key=lambda row: (row[1], row[0]))
 

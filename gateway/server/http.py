@@ -1,0 +1,258 @@
+"""The ASGI application: a small dispatcher for the NGSI-LD routes, Starlette behind it for the pages of the apps.
+
+Here every request passes the guard, is bounded (body, time, number of bodies in memory) and is counted; here problems
+become answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import zlib
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from contextlib import AbstractAsyncContextManager, contextmanager
+from typing import Any
+
+from starlette.applications import Starlette
+
+from gateway.server import wire
+from gateway.server.apps import console
+from gateway.server.errors import (
+    BadRequestData,
+    InternalError,
+    LengthRequired,
+    MethodNotAllowed,
+    OperationNotSupported,
+    Overloaded,
+    Problem,
+    RequestTimeout,
+    ResourceNotFound,
+    TooLarge,
+    UnsupportedMediaType,
+)
+from gateway.server.identity.guard import Guard
+from gateway.server.monitoring.metrics import TEXT
+from gateway.server.outcome import Outcome
+from gateway.server.platform import Platform
+from gateway.server.routing import Route, Router
+from gateway.server.settings import BODIES_BYTES_MAX, BODY_SECONDS_MAX, ServerSettings
+from gateway.server.wire import ROOT, Request, Response, answer
+
+log = logging.getLogger(__name__)
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+BODY_METHODS = frozenset({"POST", "PATCH", "PUT"})
+LATER = frozenset(  # parts of the standard that exist, but not here yet
+    {"csourceRegistrations", "csourceSubscriptions", "jsonldContexts", "attributes", "types", "entityMaps", "snapshots"}
+    | {"info", "temporal", "entityOperations", "entities"}
+)
+
+
+class App:
+    """See the module."""
+
+    def __init__(self, platform: Platform) -> None:
+        settings = platform.settings
+        self.platform = platform
+        self._guard = Guard(settings.token, host=settings.host, secure=settings.secure, hosts=settings.hosts)
+        self._router = Router([*platform.routes(), *self._own_routes()])
+        pages = console.routes(platform.broker, platform.temporal, platform.contexts)
+        self._pages = Starlette(routes=pages)
+        self._body_max = settings.body_max
+        self._body_bytes = 0
+
+    def running(self) -> AbstractAsyncContextManager[Platform]:
+        """The services, for as long as the block lasts."""
+        return self.platform.running()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] == "http":
+            await self._http(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1003})
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        async with self.running():
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = time.monotonic()
+        counter = self.platform.counter
+        watched = _Watched(send)
+        counter.in_flight += 1
+        try:
+            with Outcome() as outcome:
+                await self._serve(scope, receive, watched)
+            if outcome.error is not None:
+                await self._fail(scope, outcome.error, watched)
+        finally:
+            counter.in_flight -= 1
+            counter.done(scope["method"], watched.status, time.monotonic() - started)
+
+    async def _fail(self, scope: Scope, error: Exception, send: _Watched) -> None:
+        if not isinstance(error, Problem):
+            log.error("%s %s failed", scope["method"], scope["path"], exc_info=error)
+            error = InternalError(f"{type(error).__name__} in {scope['method']} {scope['path']}")
+        if not send.status:
+            await _send(send, wire.problem(error), close=not isinstance(error, Overloaded))
+
+    async def _serve(self, scope: Scope, receive: Receive, send: _Watched) -> None:
+        raw_path = scope.get("raw_path", b"").decode("ascii") or scope["path"]
+        request = Request(scope["method"], scope["path"], scope["headers"], scope["query_string"])
+        if scope["path"] == "/login" and request.method == "GET":
+            await _send(send, self._guard.login(request))
+            return
+        self._guard.check(request)
+        found = self._router.find(request.method, raw_path)
+        if found is None and not scope["path"].startswith(ROOT):
+            await self._pages(scope, receive, send)
+            return
+        if found is None:
+            raise _unknown(scope["path"])
+        if request.method == "OPTIONS":
+            await _send(send, answer(204, headers={"Allow": ", ".join((*found.methods, "OPTIONS"))}))
+            return
+        if found.handler is None:
+            refusal = wire.problem(MethodNotAllowed(f"{request.method} is not offered at {scope['path']}"))
+            allow = (b"allow", ", ".join(found.methods).encode("ascii"))
+            await _send(send, Response(refusal.status, refusal.body, (*refusal.headers, allow)))
+            return
+        request.params = found.params
+        with self._held() as hold:
+            if request.method in BODY_METHODS:
+                request.body = await self._body(request, receive, hold)
+            result = await found.handler(request)
+        if tenant := request.header(b"ngsild-tenant"):
+            result = Response(result.status, result.body, (*result.headers, (b"ngsild-tenant", tenant.encode("ascii"))))
+        await _send(send, result)
+
+    # bodies
+
+    @contextmanager
+    def _held(self) -> Iterator[Callable[[int], None]]:
+        """Counts the bytes of a request's body in memory. Raises Overloaded beyond the bound of all together."""
+        held = 0
+
+        def hold(size: int) -> None:
+            nonlocal held
+            held += size
+            self._body_bytes += size
+            if self._body_bytes > BODIES_BYTES_MAX:
+                raise Overloaded(f"bodies of {self._body_bytes} bytes are in memory already")
+
+        try:
+            yield hold
+        finally:
+            self._body_bytes -= held
+
+    async def _body(self, request: Request, receive: Receive, hold: Callable[[int], None]) -> bytes:
+        """The whole body, decompressed. Raises LengthRequired, TooLarge, RequestTimeout, UnsupportedMediaType."""
+        length = request.header(b"content-length")
+        if length is None and request.header(b"transfer-encoding") is None:
+            raise LengthRequired(f"{request.method} needs a body with Content-Length")
+        if length is not None and int(length) > self._body_max:
+            raise TooLarge(f"the body has {length} bytes; {self._body_max} are allowed")
+        chunks: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(BODY_SECONDS_MAX):
+                more = True
+                while more:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise BadRequestData("the connection ended within the body")
+                    chunk = message.get("body", b"")
+                    more = message.get("more_body", False)
+                    size += len(chunk)
+                    if size > self._body_max:
+                        raise TooLarge(f"the body has more than {self._body_max} bytes")
+                    hold(len(chunk))
+                    chunks.append(chunk)
+        except TimeoutError:
+            raise RequestTimeout(f"the body took more than {BODY_SECONDS_MAX:.0f} s") from None
+        return self._decoded(request, b"".join(chunks), hold)
+
+    def _decoded(self, request: Request, body: bytes, hold: Callable[[int], None]) -> bytes:
+        encoding = (request.header(b"content-encoding") or "identity").strip().lower()
+        if encoding == "identity":
+            return body
+        if encoding != "gzip":
+            raise UnsupportedMediaType(f"Content-Encoding {encoding} is not understood; gzip is")
+        decoder = zlib.decompressobj(wbits=31)  # gzip framing
+        try:
+            plain = decoder.decompress(body, self._body_max + 1)
+        except zlib.error as error:
+            raise BadRequestData(f"the body is not gzip: {error}") from None
+        if len(plain) > self._body_max:
+            raise TooLarge(f"the body has more than {self._body_max} bytes when decompressed")
+        if not decoder.eof or decoder.unused_data:
+            raise BadRequestData("the body is not one complete gzip member")
+        hold(len(plain))
+        return plain
+
+    # own routes
+
+    def _own_routes(self) -> list[Route]:
+        return [
+            Route("GET", "/healthz", self._health),
+            Route("GET", "/metrics", self._metrics),
+            Route("GET", "/api/time", self._time),
+        ]
+
+    async def _health(self, request: Request) -> Response:
+        """Alive and able to read its storage."""
+        await self.platform.storage.read(lambda reader: reader.tenants())
+        return answer(200, {"status": "ok"})
+
+    async def _metrics(self, request: Request) -> Response:
+        return Response(200, self.platform.metrics().encode(), ((b"content-type", TEXT.encode()),))
+
+    async def _time(self, request: Request) -> Response:
+        """The server's clock, for gateways that have no better one."""
+        return answer(200, {"now_ns": time.time_ns()}, headers={"Cache-Control": "no-store"})
+
+
+class _Watched:
+    """Passes messages on and remembers the status of the answer; 0 while it has not begun."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.status = 0
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        await self._send(message)
+
+
+async def _send(send: _Watched, response: Response, *, close: bool = False) -> None:
+    """``close``: the body of the request may not have been read, so the connection cannot be used again."""
+    headers = [*response.headers, (b"content-length", str(len(response.body)).encode("ascii"))]
+    if response.status in (204, 304):
+        headers = list(response.headers)
+    if close:
+        headers.append((b"connection", b"close"))
+    headers.append((b"x-content-type-options", b"nosniff"))
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    await send({"type": "http.response.body", "body": response.body})
+
+
+def _unknown(path: str) -> Problem:
+    parts = path[len(ROOT) :].split("/")
+    if len(parts) > 1 and parts[1] in LATER:
+        return OperationNotSupported(f"{path} is not offered by this version")
+    return ResourceNotFound(f"there is nothing at {path}")
+
+
+def create_app(settings: ServerSettings) -> App:
+    """The application with all its services; they start with the lifespan or with ``running``."""
+    return App(Platform(settings))

@@ -1,0 +1,93 @@
+"""The server role's services, put together: what ``http`` serves and what a test may look at."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from gateway import __version__
+from gateway.server.broker.routes import EntityRoutes
+from gateway.server.broker.service import Broker
+from gateway.server.contexts import Contexts
+from gateway.server.egress import Egress
+from gateway.server.monitoring.metrics import RequestCounter, family
+from gateway.server.routing import Route
+from gateway.server.settings import ServerSettings
+from gateway.server.storage.base import Storage
+from gateway.server.storage.sqlite import SqliteStorage
+from gateway.server.subscriptions.routes import SubscriptionRoutes
+from gateway.server.subscriptions.service import Subscriptions
+from gateway.server.temporal.routes import TemporalRoutes
+from gateway.server.temporal.service import Temporal
+
+CONTEXT_BYTES_MAX = 2**20
+CONTEXT_SECONDS_MAX = 5.0
+
+
+class Platform:
+    """All services over one storage."""
+
+    def __init__(self, settings: ServerSettings, storage: Storage | None = None) -> None:
+        self.settings = settings
+        self.storage: Storage = storage or SqliteStorage(settings.data, bytes_max=settings.storage_max)
+        self.contexts = Contexts(self._fetch)
+        self.broker = Broker(self.storage)
+        self.temporal = Temporal(self.storage)
+        self.subscriptions = Subscriptions(self.storage, self.broker, self.contexts, Egress(settings.notify_prefixes))
+        self.counter = RequestCounter()
+        self._public = Egress()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Platform]:
+        """Open the storage, load the subscriptions; at the end write out everything. Raises ServerError."""
+        await self.storage.start()
+        try:
+            async with self.subscriptions.running():
+                yield self
+        finally:
+            await self.storage.close()
+
+    def routes(self) -> list[Route]:
+        """The NGSI-LD routes."""
+        return [
+            *EntityRoutes(self.broker, self.contexts).routes(),
+            *TemporalRoutes(self.temporal, self.contexts).routes(),
+            *SubscriptionRoutes(self.subscriptions, self.contexts).routes(),
+        ]
+
+    def metrics(self) -> str:
+        """Everything countable, as Prometheus text."""
+        storage, requests = self.storage.stats(), self.counter
+        notified = self.subscriptions.counts()
+        by_status = [({"method": m, "status": str(s)}, float(n)) for (m, s), n in sorted(requests.requests.items())]
+        p = "lamppost_server_"
+        return "".join(
+            (
+                family("lamppost_info", "gauge", "Version of Lamppost.", [({"version": __version__}, 1)]),
+                family(f"{p}requests_total", "counter", "Requests answered.", by_status),
+                family(f"{p}request_seconds_total", "counter", "Time spent in requests.", requests.seconds),
+                family(f"{p}requests_in_flight", "gauge", "Requests being answered.", requests.in_flight),
+                family(f"{p}entities_written_total", "counter", "Entities written.", self.broker.entities_written),
+                family(f"{p}history_written_total", "counter", "History rows written.", self.broker.samples_written),
+                family(f"{p}commits_total", "counter", "Commits to disk.", storage.commits),
+                family(f"{p}commit_seconds_total", "counter", "Time spent in commits.", storage.commit_seconds),
+                family(f"{p}commit_seconds_max", "gauge", "Longest commit.", storage.commit_seconds_max),
+                family(f"{p}writes_total", "counter", "Operations committed.", storage.writes),
+                family(f"{p}refused_total", "counter", "Reads and writes refused, being behind.", storage.refused),
+                family(f"{p}write_queue_documents", "gauge", "Documents waiting to be written.", storage.waiting),
+                family(f"{p}write_queue_documents_max", "gauge", "Bound of that queue.", storage.waiting_max),
+                family(f"{p}storage_bytes", "gauge", "Size of the database.", storage.bytes),
+                family(f"{p}subscriptions", "gauge", "Subscriptions.", notified["subscriptions"]),
+                family(f"{p}notifications_total", "counter", "Notifications attempted.", notified["sent"]),
+                family(f"{p}notifications_failed_total", "counter", "Attempts that failed.", notified["failed"]),
+                family(f"{p}notifications_dropped_total", "counter", "Dropped: slow receiver.", notified["dropped"]),
+            )
+        )
+
+    async def _fetch(self, url: str) -> bytes:
+        return await self._public.fetch(
+            url,
+            "application/ld+json, application/json;q=0.9",
+            timeout_s=CONTEXT_SECONDS_MAX,
+            body_max=CONTEXT_BYTES_MAX,
+        )

@@ -1,0 +1,43 @@
+"""Settings and limits of the server role."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+HEADER_BYTES_MAX = 32 * 1024
+QUERY_BYTES_MAX = 8 * 1024
+PARAMETERS_MAX = 64
+BATCH_MAX = 10_000
+PAGE_MAX = 1_000
+PAGE_DEFAULT = 20
+BODIES_BYTES_MAX = 64 * 2**20  # of all requests in flight together
+BODY_SECONDS_MAX = 30.0  # from the first byte of a request to the last of its body
+HEADER_SECONDS_MAX = 10.0
+IDLE_SECONDS_MAX = 75  # of a kept-alive connection between two requests
+CONNECTIONS_MAX = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """What an operator decides. ``port`` 0 takes a free one.
+
+    ``notify_prefixes``: URL prefixes inside private networks that subscriptions may notify. ``hosts``: names by which
+    this server is called, apart from its address, where it has no token (a reverse proxy).
+    """
+
+    data: Path
+    host: str = "127.0.0.1"
+    port: int = 9090
+    token: str | None = field(default=None, repr=False)
+    certificate: Path | None = None
+    key: Path | None = None
+    body_max: int = 4 * 2**20
+    storage_max: int = 16 * 2**30
+    notify_prefixes: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+
+    @property
+    def secure(self) -> bool:
+        """Whether it speaks TLS."""
+        return self.certificate is not None and self.key is not None

@@ -1,0 +1,137 @@
+"""HTTP of subscriptions (CIM 009 clauses 6.10, 6.11)."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import Any
+from urllib.parse import quote
+
+from gateway.server import wire
+from gateway.server.broker.represent import View
+from gateway.server.broker.routes import entity_id_of, respond
+from gateway.server.contexts import Context, Contexts
+from gateway.server.errors import BadRequestData
+from gateway.server.routing import Route
+from gateway.server.subscriptions.model import COUNTERS, Json, Subscription
+from gateway.server.subscriptions.service import Subscriptions
+from gateway.server.wire import ROOT, Request, Response, answer
+
+
+class SubscriptionRoutes:
+    """The handlers of subscriptions."""
+
+    def __init__(self, subscriptions: Subscriptions, contexts: Contexts) -> None:
+        self._subscriptions = subscriptions
+        self._contexts = contexts
+
+    def routes(self) -> list[Route]:
+        """What is offered."""
+        collection, one = f"{ROOT}/subscriptions", f"{ROOT}/subscriptions/{{id}}"
+        return [
+            Route("POST", collection, self.create),
+            Route("GET", collection, self.list),
+            Route("GET", one, self.retrieve),
+            Route("PATCH", one, self.update),
+            Route("DELETE", one, self.delete),
+        ]
+
+    async def create(self, request: Request) -> Response:
+        """POST /subscriptions."""
+        wire.boolean(request.query({"local"}), "local")
+        media, raw = wire.body_media(request), wire.json_body(request)
+        context = await wire.context_of_part(raw, request, media, self._contexts)
+        if not isinstance(raw, dict):
+            raise BadRequestData("a subscription must be a JSON object")
+        raw = _without_counters(raw)
+        raw.setdefault("id", f"urn:ngsi-ld:Subscription:{uuid.uuid4()}")
+        context = await self._names_of(raw, context)
+        await self._subscriptions.create(request.tenant, raw, context)
+        return answer(201, headers={"Location": f"{ROOT}/subscriptions/{quote(raw['id'], safe=':')}"})
+
+    async def list(self, request: Request) -> Response:
+        """GET /subscriptions."""
+        parameters = request.query({"limit", "offset", "count", "options"})
+        media = wire.negotiate(request.header(b"accept"))
+        context = await wire.context_of(request, self._contexts)
+        system = "sysAttrs" in wire.options(parameters, {"sysAttrs"})
+        page = wire.paging(parameters)
+        found = self._subscriptions.all(request.tenant)
+        part = found[page.offset : page.offset + page.limit]
+        more = len(found) > page.offset + page.limit
+        headers = wire.page_headers(request, parameters, page, more, len(found) if page.count else None, media)
+        return respond([_shown(s, context, media, system) for s in part], View(context), media, headers)
+
+    async def retrieve(self, request: Request) -> Response:
+        """GET /subscriptions/{id}."""
+        system = "sysAttrs" in wire.options(request.query({"options"}), {"sysAttrs"})
+        media = wire.negotiate(request.header(b"accept"))
+        context = await wire.context_of(request, self._contexts)
+        subscription = self._subscriptions.get(request.tenant, entity_id_of(request))
+        return respond(_shown(subscription, context, media, system), View(context), media)
+
+    async def update(self, request: Request) -> Response:
+        """PATCH /subscriptions/{id}."""
+        request.query(())
+        media, raw = wire.body_media(request, patch=True), wire.json_body(request)
+        given: Context | None = None
+        if media == wire.LD or wire.link_context(request) is not None or "@context" in raw:
+            given = await wire.context_of_part(raw, request, media, self._contexts)
+        if isinstance(raw, dict):
+            raw = _without_counters(raw)
+            if "jsonldContext" in raw:
+                given = await self._names_of(raw, given or self._contexts.core)
+        await self._subscriptions.update(request.tenant, entity_id_of(request), raw, given)
+        return answer(204)
+
+    async def delete(self, request: Request) -> Response:
+        """DELETE /subscriptions/{id}."""
+        request.query(())
+        await self._subscriptions.delete(request.tenant, entity_id_of(request))
+        return answer(204)
+
+    async def _names_of(self, raw: Json, context: Context) -> Context:
+        """``jsonldContext`` goes before the context of the request."""
+        url = raw.get("jsonldContext")
+        if url is None:
+            return context
+        if not isinstance(url, str):
+            raise BadRequestData("/jsonldContext: must be a URL")
+        return await self._contexts.context_for(url)
+
+
+def _without_counters(raw: Json) -> Json:
+    """What only the server sets is left out of what a client gives; so is @context, which was read before."""
+    result = {name: value for name, value in raw.items() if name != "@context"}
+    if isinstance(raw.get("notification"), dict):
+        result["notification"] = {k: v for k, v in raw["notification"].items() if k not in COUNTERS}
+    return result
+
+
+def _shown(subscription: Subscription, context: Context, media: str, system: bool) -> Json:
+    """The subscription in the names of the context asked for; ``q`` stays in the words of its author."""
+    raw, own = subscription.raw, subscription.context
+    result: dict[str, Any] = {"id": subscription.id, "type": "Subscription"}
+    result.update(raw)
+    if "watchedAttributes" in raw:
+        result["watchedAttributes"] = [context.compact_name(own.expand_name(n)) for n in raw["watchedAttributes"]]
+    notification = dict(raw["notification"])
+    if "attributes" in notification:
+        notification["attributes"] = [context.compact_name(own.expand_name(n)) for n in notification["attributes"]]
+    counters = subscription.counters
+    if counters.sent:
+        notification |= {"timesSent": counters.sent, "timesFailed": counters.failed}
+        notification["status"] = "ok" if counters.ok else "failed"
+        dates = {
+            "lastNotification": counters.last_notification,
+            "lastSuccess": counters.last_success,
+            "lastFailure": counters.last_failure,
+        }
+        notification |= {name: date for name, date in dates.items() if date}
+    result["notification"] = notification
+    result["status"] = subscription.status(time.time_ns() // 1000)
+    if system:
+        result |= {"createdAt": subscription.created, "modifiedAt": subscription.modified}
+    if media == wire.LD:
+        result["@context"] = context.spec
+    return result
