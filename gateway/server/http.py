@@ -59,7 +59,7 @@ class App:
         self.platform = platform
         self._guard = Guard(settings.token, host=settings.host, secure=settings.secure, hosts=settings.hosts)
         self._router = Router([*platform.routes(), *self._own_routes()])
-        pages = console.routes(platform.broker, platform.temporal, platform.contexts)
+        pages = console.routes(platform.broker, platform.temporal)
         self._pages = Starlette(routes=pages)
         self._body_max = settings.body_max
         self._body_bytes = 0

@@ -1,1 +1,1 @@
-"""TODO-DOC"""
+"""Applications over the broker: the console (the page at ``/``) with its state, series and events."""
