@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gateway.cli.output import say_json, style
+from gateway.cli.output import count, say_json, style
 
 if TYPE_CHECKING:
     from gateway.config.check import Role
@@ -36,5 +36,7 @@ def command(file: Path, role: Role | None, as_json: bool) -> int:
     if usable and not as_json and loaded.config is not None:
         config = loaded.config
         good = style("ok", "green", bold=True)
-        click.echo(f"{good}: {file}: {len(config.devices)} devices on {len(config.buses)} buses")
+        click.echo(
+            f"{good}: {file}: {count(len(config.devices), 'device')}, {count(len(config.buses), 'bus', 'buses')}"
+        )
     return 0 if usable else 1

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from gateway.cli.options import config_option, config_path
-from gateway.cli.output import plain, say_json, style
+from gateway.cli.output import count, plain, say_json, style
 
 if TYPE_CHECKING:
     from gateway.config.schema import Config
@@ -101,4 +101,4 @@ def _show(finding: Finding) -> None:
 
 def summary_config(config: Config) -> str:
     """A configuration in a few words."""
-    return f"{len(config.devices)} devices on {len(config.buses)} buses"
+    return f"{count(len(config.devices), 'device')}, {count(len(config.buses), 'bus', 'buses')}"

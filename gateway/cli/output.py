@@ -71,6 +71,11 @@ def ago(seconds: Any) -> str:
     return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
 
 
+def count(number: int, one: str, several: str = "") -> str:
+    """``1 bus``, ``2 buses``."""
+    return f"{number} {one if number == 1 else several or one + 's'}"
+
+
 def plain(text: str) -> str:
     """Text without control characters: what a device or a file says must not steer the terminal."""
     return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import click
 
-from gateway.cli.output import plain, style
+from gateway.cli.output import count, plain, style
 from gateway.config.problem import RULES, Problem
 
 WIDTH_MAX = 120
@@ -17,10 +17,8 @@ def say_problems(problems: Sequence[Problem], *, err: bool = False) -> None:
     for problem in problems:
         click.echo(show(problem, err=err) + "\n", err=err)
     errors = sum(problem.severity == "error" for problem in problems)
-    counts = [_count(errors, "error")] * bool(errors) + [_count(len(problems) - errors, "warning")] * (
-        len(problems) > errors
-    )
-    click.echo(", ".join(counts), err=err)
+    kinds = ((errors, "error"), (len(problems) - errors, "warning"))
+    click.echo(", ".join(count(number, word) for number, word in kinds if number), err=err)
 
 
 def show(problem: Problem, *, err: bool = False) -> str:
@@ -43,7 +41,3 @@ def _window(text: str, column: int) -> tuple[str, int]:
     """As much of a long line as fits, and the column in it."""
     start = max(0, column - 1 - WIDTH_MAX // 2) if len(text) > WIDTH_MAX else 0
     return plain(text[start : start + WIDTH_MAX]), column - start
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}{'' if number == 1 else 's'}"

@@ -170,9 +170,9 @@ def _role(root: Node, mistyped: Mistyped, role: Role | None) -> Iterator[Problem
     devices = root.get("devices")
     some = devices is not None and bool(devices.data)
     uplink, server = ((root.get(key) is not None and not _is_null(root, key)) for key in ("uplink", "server"))
-    if (role == "edge" and not uplink) or (role is None and some and not uplink and not server):
+    if not uplink and (role in ("edge", "both") or (role is None and some)):
         place = root.key_place("devices" if some else "")
-        yield Problem("config.no-uplink", "neither `uplink` nor `server`: readings have nowhere to go", place)
+        yield Problem("config.no-uplink", "there is no `uplink`: the readings have nowhere to go", place)
     if not some and (role in ("edge", "both") or (role is None and not server)):
         yield Problem("config.no-devices", "no devices: there is nothing to read", root.key_place("devices"))
 

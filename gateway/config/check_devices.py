@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
+from importlib.metadata import entry_points
 from pathlib import Path
 
-from drivers import planner
+from drivers import planner, registry
 from drivers import template as templates
+from drivers.base import Bus
+from drivers.errors import Misconfigured
 from drivers.quantities import QUANTITIES
 from drivers.template import Template, TemplateError
 from gateway.config.problem import Problem, meant
-from gateway.config.schema import Config, ModbusRtuBus
+from gateway.config.schema import BusConfig, Config, ModbusRtuBus
 from gateway.config.tree import Node, Scalar, Source, shown
 
 Mistyped = frozenset[tuple[str, ...]]
@@ -47,7 +50,7 @@ def check_devices(root: Node, config: Config | None, mistyped: Mistyped) -> list
     if not mistyped and not any(problem.code == "config.unknown-bus" for problem in problems):
         problems += _unused(root)
     if config is not None and not any(problem.severity == "error" for problem in problems):
-        problems += _busy(root, config)
+        problems += [*_refused(root, config), *_busy(root, config)]
     return problems
 
 
@@ -241,6 +244,33 @@ def _unused(root: Node) -> Iterator[Problem]:
     for name, _ in buses.items():
         if name not in used:
             yield Problem("config.unused-bus", f"no device is on the bus {shown(name)}", buses.key_place(name))
+
+
+def _refused(root: Node, config: Config) -> Iterator[Problem]:
+    """What the drivers themselves say: they know their options. Those that are not installed here are not asked."""
+    installed = {point.name for point in entry_points(group=registry.DRIVERS)}
+    buses: dict[str, Bus | None] = {}
+    for name, device in config.devices.items():
+        template = templates.load(device.template)
+        if device.bus not in buses:
+            buses[device.bus] = _make_bus(device.bus, config.buses[device.bus])
+        bus, node = buses[device.bus], root.get("devices", name)
+        if bus is None or node is None or template.protocol not in installed:
+            continue
+        try:
+            registry.make_driver(template, bus, device.address, device.period, dict(device.options))
+        except Misconfigured as error:
+            if isinstance(error.__context__, ImportError):
+                continue
+            key = next((key for key in ("options", "period") if node.get(key) is not None), "template")
+            yield Problem("config.option", f"{shown(name)}: {error}", node.key_place(key))
+
+
+def _make_bus(name: str, settings: BusConfig) -> Bus | None:
+    try:
+        return registry.make_bus(name, settings.model_dump())
+    except Misconfigured:  # its package is not installed here: `lamppost doctor` says so
+        return None
 
 
 def _busy(root: Node, config: Config) -> Iterator[Problem]:

@@ -68,6 +68,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "config.unstable-port": Rule(
             "A port name that may change with the next restart.", "Use its name below /dev/serial/by-id/.", "warning"
         ),
+        "config.option": Rule("The template does not take these settings.", "Correct or remove them."),
         "config.bus-load": Rule("The line is too slow for what is to be read.", "Poll less often.", "warning"),
         "config.unknown-quantity": Rule("The template does not deliver this quantity.", "Name one that it delivers."),
         "config.unknown-device": Rule("A device that does not exist.", "Name one of the devices."),
@@ -87,7 +88,9 @@ RULES: Mapping[str, Rule] = MappingProxyType(
             "It would be reachable from outside without protection.", "Use loopback, or protect it."
         ),
         "config.port-taken": Rule("Two parts listen on one port.", "Change one of the ports."),
-        "config.no-uplink": Rule("The readings have nowhere to go.", "Add `uplink` or `server`."),
+        "config.no-uplink": Rule(
+            "The readings have nowhere to go.", "Add `uplink`; its `url` may be this box's own server."
+        ),
         "config.no-devices": Rule("There is nothing to read.", "Add `buses` and `devices`.", "warning"),
         "config.more": Rule("There are more problems than are shown.", "Correct these first."),
     }

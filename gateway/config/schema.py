@@ -285,14 +285,14 @@ class Local(Part):
 
 
 class Config(Part):
-    """The whole file."""
+    """The parts of the file."""
 
     site: Site
     """Where the box hangs."""
     server: Server | None = None
     """The server role; without it the defaults."""
     uplink: Uplink | None = None
-    """Where the edge role sends to; without it to the server role of the same process."""
+    """Where the edge role sends to; with both roles in one process the address of its own server."""
     links: Annotated[list[LinkConfig], Field(max_length=8)] = []
     """Ways out."""
     buses: dict[Name, BusConfig] = {}
