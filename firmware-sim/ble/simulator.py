@@ -2,8 +2,8 @@
 
 The control socket ``<run>/ble.sock`` speaks JSON lines: one request, one answer ``{"ok": true, ...}`` or
 ``{"ok": false, "error": text}``. Requests: ``{"do": "adapter", "state": "off|on|removed|added"}``,
-``{"do": "dbus", "state": "restart"}``, ``{"do": "silence", "device": name, "on": bool}``,
-``{"do": "drop", "device": name}`` and ``{"do": "counts"}``.
+``{"do": "dbus", "state": "restart"}``, ``{"do": "bluez", "state": "restart"}`` (it crashed, the D-Bus did not),
+``{"do": "silence", "device": name, "on": bool}``, ``{"do": "drop", "device": name}`` and ``{"do": "counts"}``.
 """
 
 from __future__ import annotations
@@ -70,18 +70,24 @@ class Simulator:
             self._socket.unlink(missing_ok=True)
 
     async def _begin(self) -> None:
-        assert self._tasks is not None
         await self.dbus.start()
+        await self._appear()
+
+    async def _appear(self) -> None:
+        assert self._tasks is not None
         self._bus = await MessageBus(bus_address=self.dbus.address).connect()
         bluez = Bluez(self._bus, self._tasks.create_task)
         await bluez.start()
         self._bluez = bluez
 
-    async def _end(self) -> None:
+    def _vanish(self) -> None:
         self._bluez = None
         if self._bus is not None:
             self._bus.disconnect()
             self._bus = None
+
+    async def _end(self) -> None:
+        self._vanish()
         await self.dbus.stop()
 
     async def _live(self, device: Peripheral) -> None:
@@ -147,6 +153,11 @@ class Simulator:
                 async with self._restarting:
                     await self._end()
                     await self._begin()
+                return {}
+            case {"do": "bluez", "state": "restart"}:
+                async with self._restarting:
+                    self._vanish()
+                    await self._appear()
                 return {}
             case {"do": "drop", "device": str(name)}:
                 return {"dropped": self._alive().drop(self._devices[name])}
