@@ -6,9 +6,9 @@ import asyncio
 import time
 
 import pytest
-from scripted_server import Answer, ScriptedServer
 
 from gateway.http1 import HttpClient, HttpError
+from tests.sim.scripted_server import Answer, ScriptedServer
 
 
 async def test_reuses_the_connection() -> None:
@@ -79,6 +79,7 @@ async def test_the_body_is_bounded() -> None:
 
 async def test_not_http_at_all() -> None:
     async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
         writer.write(b"220 mail.example ESMTP\r\n")
         await writer.drain()
         writer.close()

@@ -1,0 +1,80 @@
+"""A clock that the test sets, and short ways to make readings and run an outbox."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from gateway.clock import Source, stamp
+from gateway.model import Ack, Batch, BootTime, Reading
+from gateway.outbox.store import Outbox
+
+SECOND = 1_000_000_000
+UTC_2026 = 1_780_000_000 * SECOND
+
+
+class FakeClock:
+    def __init__(self, boot_id: str = "boot-1", offset_ns: int | None = UTC_2026, mono_ns: int = SECOND) -> None:
+        self.boot_id = boot_id
+        self.offset_ns = offset_ns
+        self.now_ns = mono_ns
+
+    @property
+    def source(self) -> Source:
+        return "none" if self.offset_ns is None else "configured"
+
+    def mono_ns(self) -> int:
+        return self.now_ns
+
+    def utc_ns(self, mono_ns: int) -> int | None:
+        return None if self.offset_ns is None else mono_ns + self.offset_ns
+
+    def pass_s(self, seconds: float) -> None:
+        self.now_ns += int(seconds * SECOND)
+
+    def learn(self, server_ns: int, sent_mono_ns: int, received_mono_ns: int) -> bool:
+        self.offset_ns = server_ns - (sent_mono_ns + received_mono_ns) // 2
+        return True
+
+    def refresh(self) -> None:
+        pass
+
+
+def observe(clock: FakeClock, values: Iterable[float], device: str = "meter") -> list[Reading]:
+    """One observation of now: value n is of quantity q<n>."""
+    observed_ns, boot_time = stamp(clock, clock.mono_ns())
+    return [Reading(device, f"q{number}", value, "W", observed_ns, boot_time) for number, value in enumerate(values)]
+
+
+@asynccontextmanager
+async def running(
+    path: Path, clock: FakeClock, *, max_bytes: int = 64 * 2**20, interval_s: float = 0.02
+) -> AsyncIterator[Outbox]:
+    outbox = Outbox(path, max_bytes=max_bytes, commit_interval_s=interval_s, clock=clock, gateway="box")
+    await outbox.start()
+    try:
+        yield outbox
+    finally:
+        await outbox.close()
+
+
+def all_of(batch: Batch) -> Ack:
+    return Ack(batch.stream, batch.ranges)
+
+
+async def drain(outbox: Outbox, limit: int = 500) -> list[Reading]:
+    """Peek and acknowledge until nothing is left."""
+    taken: list[Reading] = []
+    while batch := await outbox.peek(limit):
+        taken += batch.readings
+        await outbox.ack(all_of(batch))
+    return taken
+
+
+def values(readings: Sequence[Reading]) -> list[object]:
+    return [reading.value for reading in readings]
+
+
+def at_boot(boot_id: str, mono_ns: int, value: float = 0.0) -> Reading:
+    return Reading("meter", "q0", value, "W", 0, BootTime(boot_id, mono_ns))
