@@ -151,7 +151,8 @@ class Database:
             state = self._write(replace(self._state, depth=depth))
         self._state = state
         if self._int("PRAGMA freelist_count") > 2 * RECLAIM_PAGES:
-            self.db.execute(f"PRAGMA incremental_vacuum({RECLAIM_PAGES})").fetchall()
+            # a script, because execute() stops at the first row and this pragma steps once a page
+            self.db.executescript(f"PRAGMA incremental_vacuum({RECLAIM_PAGES})")
 
     def close(self) -> None:
         """Close the file as it is; safe to call twice."""
