@@ -46,7 +46,7 @@ class Broker:
 
     async def up(self) -> None:
         """Start it and wait until it listens. Raises SimulatorError where it does not."""
-        if self._process is not None:
+        if self._process is not None and self._process.returncode is None:
             return
         program = find_program(PROGRAM)
         if program is None:

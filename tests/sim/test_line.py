@@ -205,6 +205,21 @@ async def test_a_wrong_speed_is_garbage(tmp_path: Path) -> None:
         assert len((await on_port(tmp_path / "tty", poll, 9600))[0]) == 17
 
 
+async def test_two_programs_share_one_line(tmp_path: Path) -> None:
+    line = Line("meters", 9600)
+    meter(line)
+
+    def overhear(port: serial.Serial) -> bytes:
+        asyncio.run_coroutine_threadsafe(on_port(tmp_path / "one", poll), loop)
+        return port.read(25)
+
+    loop = asyncio.get_running_loop()
+    with plugged(line, tmp_path / "one"), plugged(line, tmp_path / "two"):
+        heard = await on_port(tmp_path / "two", overhear)
+    assert heard[:8] == REQUEST
+    assert len(heard) == 25
+
+
 async def test_what_comes_while_the_port_is_closed_is_lost(tmp_path: Path) -> None:
     line, mouth = Line("x", 115_200), Ear()
 

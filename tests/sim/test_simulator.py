@@ -24,6 +24,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from firmware_sim.control import SimControl
 from firmware_sim.modbus import crc16
 from firmware_sim.process import SimulatorError
+from firmware_sim.scenario import load
 
 SCENARIO = """
 name: wires
@@ -47,11 +48,11 @@ PATIENCE_S = 30.0
 class Site:
     """A running simulator."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path, *options: str, scenario: str = "") -> None:
         self.run = folder / "run"
-        scenario = folder / "wires.yaml"
-        scenario.write_text(SCENARIO, encoding="utf-8")
-        arguments = ["run", "--scenario", str(scenario), "--run", str(self.run), "--loads", "model", *options]
+        wires = folder / "wires.yaml"
+        wires.write_text(SCENARIO, encoding="utf-8")
+        arguments = ["run", "--scenario", scenario or str(wires), "--run", str(self.run), "--loads", "model", *options]
         self.process = subprocess.Popen([sys.executable, "-m", "firmware_sim", *arguments], stdout=subprocess.PIPE)
         assert self.process.stdout is not None
         with selectors.DefaultSelector() as selector:
@@ -232,6 +233,24 @@ def test_nothing_outlives_it(number: int) -> None:
             assert code == 0
             left = {path.name for path in site.run.iterdir()}
             assert not left & {"ttyMETERS", "ttyGRID", "ttyDUST", "sim.sock"}
+
+
+def test_the_school_with_its_bluetooth_process() -> None:
+    with tempfile.TemporaryDirectory(prefix="lsim") as folder:
+        site = Site(Path(folder), scenario="school")
+        born = children(site)
+        names = {process.name().rstrip("0123456789.") for process in born}
+        assert names == {"dbus-daemon", "mosquitto", "python"}
+        assert site.about["dbus_address"].startswith("unix:")
+        with SimControl(site.run) as control:
+            assert set(control.counts()) == set(load("school").devices)
+            assert set(control.ble(do="counts")["counts"]) == {"corridor-climate", "classroom-climate", "test-bike"}
+            control.silence("test-bike")
+            control.silence("test-bike", on=False)
+            with pytest.raises(SimulatorError):
+                control.ble(do="dance")
+        site.end(signal.SIGKILL)
+        until(lambda: gone(born))
 
 
 def test_two_run_side_by_side(site: Site) -> None:
