@@ -17,7 +17,7 @@ from typing import Any
 from starlette.applications import Starlette
 
 from gateway.server import wire
-from gateway.server.apps import console
+from gateway.server.apps.console import Console
 from gateway.server.errors import (
     BadRequestData,
     InternalError,
@@ -29,6 +29,7 @@ from gateway.server.errors import (
     RequestTimeout,
     ResourceNotFound,
     TooLarge,
+    Unauthorized,
     UnsupportedMediaType,
 )
 from gateway.server.identity.guard import Guard
@@ -45,6 +46,7 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 BODY_METHODS = frozenset({"POST", "PATCH", "PUT"})
+BODY_UNREAD = (TooLarge, RequestTimeout, LengthRequired, Overloaded, Unauthorized)  # answers that do not wait for it
 LATER = frozenset(  # parts of the standard that exist, but not here yet
     {"csourceRegistrations", "csourceSubscriptions", "jsonldContexts", "attributes", "types", "entityMaps", "snapshots"}
     | {"info", "temporal", "entityOperations", "entities"}
@@ -59,14 +61,18 @@ class App:
         self.platform = platform
         self._guard = Guard(settings.token, host=settings.host, secure=settings.secure, hosts=settings.hosts)
         self._router = Router([*platform.routes(), *self._own_routes()])
-        pages = console.routes(platform.broker, platform.temporal)
-        self._pages = Starlette(routes=pages)
+        self._console = Console(platform.broker, platform.temporal)
+        self._pages = Starlette(routes=self._console.routes())
         self._body_max = settings.body_max
         self._body_bytes = 0
 
     def running(self) -> AbstractAsyncContextManager[Platform]:
         """The services, for as long as the block lasts."""
         return self.platform.running()
+
+    def stop(self) -> None:
+        """The server is about to stop: end what would never end by itself."""
+        self._console.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -103,7 +109,7 @@ class App:
             log.error("%s %s failed", scope["method"], scope["path"], exc_info=error)
             error = InternalError(f"{type(error).__name__} in {scope['method']} {scope['path']}")
         if not send.status:
-            await _send(send, wire.problem(error), close=not isinstance(error, Overloaded))
+            await _send(send, wire.problem(error), close=isinstance(error, BODY_UNREAD))
 
     async def _serve(self, scope: Scope, receive: Receive, send: _Watched) -> None:
         raw_path = scope.get("raw_path", b"").decode("ascii") or scope["path"]
@@ -235,7 +241,7 @@ class _Watched:
 
 
 async def _send(send: _Watched, response: Response, *, close: bool = False) -> None:
-    """``close``: the body of the request may not have been read, so the connection cannot be used again."""
+    """``close``: the body of the request may still be coming, so the connection is not used again."""
     headers = [*response.headers, (b"content-length", str(len(response.body)).encode("ascii"))]
     if response.status in (204, 304):
         headers = list(response.headers)

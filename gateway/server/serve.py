@@ -127,6 +127,7 @@ async def serve(settings: ServerSettings, *, ready: Callable[[str], None], stop:
                 await server.up.wait()
                 ready(_address(settings, listener))
                 await stop.wait()
+                app.stop()
                 server.should_exit = True
 
 

@@ -15,8 +15,9 @@ from tests.ui.ui_platform import ARGS, CHROMIUM, Platform, Visit
 
 
 @pytest.fixture
-def platform(tmp_path: Path) -> Iterator[Platform]:
-    running = Platform(tmp_path / "data")
+def platform(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Platform]:
+    """Parametrize indirectly with a token."""
+    running = Platform(tmp_path / "data", getattr(request, "param", None))
     yield running
     running.stop()
 

@@ -9,7 +9,7 @@ import urllib.request
 import pytest
 from playwright.async_api import Page, expect
 
-from drivers.base import Quality
+from drivers.base import Quality, Value
 from tests.ui.ui_platform import Platform, Visit
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -31,8 +31,8 @@ SWATCHES = """() => [...document.querySelectorAll("#power-legend .swatch")].map(
   getComputedStyle(node).backgroundColor.match(/\\d+/g).slice(0, 3).join(","))"""
 
 
-async def send(platform: Platform, device: str, **values: object) -> None:
-    await asyncio.to_thread(platform.send, device, **values)
+async def send(platform: Platform, device: str, quality: Quality = Quality.GOOD, **values: Value) -> None:
+    await asyncio.to_thread(lambda: platform.send(device, 0.0, quality, **values))
 
 
 async def background(page: Page) -> str:
@@ -135,7 +135,7 @@ async def test_connection_lost_and_back(platform: Platform, visit: Visit) -> Non
     await expect(page.locator("#headline-text")).to_have_text("The platform does not answer")
     await expect(page.locator(ROW.format("main-meter")).locator(".state")).to_have_text("Unknown")
     await asyncio.to_thread(platform.start)
-    await asyncio.to_thread(platform.send, "main-meter", active_power_total=555.0)
+    await send(platform, "main-meter", active_power_total=555.0)
     await expect(page.locator("#banner")).to_be_hidden()
     await expect(page.locator(ROW.format("main-meter"))).to_contain_text("555\u202fW")
     await expect(page.locator("#headline-text")).to_have_text("All is well")
@@ -181,6 +181,25 @@ async def test_a_platform_without_data_says_what_to_do(platform: Platform, visit
     await send(platform, "test-bike", speed=0.0)
     await expect(page.locator("#bicycles")).to_contain_text("standing")
     await expect(page.locator("#empty")).to_be_hidden()
+
+
+@pytest.mark.parametrize("platform", ["a-token-of-twenty-four"], indirect=True)
+async def test_a_platform_with_a_token_asks_for_it(platform: Platform, visit: Visit) -> None:
+    platform.fill()
+    page = visit.page
+    await page.goto(platform.url)
+    await expect(page.locator("#headline-text")).to_have_text("Who are you?")
+    await page.get_by_label("Token").fill("wrong")
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#token-note")).to_have_text("That is not the token of this platform.")
+    await page.get_by_label("Token").fill("a-token-of-twenty-four")
+    await page.keyboard.press("Enter")
+    await expect(page.locator(ROW.format("main-meter"))).to_contain_text("412\u202fW")
+    await expect(page.locator("#token")).to_be_hidden()
+    await page.reload()
+    await expect(page.locator("#headline-text")).to_have_text("All is well")
+    assert all("401" in text for text in visit.complaints)
+    visit.complaints.clear()  # the browser itself reports what was refused
 
 
 async def test_two_sites_can_be_chosen(platform: Platform, visit: Visit) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-import socket
 import threading
 import time
 import urllib.request
@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import uvicorn
-from playwright.async_api import Page
+from playwright.async_api import ConsoleMessage, Error, Page, Request
 
 from drivers.base import Quality, Reading, Reason, Value
 from drivers.quantities import QUANTITIES
 from gateway.mapping.mapper import Mapper, Profile
-from gateway.server.http import create_app
+from gateway.server.serve import serve
 from gateway.server.settings import ServerSettings
 
 CHROMIUM = "/usr/bin/chromium"
@@ -44,36 +43,35 @@ DEVICES = {
 class Platform:
     """The server role in a thread of its own. It can be stopped and started again on the same port and data."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, token: str | None = None) -> None:
         self._data = data
+        self._token = token
         self._mapper = Mapper(
             "school", {name: Profile(model, 52.4, 4.9, place) for name, (model, place) in DEVICES.items()}
         )
-        self.port = 0
+        self.url = "http://127.0.0.1:0"
         self.start()
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
     def start(self) -> None:
-        listener = socket.socket()
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", self.port))
-        self.port = listener.getsockname()[1]
-        app = create_app(ServerSettings(self._data, port=self.port))
-        self._server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
-        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [listener]}, daemon=True)
+        ready = threading.Event()
+        settings = ServerSettings(self._data, port=urlsplit(self.url).port or 0, token=self._token)
+
+        def answering(url: str) -> None:
+            self.url = url
+            ready.set()
+
+        async def run() -> None:
+            self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+            await serve(settings, ready=answering, stop=self._stop)
+
+        self._thread = threading.Thread(target=asyncio.run, args=(run(),), daemon=True)
         self._thread.start()
-        deadline = time.monotonic() + 20
-        while not self._server.started:
-            assert self._thread.is_alive() and time.monotonic() < deadline, "the platform did not start"
-            time.sleep(0.02)
+        assert ready.wait(20), "the platform did not start"
 
     def stop(self) -> None:
-        self._server.should_exit = True
-        self._thread.join(15)
-        assert not self._thread.is_alive()
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(10)
+        assert not self._thread.is_alive(), "the platform does not stop"
 
     def send(self, device: str, ago_s: float = 0.0, quality: Quality = Quality.GOOD, **values: Value) -> None:
         """One observation of a device, as the gateway would send it."""
@@ -95,7 +93,7 @@ class Platform:
         request = urllib.request.Request(
             f"{self.url}/ngsi-ld/v1/entityOperations/upsert?options=update",
             json.dumps(entities).encode(),
-            {"Content-Type": "application/ld+json"},
+            {"Content-Type": "application/ld+json", "Authorization": f"Bearer {self._token}"},
         )
         with urllib.request.urlopen(request, timeout=20) as response:
             assert response.status in (201, 204)
@@ -137,12 +135,22 @@ class Visit:
         self.page = page
         self.hosts: set[str] = set()
         self.complaints: list[str] = []
-        page.on("request", lambda request: self.hosts.add(urlsplit(request.url).netloc))
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("request", self._asked)
+        page.on("pageerror", self._failed)
         page.on(
             "console", lambda message: message.type in ("error", "warning") and self.complaints.append(message.text)
         )
         self._platform = platform
+
+    def _asked(self, request: Request) -> None:
+        self.hosts.add(urlsplit(request.url).netloc)
+
+    def _failed(self, error: Error) -> None:
+        self.complaints.append(str(error))
+
+    def _heard(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.complaints.append(message.text)
 
     async def open(self, query: str = "") -> Page:
         await self.page.goto(f"{self._platform.url}/{query}")

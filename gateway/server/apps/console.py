@@ -20,7 +20,7 @@ from gateway.server.apps import console_power, console_service
 from gateway.server.apps.console_power import Series
 from gateway.server.broker.model import Change
 from gateway.server.broker.query import Query
-from gateway.server.broker.service import Broker
+from gateway.server.broker.service import Broker, Feed
 from gateway.server.temporal.service import Temporal
 from gateway.web.assets import Asset, assets
 
@@ -44,11 +44,6 @@ HEADERS = {
 }
 
 
-def routes(broker: Broker, temporal: Temporal) -> list[Route]:
-    """Everything the page needs."""
-    return Console(broker, temporal).routes()
-
-
 class Console:
     """The handlers. One object a server: it counts its listening clients."""
 
@@ -56,9 +51,11 @@ class Console:
         self._broker = broker
         self._temporal = temporal
         self._clients = 0
+        self._waits: set[asyncio.Timeout] = set()
+        self._closed = False
 
     def routes(self) -> list[Route]:
-        """See the module."""
+        """Everything the page needs."""
         return [
             Route("/", self.page),
             Route("/static/{path:path}", self.static),
@@ -139,8 +136,10 @@ class Console:
 
     async def events(self, request: Request) -> Response:
         """Server-sent events: ``entity`` as it is now, ``gone``, ``resync`` where some were missed."""
-        if self._clients >= CLIENTS_MAX:
-            return _problem(503, "Overloaded", f"{CLIENTS_MAX} pages listen already.", {"Retry-After": "5"})
+        if self._closed or self._clients >= CLIENTS_MAX:
+            return _problem(
+                503, "Overloaded", "As many pages listen as may, or the server stops.", {"Retry-After": "5"}
+            )
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", **HEADERS}
         return StreamingResponse(self._stream(_tenant(request)), media_type="text/event-stream", headers=headers)
 
@@ -150,11 +149,9 @@ class Console:
             async with self._broker.listen(tenant) as feed:
                 lost = 0
                 yield b": listening\n\n"
-                while True:
-                    try:
-                        async with asyncio.timeout(HEARTBEAT_S):
-                            first = await feed.get()
-                    except TimeoutError:
+                while not self._closed:
+                    first = await self._next(feed)
+                    if first is None:
                         yield b": still here\n\n"
                         continue
                     await asyncio.sleep(GATHER_S)
@@ -164,6 +161,25 @@ class Console:
                         yield _event("resync", {})
         finally:
             self._clients -= 1
+
+    async def _next(self, feed: Feed) -> Change | None:
+        """The next change; None after HEARTBEAT_S, or at once when the server stops."""
+        limit = asyncio.timeout(HEARTBEAT_S)
+        try:
+            async with limit:
+                self._waits.add(limit)
+                return await feed.get()
+        except TimeoutError:
+            return None
+        finally:
+            self._waits.discard(limit)
+
+    def close(self) -> None:
+        """End all streams: a server that stops does not wait for pages that listen."""
+        self._closed = True
+        for limit in self._waits:
+            if not limit.expired():
+                limit.reschedule(0)
 
 
 def _waiting(feed: asyncio.Queue[Change]) -> Iterator[Change]:

@@ -40,6 +40,8 @@ class Guard:
         if self._token is None:
             self._check_host(request)
             return
+        if request.path == "/" or request.path.startswith("/static/"):
+            return  # the page without any data: it asks for the token by itself
         scheme, _, given = (request.header(b"authorization") or "").partition(" ")
         if scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), self._token):
             return
