@@ -67,7 +67,7 @@ class Demo:
 
     def __init__(self, run: Path, address: str, *, scenario: str, speed: float, seed: int, loads: str) -> None:
         try:
-            from firmware_sim import scenario as scenarios
+            import firmware_sim.scenario as scenarios
         except ImportError as error:
             raise LamppostError(
                 f"the simulator is not installed: {error}",

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 METER_PERIOD_S = 1.0  # the grid meter tells its power each second
 
@@ -21,13 +22,14 @@ def main(model: str, days: str, speed: str, seed: str, loads: str) -> int:
 
     from firmware_sim.loads.sources import source
 
-    chosen = source(loads, int(seed), float(speed))  # type: ignore[arg-type]
+    chosen = source(loads, int(seed), float(speed))
     series = chosen.training(float(days), METER_PERIOD_S * float(speed))
     target = Path(model)
     with tempfile.TemporaryDirectory() as folder:
         data, fresh = Path(folder) / "training.npz", Path(folder) / "model.json"
         main_w = np.sum(list(series.values()), axis=0)
-        np.savez(data, main=main_w, **{name: values for name, values in series.items() if name != "other"})
+        arrays: dict[str, Any] = {name: watts for name, watts in series.items() if name != "other"}
+        np.savez(data, main=main_w, **arrays)
         command = [sys.executable, "-m", "gateway.pipeline.nilm.train", "--input", str(data)]
         command += ["--period", str(METER_PERIOD_S), "--output", str(fresh)]
         command += ["--provenance", f"demo: {type(chosen).__name__}, {days} days apart from what is shown"]

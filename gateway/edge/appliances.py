@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from drivers.base import Measurement, Observation, Quality, Reading
 from gateway.config.schema import Disaggregation
-from gateway.pipeline.nilm.client import ApplianceResult
+from gateway.pipeline.nilm.result import ApplianceResult
 
 PUBLISH_S = 5.0
 OTHER = "other"
