@@ -47,7 +47,7 @@ def check_devices(root: Node, config: Config | None, mistyped: Mistyped) -> list
     devices = _Devices(root, mistyped)
     devices.check()
     problems = [*_ports(root), *devices.problems]
-    if not mistyped and not any(problem.code == "config.unknown-bus" for problem in problems):
+    if not mistyped and not any(problem.code in ("config.unknown-bus", "config.wrong-bus") for problem in problems):
         problems += _unused(root)
     if config is not None and not any(problem.severity == "error" for problem in problems):
         problems += [*_refused(root, config), *_busy(root, config)]
@@ -138,9 +138,7 @@ class _Devices:
             at = (node or device).place()
             self.problems.append(Problem("config.address", cause, at, _ADDRESS_FORM[kind]))
             return
-        self._twin(
-            name, node or device, bus, address.upper() if kind == "ble" and isinstance(address, str) else address
-        )
+        self._twin(name, node or device, bus, _same(kind, address))
 
     def _twin(self, name: str, node: Node, bus: str, address: Scalar) -> None:
         """Nobody else may have this address on this bus; on a serial bus None is the address of the only device."""
@@ -198,6 +196,13 @@ def _legal(kind: str, address: Scalar, factory: int | None) -> bool:
     if kind == "ble":
         return isinstance(address, str) and _MAC.fullmatch(address) is not None
     return isinstance(address, str) and 0 < len(address) <= 200 and not set(address) & set("+#\0")
+
+
+def _same(kind: str, address: Scalar) -> Scalar:
+    """One form for all ways to write an address."""
+    if kind == "modbus-rtu" and isinstance(address, str):
+        return int(address)
+    return address.upper() if kind == "ble" and isinstance(address, str) else address
 
 
 def _not_delivered(template: Template, quantity: str) -> str | None:
