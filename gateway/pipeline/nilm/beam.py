@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from gateway.pipeline.nilm.edges import LEVEL, MOVED, NOISE, Detector, EdgeSettings, detect
+from gateway.pipeline.nilm.edges import LEVEL, MOVED, NOISE, STEADY_COUNT, Detector, EdgeSettings, detect
 from gateway.pipeline.nilm.jit import Floats, Ints, kernel
 
 WIDTH = 32  # hypotheses kept
@@ -36,7 +36,11 @@ class Tables(NamedTuple):
     """A model as flat sequences. States of all loads are numbered through; ``first[a]`` is the off state of load a."""
 
     first: Ints  # loads + 1
-    level: Floats  # per state, W
+    level: Floats  # per state, W: the mean
+    low: Floats  # per state, W: range that a modulating load moves in; else both are the level
+    high: Floats
+    drift: Floats  # per state, W^2 per sample: variance of slow change; 0: a fixed level
+    factor: Floats  # per load: mains W for each W of its own
     longest: Ints  # per state, samples; off: unbounded
     run_longest: Ints  # per load, samples
     prior: Floats  # per state: cost of being in it when nothing is known
@@ -50,7 +54,7 @@ class Tables(NamedTuple):
     arc_cost: Floats  # per transition: -log share
     unknown: Floats  # per bin of signed size: -log density
     radix: Ints  # per load: weight in the code of a joint state
-    floor: Floats  # [W that loads without a model draw at least]
+    floor: Floats  # [W that loads without a model draw at least, W^2 per sample of their drift]
 
 
 class Beam(NamedTuple):
@@ -62,6 +66,7 @@ class Beam(NamedTuple):
     explained: Floats  # W
     code: Ints
     over: Ints  # samples in a row of explaining too much
+    power: Floats  # W believed to be drawn
     state: Ints
     since: Ints
     run: Ints  # sample at which the load left off
@@ -70,6 +75,7 @@ class Beam(NamedTuple):
     to_explained: Floats
     to_code: Ints
     to_over: Ints
+    to_power: Floats
     to_state: Ints
     to_since: Ints
     to_run: Ints
@@ -140,6 +146,7 @@ def restart(t: Tables, b: Beam) -> None:
                 used = True
             code += (own - t.first[a]) * t.radix[a]
             explained += t.level[own]
+            b.power[count * loads + a] = t.level[own]
             b.state[count * loads + a] = own
             b.since[count * loads + a] = now
             b.run[count * loads + a] = now
@@ -167,6 +174,13 @@ def _leave(t: Tables, b: Beam, h: int, a: int) -> float:
 
 
 @kernel
+def _above(t: Tables, b: Beam, h: int, a: int) -> float:
+    """How much more than its mean load a draws, in W of the mains: its falls are larger by that."""
+    place = h * (len(t.first) - 1) + a
+    return (b.power[place] - t.level[b.state[place]]) * t.factor[a]
+
+
+@kernel
 def _expand_two(edge: float, t: Tables, b: Beam, h: int, m: int) -> int:
     """Candidates of hypothesis h in which two loads made the edge together."""
     loads = len(t.first) - 1
@@ -176,13 +190,15 @@ def _expand_two(edge: float, t: Tables, b: Beam, h: int, m: int) -> int:
         for other in range(a + 1, loads):
             s2 = b.state[h * loads + other]
             leave = leave_a + _leave(t, b, h, other)
+            rest = edge + _above(t, b, h, a) + _above(t, b, h, other)
             for x in range(t.arcs[s], t.arcs[s + 1]):
                 for y in range(t.arcs[s2], t.arcs[s2 + 1]):
                     spread = math.sqrt(t.spread[x] * t.spread[x] + t.spread[y] * t.spread[y])
-                    if abs(edge - t.edge[x] - t.edge[y]) > FAR * spread:
+                    far = abs(rest - t.edge[x] - t.edge[y]) > FAR * spread
+                    if far or t.target[x] == s or t.target[y] == s2:
                         continue
                     cost = b.score[h] + leave + t.arc_cost[x] + t.arc_cost[y]
-                    m = _candidate(b, m, cost + _fit(edge, t.edge[x] + t.edge[y], spread), h, x, y)
+                    m = _candidate(b, m, cost + _fit(rest, t.edge[x] + t.edge[y], spread), h, x, y)
     return m
 
 
@@ -197,10 +213,13 @@ def _expand(edge: float, t: Tables, b: Beam) -> int:
         for a in range(loads):
             s = b.state[h * loads + a]
             leave = _leave(t, b, h, a)
+            above = _above(t, b, h, a)
             for x in range(t.arcs[s], t.arcs[s + 1]):
-                if abs(edge - t.edge[x]) <= FAR * t.spread[x]:
-                    cost = b.score[h] + leave + t.arc_cost[x] + _fit(edge, t.edge[x], t.spread[x])
-                    m = _candidate(b, m, cost, h, x, -1)
+                stays = t.target[x] == s
+                rest = edge if stays else edge + above
+                if abs(rest - t.edge[x]) <= FAR * t.spread[x]:
+                    cost = b.score[h] + t.arc_cost[x] + _fit(rest, t.edge[x], t.spread[x])
+                    m = _candidate(b, m, cost if stays else cost + leave, h, x, -1)
         if h < PAIRS_FROM:
             m = _expand_two(edge, t, b, h, m)
     return m
@@ -222,7 +241,8 @@ def _switch(t: Tables, b: Beam, h: int, a: int, target: int) -> None:
     now = b.size[NOW]
     source = b.state[place]
     b.base[h] += _stayed(t, source, now - b.since[place])
-    b.explained[h] += t.level[target] - t.level[source]
+    b.explained[h] += t.level[target] - b.power[place]
+    b.power[place] = t.level[target]
     b.code[h] += (target - source) * t.radix[a]
     if source == t.first[a]:
         b.run[place] = now
@@ -252,11 +272,12 @@ def _copy_back(t: Tables, b: Beam, kept: int) -> None:
         b.code[h], b.over[h] = b.to_code[h], b.to_over[h]
     for place in range(kept * loads):
         b.state[place], b.since[place], b.run[place] = b.to_state[place], b.to_since[place], b.to_run[place]
+        b.power[place] = b.to_power[place]
     b.size[COUNT], b.size[BEST] = kept, 0
 
 
 @kernel
-def _select(t: Tables, b: Beam, candidates: int) -> None:
+def _select(edge: float, t: Tables, b: Beam, candidates: int) -> None:
     """Keep the best candidates with different joint states as the next beam, best first."""
     loads = len(t.first) - 1
     best = math.inf
@@ -286,8 +307,9 @@ def _select(t: Tables, b: Beam, candidates: int) -> None:
                 b.to_state[kept * loads + a] = b.state[h * loads + a]
                 b.to_since[kept * loads + a] = b.since[h * loads + a]
                 b.to_run[kept * loads + a] = b.run[h * loads + a]
-            _apply(t, b, kept, b.arc1[c])
-            _apply(t, b, kept, b.arc2[c])
+                b.to_power[kept * loads + a] = b.power[h * loads + a]
+            _apply(edge if b.arc2[c] < 0 else math.nan, t, b, kept, b.arc1[c])
+            _apply(math.nan, t, b, kept, b.arc2[c])
             kept += 1
         close -= 1
         _candidate(b, c, b.cost[close], b.parent[close], b.arc1[close], b.arc2[close])
@@ -295,8 +317,11 @@ def _select(t: Tables, b: Beam, candidates: int) -> None:
 
 
 @kernel
-def _apply(t: Tables, b: Beam, k: int, arc: int) -> None:
-    """Make transition ``arc`` in hypothesis k of the next beam; -1: none."""
+def _apply(edge: float, t: Tables, b: Beam, k: int, arc: int) -> None:
+    """Make transition ``arc`` in hypothesis k of the next beam; -1: none.
+
+    A load that modulates takes its power from the edge, NaN where two loads share it; others draw their level.
+    """
     if arc < 0:
         return
     target = t.target[arc]
@@ -304,8 +329,14 @@ def _apply(t: Tables, b: Beam, k: int, arc: int) -> None:
     place = k * (len(t.first) - 1) + a
     now = b.size[NOW]
     source = b.to_state[place]
+    power = t.level[target]
+    if t.drift[target] > 0.0 and not math.isnan(edge):
+        power = min(t.high[target], max(t.low[target], b.to_power[place] + edge / t.factor[a]))
+    b.to_explained[k] += power - b.to_power[place]
+    b.to_power[place] = power
+    if source == target:
+        return
     b.to_base[k] += _stayed(t, source, now - b.to_since[place])
-    b.to_explained[k] += t.level[target] - t.level[source]
     if source == t.first[a]:
         b.to_run[place] = now
     b.to_state[place] = target
@@ -321,8 +352,8 @@ def _repair(t: Tables, b: Beam, h: int, excess: float) -> None:
     nearest = math.inf
     for a in range(loads):
         s = b.state[h * loads + a]
-        if s != t.first[a] and abs(t.level[s] - t.level[t.first[a]] - excess) < nearest:
-            nearest = abs(t.level[s] - t.level[t.first[a]] - excess)
+        if s != t.first[a] and abs(b.power[h * loads + a] - t.level[t.first[a]] - excess) < nearest:
+            nearest = abs(b.power[h * loads + a] - t.level[t.first[a]] - excess)
             choice = a
     if choice >= 0:
         _switch(t, b, h, choice, t.first[choice])
@@ -362,12 +393,33 @@ def _review(power: float, t: Tables, d: Detector, b: Beam) -> None:
 
 
 @kernel
+def _drift(change: float, t: Tables, b: Beam) -> None:
+    """The level moved slowly: each modulating load that is on takes its part of it, by how much such loads move."""
+    loads = len(t.first) - 1
+    for h in range(b.size[COUNT]):
+        total = t.floor[1]
+        for a in range(loads):
+            total += t.drift[b.state[h * loads + a]]
+        for a in range(loads):
+            place = h * loads + a
+            s = b.state[place]
+            if t.drift[s] > 0.0:
+                power = b.power[place] + change * t.drift[s] / total / t.factor[a]
+                power = min(t.high[s], max(t.low[s], power))
+                b.explained[h] += power - b.power[place]
+                b.power[place] = power
+
+
+@kernel
 def step(power: float, samples: int, settings: EdgeSettings, t: Tables, d: Detector, b: Beam) -> float:
     """Take one sample (W) that lies ``samples`` periods after the one before; the edge it completed (W), else 0."""
     b.size[NOW] += samples
+    known, before = d.i[STEADY_COUNT] > 0, d.f[LEVEL]
     edge = detect(power, settings, d)
     if edge != 0.0:
-        _select(t, b, _expand(edge, t, b))
+        _select(edge, t, b, _expand(edge, t, b))
+    elif known and d.f[LEVEL] != before:
+        _drift(d.f[LEVEL] - before, t, b)
     _review(d.f[LEVEL] if d.i[MOVED] == 0 else power, t, d, b)
     return edge
 
@@ -384,7 +436,7 @@ def publish(power: float, t: Tables, b: Beam, watts: Floats, on: Ints, confidenc
     total = 0.0
     for a in range(loads):
         s = b.state[best * loads + a]
-        watts[a] = t.level[s]
+        watts[a] = b.power[best * loads + a]
         on[a] = 1 if s != t.first[a] else 0
         confidence[a] = 0.0
         total += watts[a]

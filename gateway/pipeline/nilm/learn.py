@@ -18,7 +18,7 @@ import numpy.typing as npt
 from gateway.pipeline.nilm.batch import Array, edges
 from gateway.pipeline.nilm.beam import UNKNOWN_FIRST_W, UNKNOWN_HALF, bin_start, stay_bin, unknown_bin
 from gateway.pipeline.nilm.edges import EdgeSettings
-from gateway.pipeline.nilm.levels import Stay, levels_of, stays_of
+from gateway.pipeline.nilm.levels import Stay, drift_of, levels_of, modulates, stays_of
 from gateway.pipeline.nilm.model import (
     BINS,
     UNKNOWN_BINS,
@@ -33,9 +33,8 @@ from gateway.pipeline.nilm.result import ModelError
 
 RUNS_MIN = 2  # an appliance seen less often than this is not learned
 LONGER = 1.5  # a stay may last this much longer than the longest seen
-ROUGH = (
-    1.5  # relative: of a load between two phases often one leg only is labelled, so the mains shows twice its change
-)
+# of a load between two phases often one leg only is labelled, so the mains shows twice its change
+ROUGH = 1.5  # relative
 SETTINGS = Thresholds(threshold_w=12.0, noise_factor=4.0, ramp_max=5, settle=2)
 
 
@@ -46,11 +45,12 @@ class _Found:
     starts: list[int] = field(default_factory=list)
     own: list[float] = field(default_factory=list)
     sizes: list[float] = field(default_factory=list)
+    pairs: list[tuple[float, float]] = field(default_factory=list)  # (size, own change)
 
 
 @dataclass(frozen=True, slots=True)
-class _Mains:
-    """Edges of the mains: index of the completing sample, size in W, and whether nobody has claimed it."""
+class _Edges:
+    """Edges of a series: index of the completing sample, size in W, and whether nobody has claimed it."""
 
     at: npt.NDArray[np.int64]
     sizes: Array
@@ -72,12 +72,10 @@ def learn(
     if not series or len(total) < 10 or (mains is not None and len(mains) != len(total)):
         raise ModelError("nothing to learn from: no appliance, or series of different or no length")
     power = total if mains is None else mains
-    settings = EdgeSettings(thresholds.threshold_w, thresholds.noise_factor, thresholds.ramp_max, thresholds.settle)
-    at, sizes = edges(power, settings)
-    free = np.ones(len(at), dtype=bool)
+    mains_edges = _edges_of(power, thresholds)
     loads, skipped = [], []
     for name, own in series.items():
-        load = _learn_load(name, np.where(np.isnan(power), np.nan, own), thresholds, _Mains(at, sizes, free))
+        load = _learn_load(name, np.where(np.isnan(power), np.nan, own), thresholds, mains_edges)
         if load is None:
             skipped.append(name)
         else:
@@ -90,18 +88,28 @@ def learn(
         period_s=period_s,
         loads=tuple(loads),
         thresholds=thresholds,
-        unknown=_unknown(sizes[free], int((~np.isnan(power)).sum())),
+        unknown=_unknown(mains_edges.sizes[mains_edges.free], int((~np.isnan(power)).sum())),
         floor_w=max(0.0, float(np.nanquantile(power - total, 0.01))) * 0.8,
+        drift_w=max(0.05, drift_of(power - total)),
         provenance=provenance,
         trained_on=f"{days:.2f} days, {len(power)} samples; seen too seldom: {', '.join(skipped) or 'none'}",
     )
+
+
+def _edges_of(power: Array, thresholds: Thresholds) -> _Edges:
+    """The edges of a series, nobody's yet."""
+    at, sizes = edges(
+        power,
+        EdgeSettings(thresholds.threshold_w, thresholds.noise_factor, thresholds.ramp_max, thresholds.settle),
+    )
+    return _Edges(at, sizes, np.ones(len(at), dtype=bool))
 
 
 def _learn_load(
     name: str,
     own: Array,
     thresholds: Thresholds,
-    mains: _Mains,
+    mains: _Edges,
 ) -> LoadModel | None:
     """One appliance; None where it ran too seldom. Marks the mains edges that it made as no longer free."""
     levels = levels_of(own, thresholds.settle)
@@ -113,32 +121,62 @@ def _learn_load(
     used = sorted({stay.state for stay in stays if stay.state > 0})
     place = {-1: -1, 0: 0} | {state: k + 1 for k, state in enumerate(used)}  # levels only seen in spikes go
     stays = [Stay(place[stay.state], stay.start, stay.length, stay.whole) for stay in stays]
-    found = _transitions(own, stays, mains, thresholds.ramp_max + thresholds.settle)
-    return LoadModel(
-        name=name,
-        states=tuple(_state(own, stays, k) for k in range(len(used) + 1)),
-        transitions=_closed(found, [levels[0], *(levels[state] for state in used)], thresholds.threshold_w),
-        longest_run=_longest_run(stays),
-    )
+    own_edges = _edges_of(own, thresholds)
+    found = _transitions(own, stays, own_edges, mains, thresholds.ramp_max + thresholds.settle)
+    states = tuple(_state(own, stays, k) for k in range(len(used) + 1))
+    ratios = [size / change for entry in found.values() for size, change in entry.pairs]
+    factor = min(10.0, max(0.1, float(np.median(ratios)))) if len(ratios) >= 3 else 1.0
+    transitions = _closed(found, states, factor, thresholds.threshold_w)
+    for k, state in enumerate(states):
+        if state.drift_w > 0:
+            mine = [stay for stay in stays if stay.state == k]
+            transitions += _modulations(mine, k, own_edges, mains, factor)
+    return LoadModel(name=name, states=states, transitions=transitions, longest_run=_longest_run(stays), factor=factor)
 
 
-def _transitions(own: Array, stays: list[Stay], mains: _Mains, reach: int) -> dict[tuple[int, int], _Found]:
+def _modulations(stays: list[Stay], k: int, own_edges: _Edges, mains: _Edges, factor: float) -> tuple[Transition, ...]:
+    """Edges within a stay that the load made by modulating; claims them."""
+    sizes = []
+    for stay in stays:
+        low, high = np.searchsorted(own_edges.at, [stay.start, stay.start + stay.length])
+        for own in range(low, high):
+            e = _nearest(mains, int(own_edges.at[own]), float(own_edges.sizes[own]) * factor, 2, 0.5)
+            if own_edges.free[own] and e >= 0:
+                mains.free[e] = False
+                sizes.append(float(mains.sizes[e]))
+    time = sum(stay.length for stay in stays)
+    arcs = []
+    for some in ([size for size in sizes if size < 0], [size for size in sizes if size > 0]):
+        if len(some) >= 3:
+            middle = float(np.median(some))
+            spread = max(0.4 * abs(middle), 1.4826 * float(np.median(np.abs(np.array(some) - middle))))
+            arcs.append(Transition(k, k, middle, spread, min(1.0, len(some) / time)))
+    return tuple(arcs)
+
+
+def _transitions(
+    own: Array, stays: list[Stay], own_edges: _Edges, mains: _Edges, reach: int
+) -> dict[tuple[int, int], _Found]:
     """Each change of state with the mains edge that it made."""
     found: dict[tuple[int, int], _Found] = {}
     for before, stay in pairwise(stays):
         if before.state < 0 or stay.state < 0:
             continue
-        entry = found.setdefault((before.state, stay.state), _Found())
         lead = float(np.median(own[max(before.start, stay.start - 4) : max(before.start + 1, stay.start - 1)]))
         settled = own[stay.start + 1 : stay.start + 5] if stay.length > 1 else own[stay.start : stay.start + 1]
+        change = float(np.nanmedian(settled)) - lead
+        k = _nearest(own_edges, stay.start, change, reach, ROUGH)  # a ramp: as far as an edge of it goes
+        entry = found.setdefault((before.state, stay.state), _Found())
         entry.starts.append(stay.start)
-        entry.own.append(float(np.nanmedian(settled)) - lead)
+        entry.own.append(float(own_edges.sizes[k]) if k >= 0 else change)
+        if k >= 0:
+            own_edges.free[k] = False
     for entry in found.values():
         _match(entry, mains, reach)
     return found
 
 
-def _match(entry: _Found, mains: _Mains, reach: int) -> None:
+def _match(entry: _Found, mains: _Edges, reach: int) -> None:
     """Find the mains edges of one transition and claim them.
 
     First by direction and rough size, which gives the factor between mains and appliance (apparent and active power
@@ -154,9 +192,10 @@ def _match(entry: _Found, mains: _Mains, reach: int) -> None:
         if k >= 0:
             mains.free[k] = False
             entry.sizes.append(float(mains.sizes[k]))
+            entry.pairs.append((float(mains.sizes[k]), change))
 
 
-def _nearest(mains: _Mains, start: int, size: float, reach: int, tolerance: float) -> int:
+def _nearest(mains: _Edges, start: int, size: float, reach: int, tolerance: float) -> int:
     """The unclaimed mains edge around sample ``start`` that is nearest in size, -1 for none within the tolerance."""
     low, high = np.searchsorted(mains.at, [start - 2, start + reach + 1])
     window = np.arange(low, high)[mains.free[low:high]]
@@ -167,18 +206,20 @@ def _nearest(mains: _Mains, start: int, size: float, reach: int, tolerance: floa
     return k if near else -1
 
 
-def _closed(found: dict[tuple[int, int], _Found], levels: list[float], threshold_w: float) -> tuple[Transition, ...]:
+def _closed(
+    found: dict[tuple[int, int], _Found], states: tuple[State, ...], factor: float, threshold_w: float
+) -> tuple[Transition, ...]:
     """Transitions that were seen in earnest, and from every state a way to off and from off to every state."""
-    leaving = {i: sum(len(entry.own) for (s, _), entry in found.items() if s == i) for i in range(len(levels))}
+    leaving = {i: sum(len(entry.own) for (s, _), entry in found.items() if s == i) for i in range(len(states))}
     transitions = []
-    for i in range(len(levels)):
-        for j in range(len(levels)):
+    for i in range(len(states)):
+        for j in range(len(states)):
             entry = found.get((i, j), _Found())
             seldom = len(entry.own) < max(2, 0.02 * leaving[i])
             if i == j or (seldom and i and j):
                 continue
-            step = levels[j] - levels[i]
-            edge, spread = _edge(entry, step)
+            step = factor * (states[j].level_w - states[i].level_w)
+            edge, spread = _edge(entry, step, factor if states[i].drift_w > 0 else None)
             # a transition that the mains seldom shows as an edge of its own is a weak explanation of one
             share = (len(entry.sizes) + 0.3) / (leaving[i] + 1.0)
             if abs(edge) < 0.5 * threshold_w or edge * step <= 0:
@@ -187,11 +228,20 @@ def _closed(found: dict[tuple[int, int], _Found], levels: list[float], threshold
     return tuple(transitions)
 
 
-def _edge(entry: _Found, step: float) -> tuple[float, float]:
-    """(size, spread) in W of a transition's edge: robust, from the mains if it was seen there at least three times."""
+def _edge(entry: _Found, step: float, factor: float | None) -> tuple[float, float]:
+    """(size, spread) in W of a transition's edge: robust, from the mains if it was seen there at least three times.
+
+    ``factor`` is given where the load modulates before: its edge is then ``step`` from its mean level, and what spreads
+    is the difference to its own change.
+    """
     sizes = entry.sizes if len(entry.sizes) >= 3 else entry.own
-    if len(sizes) < 3:
+    if not sizes:
         return step, 0.1 * abs(step) + 5.0
+    if len(sizes) < 3:
+        return float(np.median(sizes)), 0.1 * abs(step) + 5.0
+    if factor is not None and len(entry.pairs) >= 3:
+        rest = [size - factor * change for size, change in entry.pairs]
+        return step, 1.4826 * float(np.median(np.abs(rest))) + 0.03 * abs(step) + 3.0
     middle = float(np.median(sizes))
     return middle, 1.4826 * float(np.median(np.abs(np.array(sizes) - middle))) + 0.01 * abs(middle) + 3.0
 
@@ -202,8 +252,14 @@ def _state(own: Array, stays: list[Stay], k: int) -> State:
     values = np.concatenate([own[stay.start : stay.start + stay.length] for stay in mine]) if mine else np.zeros(1)
     lengths = [stay.length for stay in mine if stay.whole] or [stay.length for stay in mine] or [1]
     seen = sum(stay.length for stay in stays if stay.state >= 0)
+    level = max(0.0, float(np.median(values) if k == 0 else values.mean()))
+    low, high = (max(0.0, float(np.quantile(values, q))) for q in (0.01, 0.99))
+    wide = k > 0 and modulates(values)
     return State(
-        level_w=max(0.0, float(np.median(values) if k == 0 else values.mean())),
+        level_w=level,
+        low_w=min(low, level) if wide else level,
+        high_w=max(high, level) if wide else level,
+        drift_w=max(drift_of(own[stay.start : stay.start + stay.length]) for stay in mine) if wide else 0.0,
         sigma_w=float(values.std()),
         shortest=max(1, int(np.quantile(lengths, 0.02))),
         longest=max(2, math.ceil(LONGER * max(lengths))),

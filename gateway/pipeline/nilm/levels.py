@@ -13,6 +13,12 @@ LEAST_ON_W = 8.0
 LEVELS_MAX = 3  # besides off
 SAMPLE_MAX = 4000  # values that the clustering looks at
 GOOD_FIT = 0.06  # mean deviation from the levels, relative to their mean: no more levels are needed
+SLIDE = 0.4  # of the distance of two levels: less in six samples, and it is no jump
+DRIFT_SAMPLES = 12
+DRIFT_STEP_W = 30.0
+ONSET = 0.4  # of the lowest level: on begins; a load that modulates begins lower
+ONSET_MODULATING = 0.08
+MODULATES = 0.35  # of the level: a range wider than this is not noise
 GAP = -1
 
 
@@ -46,7 +52,41 @@ def levels_of(power: Array, settle: int) -> list[float]:
         if finer_error > 0.75 * error:
             break
         centres, error = finer, finer_error
-    return [standby, *(float(c) for c in centres if c > standby + LEAST_ON_W)]
+    return [standby, *_merged(known, on, [float(c) for c in centres if c > standby + LEAST_ON_W])]
+
+
+def _merged(known: Array, on: Array, levels: list[float]) -> list[float]:
+    """One level in place of neighbours between which the load passes slowly: it modulates there, they are none."""
+    groups = [[level] for level in levels[:1]]
+    for low, high in pairwise(levels):
+        if _slides(known, low, high):
+            groups[-1].append(high)
+        else:
+            groups.append([high])
+    bounds = [(low[-1] + high[0]) / 2 for low, high in pairwise(groups)]
+    parts = [on[np.digitize(on, bounds) == k] for k in range(len(groups))]
+    return [float(part.mean()) if len(group) > 1 else group[0] for group, part in zip(groups, parts, strict=True)]
+
+
+def _slides(known: Array, low: float, high: float) -> bool:
+    """Whether most passages between two levels take longer than six samples."""
+    above = known > (low + high) / 2
+    within = (known[:-6] > low / 2) & (known[6:] > low / 2)
+    at = np.nonzero((above[4:-2] != above[3:-3]) & within)[0]
+    return len(at) > 0 and float(np.median(np.abs(known[at + 6] - known[at]))) < SLIDE * (high - low)
+
+
+def drift_of(power: Array) -> float:
+    """W per square root of a sample: slow change, from differences over ``DRIFT_SAMPLES``; steps count little."""
+    if len(power) <= DRIFT_SAMPLES:
+        return 0.0
+    change = power[DRIFT_SAMPLES:] - power[:-DRIFT_SAMPLES]
+    change = change[~np.isnan(change)]
+    if not len(change):
+        return 0.0
+    spread = 1.4826 * float(np.median(np.abs(change)))
+    steps = max(3 * spread, DRIFT_STEP_W)
+    return float(np.sqrt(np.mean(np.minimum(np.abs(change), steps) ** 2) / DRIFT_SAMPLES))
 
 
 def _threshold(known: Array) -> float:
@@ -73,9 +113,22 @@ def _cluster(sample: Array, count: int) -> tuple[Array, float]:
     return best
 
 
+def modulates(values: Array) -> bool:
+    """Whether the values of one level move in a wide range."""
+    if len(values) < 50:
+        return False
+    low, high = np.quantile(values, [0.01, 0.99])
+    return bool(high - low > MODULATES * values.mean())
+
+
 def stays_of(power: Array, levels: list[float], shortest: int) -> list[Stay]:
     """The sequence of stays; ones shorter than ``shortest`` samples belong to the stay before (spikes, ramps)."""
-    bounds = [0.6 * levels[0] + 0.4 * levels[1], *((x + y) / 2 for x, y in pairwise(levels[1:]))]
+    lowest = power[(power > (levels[0] + levels[1]) / 2) & (power < sum(levels[1:3]) / len(levels[1:3]) + 1)]
+    onset = ONSET_MODULATING if modulates(lowest) else ONSET
+    bounds = [
+        levels[0] + max(onset * (levels[1] - levels[0]), LEAST_ON_W / 2),
+        *((x + y) / 2 for x, y in pairwise(levels[1:])),
+    ]
     states = np.digitize(np.nan_to_num(power), bounds)
     states[np.isnan(power)] = GAP
     cuts = np.nonzero(np.diff(states))[0] + 1

@@ -6,7 +6,6 @@ of its own: edges and durations learned at 3 s say nothing about a feed of 60 s.
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Annotated
 
@@ -35,13 +34,17 @@ class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class State(_Strict, frozen=True):
-    """A steady level of a load; state 0 is off (its level is the standby power).
+    """A level of a load; state 0 is off (its level is the standby power).
 
+    ``drift_w``: slow change per square root of a sample where it modulates, ``low_w`` to ``high_w``; else 0.
     ``shortest`` and ``longest``: stays seen, in samples; ``share``: of all time;
     ``hazard``: chance per sample to leave, by bin of time already stayed.
     """
 
     level_w: NotNegative
+    low_w: NotNegative
+    high_w: NotNegative
+    drift_w: NotNegative
     sigma_w: NotNegative
     shortest: Count
     longest: Count
@@ -50,7 +53,10 @@ class State(_Strict, frozen=True):
 
 
 class Transition(_Strict, frozen=True):
-    """From a state to another: the edge that the mains shows (W, with spread), its share of all that leave."""
+    """From a state to another: the edge that the mains shows (W, with spread), its share of all that leave.
+
+    ``source`` = ``target``: an edge of a load that modulates; ``share`` is then the chance of one per sample.
+    """
 
     source: Annotated[int, Meta(ge=0, lt=STATES_MAX)]
     target: Annotated[int, Meta(ge=0, lt=STATES_MAX)]
@@ -60,12 +66,16 @@ class Transition(_Strict, frozen=True):
 
 
 class LoadModel(_Strict, frozen=True):
-    """One appliance. ``longest_run``: samples from off to off; it is never believed on for longer than that."""
+    """One appliance. ``longest_run``: samples from off to off; it is never believed on for longer than that.
+
+    ``factor``: W that the mains shows for each W of the load (apparent power, one leg of two).
+    """
 
     name: Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
     states: Annotated[tuple[State, ...], Meta(min_length=2, max_length=STATES_MAX)]
     transitions: Annotated[tuple[Transition, ...], Meta(min_length=2, max_length=STATES_MAX * STATES_MAX)]
     longest_run: Count
+    factor: Annotated[float, Meta(ge=0.1, le=10)]
 
     @property
     def standby_w(self) -> float:
@@ -86,7 +96,8 @@ class Model(_Strict, frozen=True):
     """All loads behind a meter, and how often edges come that are none of theirs.
 
     ``unknown``: expected number of foreign edges per sample and W, by signed size; ``floor_w``: the least that loads
-    without a model draw together; ``provenance`` and ``trained_on``: where the training data came from and how much.
+    without a model draw together, ``drift_w`` their slow change per square root of a sample; ``provenance`` and
+    ``trained_on``: where the training data came from and how much.
     """
 
     version: int
@@ -95,6 +106,7 @@ class Model(_Strict, frozen=True):
     thresholds: Thresholds
     unknown: Annotated[tuple[NotNegative, ...], Meta(min_length=UNKNOWN_BINS, max_length=UNKNOWN_BINS)]
     floor_w: NotNegative
+    drift_w: Positive
     provenance: Annotated[str, Meta(max_length=2000)]
     trained_on: Annotated[str, Meta(max_length=2000)]
 
@@ -152,9 +164,9 @@ def _check(model: Model, name: str) -> None:
     if len(set(names)) != len(names) or "other" in names:
         raise ModelError(f"{name}: names of loads must be unique, and `other` is taken")
     for load in model.loads:
-        places = {transition.source for transition in load.transitions}
+        places = {arc.source for arc in load.transitions if arc.source != arc.target}
         targets = {transition.target for transition in load.transitions}
         if max(places | targets) >= len(load.states) or places != set(range(len(load.states))):
             raise ModelError(f"{name}: transitions of {load.name} do not fit its states")
-        if any(t.source == t.target or not math.isfinite(t.edge_w) for t in load.transitions):
-            raise ModelError(f"{name}: a transition of {load.name} leads nowhere")
+        if any(not state.low_w <= state.level_w <= state.high_w for state in load.states):
+            raise ModelError(f"{name}: a level of {load.name} lies outside its range")

@@ -33,6 +33,10 @@ def tables_of(model: Model) -> Tables:
     return Tables(
         first=ints(first),
         level=floats(state.level_w for state in states),
+        low=floats(state.low_w for state in states),
+        high=floats(state.high_w for state in states),
+        drift=floats(state.drift_w**2 for state in states),
+        factor=floats(load.factor for load in model.loads),
         longest=ints(FOREVER if s in offs else state.longest for s, state in enumerate(states)),
         run_longest=ints(load.longest_run for load in model.loads),
         prior=floats(-math.log(min(max(state.share, 1e-6), 0.9)) for state in states),
@@ -46,7 +50,7 @@ def tables_of(model: Model) -> Tables:
         arc_cost=floats(-math.log(arc.share) for _, _, arc in arcs),
         unknown=floats(-math.log(rate) if rate > 0 else NEVER_COST for rate in model.unknown),
         radix=ints(radix),
-        floor=floats([model.floor_w]),
+        floor=floats([model.floor_w, model.drift_w**2]),
     )
 
 
@@ -71,7 +75,9 @@ def new_beam(model: Model) -> Beam:
     row, cells, spare = [0] * WIDTH, [0] * (WIDTH * loads), [0] * candidates
     return Beam(
         ints([0, 0, 0]),
-        floats(row), floats(row), floats(row), ints(row), ints(row), ints(cells), ints(cells), ints(cells),
-        floats(row), floats(row), floats(row), ints(row), ints(row), ints(cells), ints(cells), ints(cells),
+        floats(row), floats(row), floats(row), ints(row), ints(row),
+        floats(cells), ints(cells), ints(cells), ints(cells),
+        floats(row), floats(row), floats(row), ints(row), ints(row),
+        floats(cells), ints(cells), ints(cells), ints(cells),
         floats(spare), ints(spare), ints(spare), ints(spare),
     )  # fmt: skip
