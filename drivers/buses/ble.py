@@ -38,6 +38,7 @@ __all__ = [
 
 CONNECT_S = 20.0
 LEAVE_S = 1.5  # the daemon must be able to stop within two seconds
+FRESH_S = 5.0
 NOTIFICATIONS_MAX = 32  # that wait to be read; then the oldest is dropped and counted
 WHEEL_MM = 2105  # a 700x25C road wheel around, as bicycle computers list it
 WHEEL_MM_LOW, WHEEL_MM_HIGH = 500, 4000
@@ -162,6 +163,8 @@ class CscDriver:
     async def _connect(self) -> None:
         await self._leave()
         device = await self._find()
+        if self._inbox is not None:
+            self._inbox.clear()
         self._doing = "does not accept a connection"
         client = BleakClient(device, self._unlinked, timeout=CONNECT_S, bluez={"adapter": self._bus.adapter})
         self._client = client
@@ -185,19 +188,19 @@ class CscDriver:
     async def _find(self) -> BLEDevice:
         """The sensor's handle: of a link that BlueZ still holds, of an earlier advertisement, or of the next one.
 
-        After a failure only a new advertisement counts: what was remembered may be of an earlier life of BlueZ.
+        After a failure a new advertisement comes first: what was remembered may be of an earlier life of BlueZ. But not
+        for ever, because BlueZ tells an advertisement that does not change only now and then.
         """
         self._doing = "is not in the air: asleep, out of reach or connected elsewhere"
         await self._bus.open()
         if self._inbox is None:
             self._inbox = self._bus.listen(self._address, self._unlink)
-        self._inbox.clear()
-        trusts, self._trusts_handle = self._trusts_handle, True
-        if trusts:
-            device = self._bus.known(self._address) or await self._bus.connected(self._address, csc.SERVICE)
-            if device is not None:
-                return device
-        return (await self._inbox.get()).device
+        if not self._trusts_handle:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(FRESH_S):
+                    return (await self._inbox.get()).device
+        device = self._bus.known(self._address) or await self._bus.connected(self._address, csc.SERVICE)
+        return device or (await self._inbox.get()).device
 
     def _notified(self, _: BleakGATTCharacteristic, value: bytearray) -> None:
         if len(self._values) == NOTIFICATIONS_MAX:

@@ -28,7 +28,7 @@ from drivers.errors import Disconnected, DriverError
 INBOX_MAX = 32  # advertisements that wait for one listener; then the oldest is dropped and counted
 OPEN_S = 15.0
 STOP_S = 1.0
-RETRY_S = 3.0
+RETRY_S = 2.0
 SCAN_S = 5.0  # slow sensors advertise every few seconds
 DEAF_S = 90.0  # a scanner that has heard nobody at all for so long is started again
 _ADDRESS = re.compile(r"^([0-9A-F]{2}:){5}[0-9A-F]{2}$")

@@ -18,7 +18,7 @@ import pytest
 
 from drivers import template
 from drivers.base import Driver, Frame, Observation
-from drivers.buses import ble
+from drivers.buses import ble, ble_adapter
 from drivers.buses.ble import BleBus, make_advertisement_driver, make_bus, make_csc_driver
 from drivers.codecs.csc import parse
 from drivers.errors import BadFrame, Disconnected, DriverError, NoPort, Timeout
@@ -60,9 +60,10 @@ class Air:
 def air(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Air]:
     world = World(seed=3, origin_s=time.monotonic() - 20)  # the cyclist has pulled away
     world.save(tmp_path)
-    rows = [row | {"period_s": 0.5} for row in DEFAULT]  # twice as talkative as shipped: these tests wait less
+    rows = [row | {"period_s": 0.25} for row in DEFAULT]  # more talkative than shipped: these tests wait less
     air = Air(tmp_path, "--devices", json.dumps(rows))
     monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", air.ready["dbus_address"])
+    monkeypatch.setattr(ble_adapter, "RETRY_S", 0.5)
     yield air
     air.end()
 
@@ -117,7 +118,7 @@ async def fails(driver: Driver) -> DriverError:
 
 
 async def recovers(driver: Driver) -> list[DriverError]:
-    """Read, twice a second after a failure, until there is a value; what failed before."""
+    """Read, again soon after a failure, until there is a value; what failed before."""
     failures: list[DriverError] = []
     async with asyncio.timeout(PATIENCE_S):
         while True:
@@ -126,7 +127,7 @@ async def recovers(driver: Driver) -> list[DriverError]:
                 return failures
             except DriverError as error:
                 failures.append(error)
-                await asyncio.sleep(0.5)
+                await asyncio.sleep(0.3)
 
 
 async def test_values_of_three_devices_are_those_of_the_world(air: Air, bus: BleBus) -> None:
@@ -173,7 +174,7 @@ async def test_spacing_passes_over_what_comes_too_early(air: Air, bus: BleBus) -
 
 async def test_silence_is_a_timeout_and_ends_by_itself(air: Air, bus: BleBus) -> None:
     tag = ruuvi(bus)
-    tag.silence_s = 1.5
+    tag.silence_s = 1.2
     async with using(tag):
         await read(tag)
         await air.do(do="silence", device="ruuvi", on=True)
@@ -275,7 +276,7 @@ asyncio.run(main())
 
 
 async def test_scan_names_what_is_in_the_air(air: Air, bus: BleBus) -> None:
-    found = {one.address: one for one in await bus.scan(1.5)}
+    found = {one.address: one for one in await bus.scan(1.0)}
     assert found[RUUVI].could_be == ("ruuvi-ruuvitag",)
     assert found[THERMOMETER].could_be == ("bthome-thermometer",) and found[THERMOMETER].name == "THERMO"
     assert found[BICYCLE].could_be == ("csc-sensor",)
@@ -284,7 +285,7 @@ async def test_scan_names_what_is_in_the_air(air: Air, bus: BleBus) -> None:
 
 async def test_a_sensor_that_broadcasts_rubbish_is_a_bad_frame(air: Air, bus: BleBus) -> None:
     tag = make_advertisement_driver(template.load("ruuvi-ruuvitag"), bus, THERMOMETER, None, {})
-    tag.silence_s = 1.5
+    tag.silence_s = 1.2
     async with using(tag):
         assert isinstance(await fails(tag), Timeout)  # BTHome, no word of Ruuvi's
     with pytest.raises(BadFrame):
