@@ -12,12 +12,25 @@ from hypothesis import strategies as st
 from gateway.config.load import load_bytes
 from gateway.config.tree import parse, resolve, shown
 
-PIECES = st.sampled_from(
-    ["site", "buses", "devices", "uplink", "type: modbus-rtu", "template: eastron-sdm630", "bus: line", "é", "1", "x"]
-) | st.sampled_from(
-    ": |:|- |\n|\n  |\n    |{|}|[|]|,|&a |*a|!!str |!x |>\n|'|\"|#|---\n|...\n|? |<<|~|null|0x1f|1e9|.inf|\t|%YAML 1.1\n|"
-    "\u2028|\x85".split("|")
-)
+WORDS = ["site", "buses", "devices", "type: modbus-rtu", "template: eastron-sdm630", "bus: line", "é", "1", "x"]
+SIGNS = "{ } [ ] , : : &a *a !!str !x > | ' \" # ? << ~ null 0x1f 1e9 .inf".split(" ")  # noqa: SIM905 - easier to read
+SPACES = [
+    ": ",
+    "- ",
+    "\n",
+    "\n  ",
+    "\n    ",
+    "\t",
+    "---\n",
+    "...\n",
+    "%YAML 1.1\n",
+    "\u2028",
+    "\x85",
+    "|\n",
+    "&a ",
+    "? ",
+]
+PIECES = st.sampled_from(WORDS) | st.sampled_from(SIGNS) | st.sampled_from(SPACES)
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda below: st.lists(below, max_size=3) | st.dictionaries(st.text(max_size=6), below, max_size=3),
