@@ -204,3 +204,7 @@ def _close_stdout() -> None:
     """Nothing more can be written: keep Python from trying again, and complaining, when it ends."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+if __name__ == "__main__":
+    main()
