@@ -137,9 +137,7 @@ class Visit:
         self.complaints: list[str] = []
         page.on("request", self._asked)
         page.on("pageerror", self._failed)
-        page.on(
-            "console", lambda message: message.type in ("error", "warning") and self.complaints.append(message.text)
-        )
+        page.on("console", self._heard)
         self._platform = platform
 
     def _asked(self, request: Request) -> None:
