@@ -158,7 +158,7 @@ class ModbusRtuBus:
         """The answer that fits; None where it came damaged. Raises Timeout, BadFrame or Disconnected."""
         loop = asyncio.get_running_loop()
         unit, length = request[0], adu.ANSWER_OVERHEAD + 2 * block.count + (len(request) if self._echo else 0)
-        heard, came = b"", False
+        heard = b""
         while True:
             settled_at = loop.time() + SETTLE_S if heard else deadline
             if await _readable(port.fd, min(deadline, settled_at)):
@@ -168,13 +168,13 @@ class ModbusRtuBus:
                     await asyncio.sleep((missing - 1) * self.char_s)
                 chunk = port.read()
                 self._show("rx", chunk)
-                heard, came = (heard + chunk)[-RX_BYTES_MAX:], True
+                heard = (heard + chunk)[-RX_BYTES_MAX:]
                 if self._echo:
                     heard = heard.removeprefix(request)
                 if answer := adu.find_answer(heard, unit, block.function, block.count):
                     return answer
             elif loop.time() >= deadline:
-                if came:
+                if heard and not adu.sound(heard):
                     raise BadFrame(f"unit {unit}: what came is not the answer to the request")
                 raise Timeout(f"unit {unit} did not answer")
             elif adu.sound(heard):

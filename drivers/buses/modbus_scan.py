@@ -27,7 +27,7 @@ _PROBE = Block(4, 0, 1, ())
 
 @dataclass(frozen=True, slots=True)
 class FoundUnit:
-    """An address where something answered; ``could_be`` are the names of templates whose values are plausible there."""
+    """An address where something answered; ``could_be`` names templates with plausible values, best proven first."""
 
     address: int
     answer: str
@@ -44,8 +44,9 @@ async def scan(bus: ModbusRtuBus, units: Iterable[int], progress: Progress | Non
             progress(done, len(units))
         answer = await _probe(bus, unit)
         if answer:
-            fitting = [template.name for template in known if await _fits(bus, unit, template)]
-            found.append(FoundUnit(unit, answer, tuple(fitting)))
+            fitting = [template for template in known if await _fits(bus, unit, template)]
+            fitting.sort(key=lambda template: -len(template.identify))
+            found.append(FoundUnit(unit, answer, tuple(template.name for template in fitting)))
     if progress is not None:
         progress(len(units), len(units))
     return found

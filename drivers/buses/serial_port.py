@@ -76,10 +76,11 @@ class SerialPort:
                 timeout=0,
                 exclusive=True,
             )
+            self.fd: int = self._serial.fileno()
+            _tell_hang_up_from_silence(self.fd)
             self._serial.reset_input_buffer()
         except (OSError, ValueError, termios.error) as error:  # pyserial's SerialException is an OSError
             raise open_error(settings.path, error) from None
-        self.fd: int = self._serial.fileno()
 
     def read(self) -> bytes:
         """What has arrived, b"" for nothing. Raises Disconnected."""
@@ -109,6 +110,13 @@ class SerialPort:
 
     def _lost(self, error: OSError) -> Disconnected:
         return Disconnected(f"{self.path} went away: {error.strerror or error}")
+
+
+def _tell_hang_up_from_silence(fd: int) -> None:
+    """With VMIN 0, as pyserial leaves it, a read without data looks like an end of file (termios(3))."""
+    attributes = termios.tcgetattr(fd)
+    attributes[6][termios.VMIN] = 1
+    termios.tcsetattr(fd, termios.TCSANOW, attributes)
 
 
 def open_error(path: str, error: Exception) -> DriverError:
