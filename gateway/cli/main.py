@@ -207,4 +207,4 @@ def _close_stdout() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
