@@ -50,6 +50,8 @@ def configure_logging(level: int = logging.INFO) -> None:
     root = logging.getLogger()
     root.handlers[:] = [_journal_handler() or _line_handler()]
     root.setLevel(level)
+    for chatty in ("bleak", "dbus_fast"):  # what goes wrong there is told once by the supervisor
+        logging.getLogger(chatty).setLevel(logging.ERROR)
 
 
 class _JournalFilter(logging.Filter):
