@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-DropReason = Literal["outbox-full", "disk-full", "memory", "damaged", "unencodable", "refused-by-server"]
+DropReason = Literal["outbox-full", "disk-full", "memory", "damaged", "unencodable", "refused-by-server", "unmapped"]
 KEEP_FREE_MAX = 64 * 2**20  # of a big disk ...
 KEEP_FREE_SHARE = 20  # ... and a twentieth of a small one stay free for the rest of the box
 WAL_MAX = 4 * 2**20
