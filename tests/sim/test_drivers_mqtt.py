@@ -1,0 +1,226 @@
+"""The MQTT bus against a real mosquitto: messages, broker restarts, refusals, floods."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import subprocess
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion
+
+from drivers import registry, template
+from drivers.base import Frame
+from drivers.buses import mqtt
+from drivers.errors import BadFrame, Disconnected, DriverError, NoPermission, NoPort, Timeout
+from firmware_sim.mqtt import Broker
+
+SHELLY = template.load("shelly-pro-3em")
+EM = SHELLY.frames[0].answer
+EMDATA = SHELLY.frames[1].answer
+PREFIX = "site/shellypro3em-1"
+
+
+class Site:
+    """A broker, a publisher, and the bus under test."""
+
+    def __init__(self, folder: Path) -> None:
+        self.broker = Broker(folder)
+        self.sender = Client(CallbackAPIVersion.VERSION2, client_id="sender")
+        self.bus: Any = None
+        self.driver: Any = None
+
+    async def up(self) -> None:
+        await self.broker.up()
+        self.bus = registry.make_bus("b", {"type": "mqtt", "host": "127.0.0.1", "port": self.broker.port})
+        self.driver = registry.make_driver(SHELLY, self.bus, PREFIX, None, {})
+        self.driver.silence_s = 0.05
+        with pytest.raises(Timeout):
+            await self.driver.read()
+        self.driver.silence_s = 5.0
+        self.sender.reconnect_delay_set(1, 1)
+        self.sender.connect("127.0.0.1", self.broker.port)
+        self.sender.loop_start()
+
+    def say(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        self.sender.publish(f"{PREFIX}/{topic}", payload, qos=1, retain=retain).wait_for_publish(5)
+
+    async def close(self) -> None:
+        await self.driver.close()
+        await self.bus.close()
+        self.sender.disconnect()
+        self.sender.loop_stop()
+        await self.broker.close()
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[Site]:
+    made = Site(tmp_path)
+    await made.up()
+    yield made
+    await made.close()
+
+
+async def take(driver: Any, count: int) -> list[Any]:
+    got: list[Any] = []
+    async with asyncio.timeout(10):
+        while len(got) < count:
+            got += await driver.read()
+    return got
+
+
+async def test_status_is_taken_once_though_it_is_published_twice(site: Site) -> None:
+    site.say("status/em:0", EM)
+    site.say("events/rpc", b'{"method":"NotifyStatus","params":{"em:0":' + EM + b"}}")
+    site.say("status/sys", b"{}")
+    site.say("status/emdata:0", EMDATA)
+    present, energies = await take(site.driver, 2)
+    assert {m.quantity: m.value for m in present.measurements} == dict(SHELLY.frames[0].expect)
+    assert {m.quantity for m in energies.measurements} == {"energy_import_total", "energy_export_total"}
+    assert present.mono_ns <= energies.mono_ns
+
+
+async def test_what_was_retained_is_not_passed_off_as_new(site: Site) -> None:
+    site.say("status/em:0", EM, retain=True)
+    await take(site.driver, 1)
+    late = registry.make_driver(SHELLY, site.bus, PREFIX, None, {})
+    await site.driver.close()
+    late.silence_s = 0.3
+    with pytest.raises(Timeout):
+        await late.read()
+    await late.close()
+
+
+async def test_damaged_messages_are_counted(site: Site) -> None:
+    site.say("status/em:0", b"{")
+    site.say("status/em:0", EM)
+    assert len(await take(site.driver, 1)) == 1
+    assert site.driver.bad_frames == 1
+    site.driver.silence_s = 0.4
+    reading = asyncio.create_task(site.driver.read())
+    await asyncio.sleep(0.02)
+    site.say("status/em:0", b"[]")
+    with pytest.raises(BadFrame):
+        await reading
+
+
+async def test_broker_restarts(site: Site) -> None:
+    reading = asyncio.create_task(site.driver.read())
+    await asyncio.sleep(0.05)
+    await site.broker.down()
+    with pytest.raises(Disconnected):
+        async with asyncio.timeout(5):
+            await reading
+    with pytest.raises(Disconnected):  # at once, as long as it is away
+        async with asyncio.timeout(1):
+            await site.driver.read()
+    await site.broker.up()
+    async with asyncio.timeout(15):
+        while True:
+            if site.sender.is_connected():
+                site.say("status/em:0", EM)
+            try:
+                site.driver.silence_s = 0.5
+                assert await site.driver.read()
+                return
+            except DriverError:
+                await asyncio.sleep(0.2)
+
+
+async def test_broker_that_is_not_there_and_comes_later(tmp_path: Path) -> None:
+    broker = Broker(tmp_path)
+    await broker.up()
+    await broker.down()
+    bus: Any = registry.make_bus("b", {"type": "mqtt", "port": broker.port})
+    with pytest.raises(NoPort, match="cannot be reached"):
+        await bus.open()
+    await broker.up()
+    async with asyncio.timeout(15):
+        while True:
+            try:
+                await bus.open()
+                break
+            except NoPort:
+                await asyncio.sleep(0.2)
+    await bus.close()
+    await bus.close()
+    await broker.close()
+
+
+async def test_wrong_password_is_refused_and_never_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    class Guarded(Broker):
+        def _configure(self, port: int) -> Path:
+            path = super()._configure(port)
+            passwords = path.with_name("passwords")
+            passwords.touch(0o600)
+            subprocess.run(["mosquitto_passwd", "-b", str(passwords), "box", "right-horse"], check=True)
+            text = path.read_text().replace("allow_anonymous true", "allow_anonymous false")
+            path.write_text(f"{text}password_file {passwords}\n")
+            return path
+
+    caplog.set_level(logging.DEBUG)
+    broker = Guarded(tmp_path)
+    await broker.up()
+    secret = tmp_path / "secret"
+    settings = {"type": "mqtt", "port": broker.port, "username": "box", "password_file": secret}
+    secret.write_text("wrong-horse\n")
+    bus: Any = registry.make_bus("b", settings)
+    with pytest.raises(NoPermission) as caught:
+        await bus.open()
+    await bus.close()
+    secret.write_text("right-horse\n")
+    bus = registry.make_bus("b", settings)
+    await bus.open()
+    await bus.close()
+    await broker.close()
+    assert "horse" not in caplog.text + str(caught.value)
+
+
+async def test_flood_is_bounded_and_counted(site: Site) -> None:
+    for _ in range(800):
+        site.sender.publish(f"{PREFIX}/status/em:0", EM)
+    site.say("status/em:0", EM)
+    await asyncio.sleep(0.3)
+    got = await site.driver.read()
+    assert len(got) == 64
+    assert site.driver.dropped + site.bus.dropped >= 800 - 64
+
+
+async def test_many_devices_share_the_session_and_the_tap_sees_all(site: Site) -> None:
+    seen: list[Frame] = []
+    site.bus.tap = seen.append
+    other: Any = registry.make_driver(SHELLY, site.bus, "other", None, {})
+    reading = asyncio.create_task(other.read())
+    await asyncio.sleep(0.2)
+    site.sender.publish("other/status/em:0", EM)
+    site.say("status/em:0", EM)
+    assert len(await reading) == 1
+    assert len(await take(site.driver, 1)) == 1
+    assert {frame.data.split(b"\0")[0] for frame in seen} == {b"other/status/em:0", f"{PREFIX}/status/em:0".encode()}
+    await other.close()
+
+
+async def test_scan_hears_meters(site: Site) -> None:
+    scanning = asyncio.create_task(site.bus.scan(0.6))
+    await asyncio.sleep(0.2)
+    site.sender.publish("meter-7/status/em:0", EM)
+    assert await scanning == [mqtt.FoundPublisher("meter-7", ("shelly-pro-3em",))]
+
+
+async def test_close_ends_pahos_thread(tmp_path: Path) -> None:
+    broker = Broker(tmp_path)
+    await broker.up()
+    before = threading.active_count()
+    bus: Any = registry.make_bus("b", {"type": "mqtt", "port": broker.port})
+    await bus.open()
+    assert threading.active_count() == before + 1
+    await bus.close()
+    async with asyncio.timeout(5):
+        while threading.active_count() > before:
+            await asyncio.sleep(0.02)
+    await broker.close()
