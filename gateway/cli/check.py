@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @click.command("check", short_help="Check a configuration file: every mistake, with its place.")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path, readable=False))
 @click.option("--role", type=click.Choice(["edge", "server", "both"]), help="Check that it serves this role.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object {ok, file, problems}.")
 def command(file: Path, role: Role | None, as_json: bool) -> int:

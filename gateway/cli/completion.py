@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
-from gateway.cli.main import cli
+from gateway.cli.main import COMPLETE, cli
 
 WHERE = {
     "bash": 'eval "$(lamppost completion bash)" in ~/.bashrc',
@@ -27,4 +27,4 @@ def command(shell: str) -> None:
     kind = get_completion_class(shell)
     assert kind is not None  # the choice has only shells that click knows
     click.echo(f"# {WHERE[shell]}")
-    click.echo(kind(cli, {}, "lamppost", "_LAMPPOST_COMPLETE").source())
+    click.echo(kind(cli, {}, "lamppost", COMPLETE).source())

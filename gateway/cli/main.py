@@ -39,6 +39,8 @@ COMMANDS: Mapping[str, str] = {
     "completion": "Print the completion script of a shell.",
 }
 INTERRUPTED, BROKEN_PIPE = 130, 141
+COMPLETE = "_LAMPPOST_COMPLETE"
+OWN = ("gateway", "drivers")
 
 
 class Lazy(click.Group):
@@ -49,13 +51,10 @@ class Lazy(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import the command. Raises LamppostError where what it needs is not installed."""
+        """Import the command."""
         if cmd_name not in COMMANDS:
             return None
-        try:
-            command = importlib.import_module(f"gateway.cli.{cmd_name}").command
-        except ModuleNotFoundError as error:
-            raise not_installed(error) from error
+        command = importlib.import_module(f"gateway.cli.{cmd_name}").command
         if not isinstance(command, click.Command):
             raise TypeError(f"gateway.cli.{cmd_name}.command is not a command")
         return command
@@ -108,8 +107,13 @@ def main(args: list[str] | None = None) -> int:
 
 
 def _run(args: list[str] | None) -> int:
+    arguments = sys.argv[1:] if args is None else args
+    if COMPLETE in os.environ:
+        cli.main(args=arguments, prog_name="lamppost", complete_var=COMPLETE, standalone_mode=False)
     try:
-        result = cli.main(args=args, prog_name="lamppost", standalone_mode=False)
+        # not cli.main: it has its own way with Ctrl-C and with a pipe that nobody reads
+        with cli.make_context("lamppost", list(arguments)) as context:
+            result = cli.invoke(context)
         return result if isinstance(result, int) else 0
     except click.exceptions.Exit as end:
         return end.exit_code
@@ -121,6 +125,11 @@ def _run(args: list[str] | None) -> int:
     except (LamppostError, DriverError) as error:
         tell(error)
         return 2 if isinstance(error, LamppostError) and error.code == "usage" else 1
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith(OWN):
+            raise
+        tell(not_installed(error))
+        return 1
     except BaseExceptionGroup as group:
         return _group(group)
 

@@ -21,7 +21,7 @@ Wrapped = TypeVar("Wrapped", bound=Callable[..., Any])
 
 def daemon_options(function: Wrapped) -> Wrapped:
     """``--config``, ``--data`` and ``--socket``: which daemon to ask. Pass them to :func:`client`."""
-    path = click.Path(path_type=Path)
+    path = click.Path(path_type=Path, readable=False)
     options = (
         click.option("--socket", "socket_path", type=path, help="Control socket of the daemon."),
         click.option("--data", type=path, envvar="LAMPPOST_DATA", help="Folder of its data (storage.path)."),
@@ -37,7 +37,7 @@ def config_option(function: Wrapped) -> Wrapped:
     return click.option(
         "--config",
         "config_file",
-        type=click.Path(path_type=Path),
+        type=click.Path(path_type=Path, readable=False),
         envvar="LAMPPOST_CONFIG",
         help=f"Configuration file; default {DEFAULT_CONFIG}.",
     )(function)

@@ -21,7 +21,7 @@ LINE_MAX = 2**20
 
 
 @click.command("replay", short_help="Decode recorded frames.")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path, readable=False))
 @click.option("--template", "name", required=True, help="Name of the template to decode with.")
 @click.option("--address", help="Only this device: Modbus id, Bluetooth address or MQTT topic prefix.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a value, or an error, per line.")
