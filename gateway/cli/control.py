@@ -100,7 +100,7 @@ def _lines(connection: socket.socket, deadline: float | None) -> Iterator[bytes]
 def _answer(line: bytes) -> dict[str, Any]:
     try:
         answer = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ControlError(f"not an answer: {error}", code="control.bad-answer", fix=_OTHER_VERSION) from error
     if not isinstance(answer, dict) or not isinstance(answer.get("ok"), bool):
         raise ControlError("not an answer", code="control.bad-answer", fix=_OTHER_VERSION)

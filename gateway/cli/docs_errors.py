@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 FOLDERS = ("drivers", "gateway")
@@ -28,6 +28,7 @@ def error_entries(root: Path) -> Iterator[ErrorEntry]:
     paths = [path for folder in FOLDERS for path in sorted((root / folder).rglob("*.py"))]
     trees = [(str(path.relative_to(root)), ast.parse(path.read_text(encoding="utf-8"))) for path in paths]
     fixes = {name: fix for _, tree in trees for name, fix in _class_fixes(tree)}
+    meanings = {name: meaning for _, tree in trees for name, meaning in _class_meanings(tree)}
     for file, tree in trees:
         for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef) and (entry := _of_class(node, fixes, file)) is not None:
@@ -37,7 +38,7 @@ def error_entries(root: Path) -> Iterator[ErrorEntry]:
             if isinstance(scope, ast.FunctionDef | ast.AsyncFunctionDef):
                 for node in ast.walk(scope):
                     if isinstance(node, ast.Call) and (entry := _of_call(node, scope, fixes, file)) is not None:
-                        yield entry
+                        yield entry if entry.meaning else replace(entry, meaning=meanings.get(_called(node), ""))
     yield ErrorEntry("internal", "An error that nobody foresaw.", "Report it, with the file that it names.", "")
 
 
@@ -52,8 +53,7 @@ def _of_class(node: ast.ClassDef, fixes: dict[str, str], file: str) -> ErrorEntr
 
 
 def _of_call(node: ast.Call, scope: ast.AST, fixes: dict[str, str], file: str) -> ErrorEntry | None:
-    called = node.func
-    name = called.id if isinstance(called, ast.Name) else called.attr if isinstance(called, ast.Attribute) else ""
+    name = _called(node)
     given = {keyword.arg: keyword.value for keyword in node.keywords}
     code = given.get("code")
     if not _RAISED.search(name) or not isinstance(code, ast.Constant) or not isinstance(code.value, str):
@@ -73,6 +73,17 @@ def _local(node: ast.expr | None, scope: ast.AST) -> str:
         and any(isinstance(target, ast.Name) and target.id == node.id for target in statement.targets)
     ]
     return max(((line, text) for line, text in texts if line <= node.lineno), default=(0, ""))[1]
+
+
+def _called(node: ast.Call) -> str:
+    called = node.func
+    return called.id if isinstance(called, ast.Name) else called.attr if isinstance(called, ast.Attribute) else ""
+
+
+def _class_meanings(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef):
+            yield node.name, (ast.get_docstring(node) or "").split("\n\n")[0]
 
 
 def _class_fixes(tree: ast.Module) -> Iterator[tuple[str, str]]:
