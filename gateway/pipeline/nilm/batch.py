@@ -7,7 +7,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from gateway.pipeline.nilm.beam import Beam, Tables, publish, restart, step
+from gateway.pipeline.nilm.beam import publish, restart, step
+from gateway.pipeline.nilm.belief import Beam, Tables
 from gateway.pipeline.nilm.edges import Detector, EdgeSettings, detect, new_detector, reset
 from gateway.pipeline.nilm.jit import Floats, Ints, floats, ints, kernel
 from gateway.pipeline.nilm.model import Model

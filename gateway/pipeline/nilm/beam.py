@@ -2,7 +2,7 @@
 
 A hypothesis says in which state each load is and since when. Its score is a negative log likelihood (nats; less is
 better) of a factorial semi-Markov model observed through edges: a transition of a load from state i to j, after a stay
-of d samples, explaining an edge e, costs ``-log hazard_i(d) - log share_ij - log N(e; edge_ij, spread_ij)``; staying
+of d samples, explaining an edge e, costs ``-log hazard_i(d) - log share_ij - log t(e; edge_ij, spread_ij)``; staying
 costs the cumulative hazard; an edge that nobody explains costs ``-log unknown(e)`` (all in "per sample and W"). At each
 edge every hypothesis is expanded by one transition, the best few also by two at once, and the best ``WIDTH`` different
 joint states are kept. With that many joint states or fewer this is the Viterbi recursion of the joint chain (stay
@@ -14,12 +14,11 @@ The level of the mains is used one way only: what is explained may not exceed it
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
+from gateway.pipeline.nilm.belief import BEST, COUNT, NOW, WIDTH, Beam, Tables, fit, stay_bin, stayed, unknown_bin
 from gateway.pipeline.nilm.edges import LEVEL, MOVED, NOISE, STEADY_COUNT, Detector, EdgeSettings, detect
 from gateway.pipeline.nilm.jit import Floats, Ints, kernel
 
-WIDTH = 32  # hypotheses kept
 PAIRS_FROM = 4  # best hypotheses that are also expanded by two transitions at once
 PRUNE = 25.0  # nats behind the best: dropped
 FAR = 6.0  # spreads: an edge further away than this is not that transition's
@@ -27,106 +26,6 @@ OVER_COST = 0.3  # nats per sample of explaining more than there is
 OVER_MAX = 3  # samples of that before a load is switched off for it
 REPAIR_COST = 4.0  # nats for a switch-off without an edge
 EXPIRED_COST = 3.0  # nats for a switch-off because it was on too long
-HALF_LOG_2PI = 0.9189385332046727
-UNKNOWN_HALF = 48  # bins of unknown edges of one sign
-UNKNOWN_FIRST_W = 4.0
-
-
-class Tables(NamedTuple):
-    """A model as flat sequences. States of all loads are numbered through; ``first[a]`` is the off state of load a."""
-
-    first: Ints  # loads + 1
-    level: Floats  # per state, W: the mean
-    low: Floats  # per state, W: range that a modulating load moves in; else both are the level
-    high: Floats
-    drift: Floats  # per state, W^2 per sample: variance of slow change; 0: a fixed level
-    factor: Floats  # per load: mains W for each W of its own
-    longest: Ints  # per state, samples; off: unbounded
-    run_longest: Ints  # per load, samples
-    prior: Floats  # per state: cost of being in it when nothing is known
-    log_hazard: Floats  # per state and bin of stay: -log hazard
-    hazard: Floats  # the same as a rate per sample
-    cumulative: Floats  # the same summed up to the beginning of the bin
-    arcs: Ints  # states + 1: transitions arcs[s]..arcs[s+1] leave s
-    target: Ints  # per transition
-    edge: Floats  # per transition, W
-    spread: Floats  # per transition, W
-    arc_cost: Floats  # per transition: -log share
-    unknown: Floats  # per bin of signed size: -log density
-    radix: Ints  # per load: weight in the code of a joint state
-    floor: Floats  # [W that loads without a model draw at least, W^2 per sample of their drift]
-
-
-class Beam(NamedTuple):
-    """All hypotheses; what is per (hypothesis, load) lies at ``h * loads + a``. ``to_*``: the next beam."""
-
-    size: Ints  # [hypotheses, best hypothesis, now in samples]
-    base: Floats
-    score: Floats
-    explained: Floats  # W
-    code: Ints
-    over: Ints  # samples in a row of explaining too much
-    power: Floats  # W believed to be drawn
-    state: Ints
-    since: Ints
-    run: Ints  # sample at which the load left off
-    to_base: Floats
-    to_score: Floats
-    to_explained: Floats
-    to_code: Ints
-    to_over: Ints
-    to_power: Floats
-    to_state: Ints
-    to_since: Ints
-    to_run: Ints
-    cost: Floats  # candidates
-    parent: Ints
-    arc1: Ints
-    arc2: Ints
-
-
-COUNT, BEST, NOW = 0, 1, 2  # places in Beam.size
-
-
-@kernel
-def stay_bin(stay: int) -> int:
-    """The bin of a stay: 0, 1, 2, 3, then two per octave."""
-    bin_ = 0
-    while stay >= 4:
-        stay >>= 1
-        bin_ += 2
-    return bin_ + stay if bin_ + stay < 44 else 43
-
-
-@kernel
-def bin_start(bin_: int) -> int:
-    """The shortest stay in a bin."""
-    if bin_ < 4:
-        return bin_
-    return (2 + (bin_ & 1)) << ((bin_ - 2) >> 1)
-
-
-@kernel
-def unknown_bin(edge: float) -> int:
-    """The bin of an edge's signed size."""
-    size = abs(edge) / UNKNOWN_FIRST_W
-    bin_ = 0 if size <= 1.0 else min(int(4.0 * math.log2(size)), UNKNOWN_HALF - 1)
-    return UNKNOWN_HALF + bin_ if edge > 0 else bin_
-
-
-@kernel
-def _stayed(t: Tables, state: int, stay: int) -> float:
-    """Cost of a stay that goes on."""
-    bin_ = stay_bin(stay)
-    place = state * 44 + bin_
-    return t.cumulative[place] + (stay - bin_start(bin_)) * t.hazard[place]
-
-
-@kernel
-def _fit(edge: float, mean: float, spread: float) -> float:
-    """Cost of an edge under a transition: Student's t with 4 degrees of freedom; ramps and noise leave long tails."""
-    z = (edge - mean) / spread
-    return 2.5 * math.log(1.0 + 0.25 * z * z) + math.log(spread) + HALF_LOG_2PI
 
 
 @kernel
@@ -198,7 +97,7 @@ def _expand_two(edge: float, t: Tables, b: Beam, h: int, m: int) -> int:
                     if far or t.target[x] == s or t.target[y] == s2:
                         continue
                     cost = b.score[h] + leave + t.arc_cost[x] + t.arc_cost[y]
-                    m = _candidate(b, m, cost + _fit(rest, t.edge[x] + t.edge[y], spread), h, x, y)
+                    m = _candidate(b, m, cost + fit(rest, t.edge[x] + t.edge[y], spread), h, x, y)
     return m
 
 
@@ -218,7 +117,7 @@ def _expand(edge: float, t: Tables, b: Beam) -> int:
                 stays = t.target[x] == s
                 rest = edge if stays else edge + above
                 if abs(rest - t.edge[x]) <= FAR * t.spread[x]:
-                    cost = b.score[h] + t.arc_cost[x] + _fit(rest, t.edge[x], t.spread[x])
+                    cost = b.score[h] + t.arc_cost[x] + fit(rest, t.edge[x], t.spread[x])
                     m = _candidate(b, m, cost if stays else cost + leave, h, x, -1)
         if h < PAIRS_FROM:
             m = _expand_two(edge, t, b, h, m)
@@ -240,7 +139,7 @@ def _switch(t: Tables, b: Beam, h: int, a: int, target: int) -> None:
     place = h * (len(t.first) - 1) + a
     now = b.size[NOW]
     source = b.state[place]
-    b.base[h] += _stayed(t, source, now - b.since[place])
+    b.base[h] += stayed(t, source, now - b.since[place])
     b.explained[h] += t.level[target] - b.power[place]
     b.power[place] = t.level[target]
     b.code[h] += (target - source) * t.radix[a]
@@ -336,7 +235,7 @@ def _apply(edge: float, t: Tables, b: Beam, k: int, arc: int) -> None:
     b.to_power[place] = power
     if source == target:
         return
-    b.to_base[k] += _stayed(t, source, now - b.to_since[place])
+    b.to_base[k] += stayed(t, source, now - b.to_since[place])
     if source == t.first[a]:
         b.to_run[place] = now
     b.to_state[place] = target
@@ -385,7 +284,7 @@ def _review(power: float, t: Tables, d: Detector, b: Beam) -> None:
                 _switch(t, b, h, a, off)
                 b.base[h] += EXPIRED_COST
                 s = off
-            total += _stayed(t, s, now - b.since[place])
+            total += stayed(t, s, now - b.since[place])
         b.score[h] = b.base[h] + total
         if b.score[h] < best:
             best = b.score[h]

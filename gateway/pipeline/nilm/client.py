@@ -199,6 +199,9 @@ class Disaggregator:
         if "error" in message:
             self._refused = bool(message["error"].get("refused"))
             return Problem(*(str(message["error"].get(key, "")) for key in ("code", "cause", "fix")))
+        if "note" in message:
+            log.warning("disaggregation: %s", message["note"])
+            return None
         try:
             result = decode(message)
         except (LookupError, TypeError, ValueError):

@@ -6,7 +6,8 @@ need not be installed). The same source runs both ways, so both give the same re
 ``LAMPPOST_NILM_PURE=1`` in the environment chooses plain Python.
 
 numba's cache notices a change of the file of a kernel, not of the files of the kernels that it calls: an upgrade could
-go on running old code. So the cache lies in a folder named after the content of all of them, below NUMBA_CACHE_DIR.
+go on running old code. So the cache lies in a folder named after the content of all of them, below NUMBA_CACHE_DIR or
+the user's cache folder.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Ints(Protocol):
 
 
 def _load() -> tuple[Any, Any, str]:
-    """(njit, numpy, "") or (None, None, why not)."""
+    """(compiler, numpy, "") or (None, None, why not)."""
     if os.environ.get(PURE_VARIABLE) == "1":
         return None, None, "plain Python was asked for"
     try:
@@ -47,9 +48,14 @@ def _load() -> tuple[Any, Any, str]:
         from numba import config, njit
     except (ImportError, OSError) as error:  # OSError: a unit with MemoryDenyWriteExecute forbids compiling
         return None, None, f"numba cannot be used ({error})"
-    if os.environ.get(CACHE_VARIABLE):
-        config.CACHE_DIR = str(cache_folder(Path(os.environ[CACHE_VARIABLE])))  # type: ignore[attr-defined]
-    return njit, np, ""
+    base = os.environ.get(CACHE_VARIABLE) or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = cache_folder(Path(base))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        config.CACHE_DIR = str(folder)  # type: ignore[attr-defined]
+    except OSError:  # nowhere to keep compiled kernels: compile each time
+        return njit(cache=False), np, ""
+    return njit(cache=True), np, ""
 
 
 def cache_folder(base: Path) -> Path:
@@ -68,7 +74,7 @@ def kernel(function: Function) -> Function:
     """Compile ``function`` at its first call, with a cache on disk (NUMBA_CACHE_DIR); plain Python without numba."""
     if _njit is None:
         return function
-    compiled: Function = _njit(cache=True)(function)
+    compiled: Function = _njit(function)
     return compiled
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway.pipeline.nilm.batch import Array, edges
-from gateway.pipeline.nilm.beam import UNKNOWN_FIRST_W, UNKNOWN_HALF, bin_start, stay_bin, unknown_bin
+from gateway.pipeline.nilm.belief import UNKNOWN_FIRST_W, UNKNOWN_HALF, bin_start, stay_bin, unknown_bin
 from gateway.pipeline.nilm.edges import EdgeSettings
 from gateway.pipeline.nilm.levels import Stay, drift_of, levels_of, modulates, stays_of
 from gateway.pipeline.nilm.model import (

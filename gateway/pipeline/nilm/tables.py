@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from itertools import accumulate
 
-from gateway.pipeline.nilm.beam import PAIRS_FROM, WIDTH, Beam, Tables, bin_start
+from gateway.pipeline.nilm.beam import PAIRS_FROM
+from gateway.pipeline.nilm.belief import WIDTH, Beam, Tables, bin_start
 from gateway.pipeline.nilm.edges import EdgeSettings
 from gateway.pipeline.nilm.jit import floats, ints
 from gateway.pipeline.nilm.model import BINS, LoadModel, Model, Transition

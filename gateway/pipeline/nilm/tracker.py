@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gateway.pipeline.nilm.beam import NOW, publish, restart, step
+from gateway.pipeline.nilm.beam import publish, restart, step
+from gateway.pipeline.nilm.belief import NOW
 from gateway.pipeline.nilm.edges import new_detector, reset
 from gateway.pipeline.nilm.jit import floats, ints
 from gateway.pipeline.nilm.model import Model

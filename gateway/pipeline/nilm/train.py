@@ -23,10 +23,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--period", type=float, required=True, help="s between samples of the meter")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--provenance", default="", help="where the training data came from")
-    parser.add_argument("--cache", type=Path, help="folder for compiled kernels")
+    parser.add_argument("--cache", type=Path, help="folder for compiled kernels; without one, plain Python is as quick")
     options = parser.parse_args(arguments)
     if options.cache is not None:
         os.environ.setdefault("NUMBA_CACHE_DIR", str(options.cache))
+    else:
+        os.environ["LAMPPOST_NILM_PURE"] = "1"  # only the edge detector runs here: compiling takes as long
     try:
         print(_train(options.input, options.period, options.output, options.provenance))
     except LamppostError as error:

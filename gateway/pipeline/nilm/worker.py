@@ -3,8 +3,9 @@
 ``python -m gateway.pipeline.nilm.worker MODEL.json --cache DIR [--pure]``
 
 In: first ``{"start": {name: kWh}}`` (where the counters go on from), then ``{"t": mono_ns, "p": watts}``.
-Out: ``{"ready": ...}`` once everything is compiled; a result for each sample (see ``encode``); or, before it ends,
-``{"error": {"code", "cause", "fix", "refused"}}``; refused: the model does not fit, starting again is of no use.
+Out: ``{"ready": ...}`` once everything is compiled; a result for each sample (see ``encode``); ``{"note": text}``; or,
+before it ends, ``{"error": {"code", "cause", "fix", "refused"}}``; refused: the model does not fit, starting again is of
+no use.
 
 Energies are kept in DIR/energies-<model's name>.json, written at most once a minute and at the end. The process ends
 with its parent: at the end of stdin, or when the parent dies.
@@ -174,7 +175,7 @@ class Energies:
             part.write_text(json.dumps(self._values))
             part.replace(self._path)
         except OSError as error:
-            print(f"energies not saved: {error}", file=sys.stderr, flush=True)
+            _say({"note": f"energies are not saved: {error}"})
 
 
 def _numbers(data: object) -> dict[str, float]:

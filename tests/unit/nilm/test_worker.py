@@ -83,6 +83,14 @@ def test_without_numba_it_says_so_and_works(model_path: Path, tmp_path: Path) ->
     assert result["mains"] == 120
 
 
+@pytest.mark.parametrize("mode", [["--pure"], pytest.param([], marks=pytest.mark.slow)])
+def test_a_cache_that_cannot_be_written_costs_no_result(model_path: Path, tmp_path: Path, mode: list[str]) -> None:
+    (tmp_path / "file").write_text("")
+    lines = run(model_path, tmp_path / "file" / "cache", [120.0], *mode)
+    assert lines[1]["mains"] == 120
+    assert "not saved" in lines[2]["note"]
+
+
 def test_a_feed_at_another_period_is_refused(model_path: Path, tmp_path: Path) -> None:
     last = run(model_path, tmp_path, [120.0] * 30, "--pure", period=5.0)[-1]
     assert last["error"]["code"] == "nilm.period"

@@ -1,0 +1,148 @@
+"""Speed, memory and scores of disaggregation. Prints one JSON object.
+
+Own load model: another seed trains than is scored. Recordings (``shared/data/nilm`` beside the repository, passed over
+where it is absent): the first 70 % trains, the rest is scored.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+from firmware_sim.loads.model import household
+from gateway.pipeline.nilm import batch, learn, model, score
+
+ROOT = Path(__file__).parents[2]
+HOUSES = {"redd_house1": 3.0, "redd_house2": 3.0, "redd_house3": 3.0, "ukdale_house1": 6.0}
+TRAIN_SEED, SHOWN_SEED = 101, 202
+SHARE = 0.7
+
+
+def own(step_s: float) -> tuple[model.Model, score.Report, dict[str, float]]:
+    """Learn four days of one seed, score three of another; (model, report, times)."""
+    truth, mains = _split(household(TRAIN_SEED, 4, step_s))
+    begun = time.perf_counter()
+    learned = learn.learn(truth, mains, step_s, f"own load model, seed {TRAIN_SEED}")
+    trained_s = time.perf_counter() - begun
+    shown, shown_mains = _split(household(SHOWN_SEED, 3, step_s))
+    batch.follow(learned, shown_mains[:100])
+    begun = time.perf_counter()
+    estimate = batch.follow(learned, shown_mains)
+    rate = len(shown_mains) / (time.perf_counter() - begun)
+    means = {name: float(watts.mean()) for name, watts in truth.items()}
+    report = score.score(estimate, shown, shown_mains, means)
+    return learned, report, {"train_s": round(trained_s, 2), "samples_per_s": round(rate)}
+
+
+def _split(powers: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    mains = np.sum([watts.astype(float) for watts in powers.values()], axis=0)
+    return {name: watts.astype(float) for name, watts in powers.items() if name != "other"}, mains
+
+
+def recorded(path: Path, period_s: float) -> score.Report:
+    """Learn the first part of a recording and score the rest; appliances of more than 2 W on average in both."""
+    import pyarrow.parquet
+
+    table = pyarrow.parquet.read_table(path)
+    columns = {name: table[name].to_numpy().astype(float) for name in table.column_names}
+    columns.pop("i", None)
+    segment = columns.pop("segment", np.zeros(table.num_rows))
+    cuts = np.nonzero(np.diff(segment))[0] + 1
+    columns = {name: np.insert(watts, cuts, np.nan) for name, watts in columns.items()}
+    mains = columns.pop("main")
+    cut = int(SHARE * len(mains))
+    first = {name: watts[:cut] for name, watts in columns.items()}
+    rest = {name: watts[cut:] for name, watts in columns.items()}
+    learned = learn.learn(first, mains[:cut], period_s, path.stem)
+    means = {name: float(np.nanmean(watts)) for name, watts in first.items()}
+    kept = {name: watts for name, watts in rest.items() if means[name] > 2 and np.nanmean(watts) > 2}
+    return score.score(batch.follow(learned, mains[cut:]), kept, mains[cut:], means)
+
+
+def plain(report: score.Report) -> dict[str, object]:
+    """A report as JSON."""
+    return {
+        "ea": round(report.ea, 3),
+        "ea_zero": report.ea_zero,
+        "ea_mean": round(report.ea_mean, 3),
+        "appliances": {
+            name: {"mae_w": round(s.mae_w, 1), "f1": round(s.f1, 2), "ea": round(s.ea, 2), "share": round(s.share, 3)}
+            for name, s in report.appliances.items()
+        },
+    }
+
+
+def worker(path: Path, cache: Path, power: np.ndarray, *more: str) -> dict[str, object]:
+    """A worker: time to ready, memory when it has worked, samples per second through the pipe, CPU at one a second."""
+    command = [sys.executable, "-m", "gateway.pipeline.nilm.worker", str(path), "--cache", str(cache), *more]
+    begun = time.perf_counter()
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("NUMBA", "LAMPPOST"))}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        ready = json.loads(process.stdout.readline())["ready"]
+        ready_s = time.perf_counter() - begun
+        process.stdin.write('{"start":{}}\n')
+        begun = time.perf_counter()
+        times = []
+        for k, value in enumerate(power):
+            sent = time.perf_counter()
+            process.stdin.write(f'{{"t":{(k + 1) * 1_000_000_000},"p":{value:.1f}}}\n')
+            process.stdin.flush()
+            process.stdout.readline()
+            times.append(time.perf_counter() - sent)
+        rate = len(power) / (time.perf_counter() - begun)
+        inside = psutil.Process(process.pid)
+        memory = inside.memory_full_info()
+        before = inside.cpu_times()
+        for k in range(10):
+            time.sleep(1)
+            process.stdin.write(f'{{"t":{(len(power) + k + 1) * 1_000_000_000},"p":{power[-1]:.1f}}}\n')
+            process.stdin.flush()
+            process.stdout.readline()
+        after = inside.cpu_times()
+        process.stdin.close()
+    return {
+        "compiled": ready["compiled"],
+        "ready_s": round(ready_s, 2),
+        "rss_mib": round(memory.rss / 2**20, 1),
+        "pss_mib": round(memory.pss / 2**20, 1),
+        "samples_per_s": round(rate),
+        "sample_p99_ms": round(float(np.quantile(times, 0.99)) * 1e3, 3),
+        "cpu_percent_at_1_hz": round((after.user + after.system - before.user - before.system) / 10 * 100, 2),
+    }
+
+
+def main() -> None:
+    """Run all and print."""
+    data = ROOT.parent / "shared" / "data" / "nilm"
+    result: dict[str, object] = {}
+    learned, report, times = own(1.0)
+    result["own_1s"] = plain(report) | times
+    for step_s in (5.0, 10.0, 30.0, 60.0):
+        _, report, times = own(step_s)
+        result[f"own_{step_s:g}s"] = plain(report) | times
+    for name, period_s in HOUSES.items():
+        path = data / f"{name}.parquet"
+        result[name] = plain(recorded(path, period_s)) if path.exists() else "absent"
+    power = _split(household(SHOWN_SEED, 0.5, 1.0))[1][25_000:35_000]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.json"
+        model.save(learned, path)
+        result["worker_cold"] = worker(path, Path(folder), power)
+        result["worker_warm"] = worker(path, Path(folder), power)
+        result["worker_plain"] = worker(path, Path(folder), power[:3000], "--pure")
+    json.dump(result, sys.stdout, indent=1)
+    print()
+
+
+if __name__ == "__main__":
+    main()
