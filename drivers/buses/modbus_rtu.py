@@ -163,9 +163,8 @@ class ModbusRtuBus:
             settled_at = loop.time() + SETTLE_S if heard else deadline
             if await _readable(port.fd, min(deadline, settled_at)):
                 # the rest is on the wire: one look when it should be here, not one for each byte
-                missing = (adu.EXCEPTION_LENGTH if len(heard) < adu.EXCEPTION_LENGTH else length) - len(heard)
-                if missing > 1:
-                    await asyncio.sleep((missing - 1) * self.char_s)
+                if length > len(heard):
+                    await asyncio.sleep((length - len(heard)) * self.char_s)
                 chunk = port.read()
                 self._show("rx", chunk)
                 heard = (heard + chunk)[-RX_BYTES_MAX:]

@@ -11,6 +11,9 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+from pymodbus.framer import FramerType
+from pymodbus.server import ModbusSerialServer
+from pymodbus.simulator import DataType, SimData, SimDevice
 
 from drivers import template
 from drivers.base import Frame
@@ -301,3 +304,25 @@ async def test_scan_names_who_answers_and_what_it_may_be(wire: Wire) -> None:
     found = await wire.bus.scan(lambda done, of: seen.append((done, of)), units=range(2, 7))
     assert [(one.address, one.could_be[:1]) for one in found] == [(3, ("peacefair-pzem-004t-v3",)), (5, ())]
     assert seen[-1] == (5, 5)
+
+
+async def test_pymodbus_server_as_the_other_end(wire: Wire) -> None:
+    """A peer that knows nothing of ours: pymodbus's own server on a second port of the same line."""
+    other = PtyPort(wire.line, wire.port.link.with_name("server"))
+    other.plug()
+    data = [SimData(0, values=[1000 + n for n in range(100)], datatype=DataType.REGISTERS)]
+    server = ModbusSerialServer(
+        SimDevice(id=17, simdata=data), framer=FramerType.RTU, port=str(other.link), baudrate=BAUD
+    )
+    serving = asyncio.create_task(server.serve_forever())
+    await asyncio.sleep(0.1)
+    wire.bus.timeout_s = 1.0
+    try:
+        assert await tally(wire, 17, [0, 7, 30], count=20) == (3, 0, 0)
+        with pytest.raises(Refused):
+            await wire.bus.read(17, (block(5000),))
+    finally:
+        await server.shutdown()
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+        other.unplug()
