@@ -225,7 +225,7 @@ class Outbox:
         if delay_s == 0 and not self._problem:
             self._wake.set()
         elif self._timer is None and self._flusher is not None:
-            self._timer = asyncio.get_running_loop().call_later(
+            self._timer = self._flusher.get_loop().call_later(
                 max(delay_s, RETRY_S * bool(self._problem)), self._wake.set
             )
 

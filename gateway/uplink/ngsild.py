@@ -161,7 +161,7 @@ class NgsiLdHttp:
     def _count_207(
         self, response: Response, groups: list[Group], entities: list[dict[str, object]], tally: _Tally
     ) -> None:
-        """BatchOperationResult (CIM 009, 5.2.16): count what is refused. Raises BusyError where the server failed at it."""
+        """BatchOperationResult (CIM 009, 5.2.16): count what is refused. Raises BusyError where the server failed."""
         errors = _errors(response)
         for _, problem in errors:
             if isinstance(problem, dict) and str(problem.get("status", "")).startswith("5"):

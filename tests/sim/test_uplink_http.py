@@ -209,25 +209,29 @@ async def test_a_400_is_split_down_to_the_bad_one(tmp_path: Path) -> None:
 
 
 async def test_too_large_is_split(tmp_path: Path) -> None:
-    async with ScriptedServer(lambda r: Answer(413 if len(r.body) > 400 else 204)) as server:
-        async with box(tmp_path, server) as b:
-            for n in range(32):
-                b.make(n, urgent=n == 31)
-            await until(lambda: b.outbox.stats().depth == 0)
-            good = [e["q0"] for r in server.posts() if len(r.body) <= 400 for e in r.json()]
-            assert good == list(range(32)) and b.outbox.stats().dropped == {}
+    async with (
+        ScriptedServer(lambda r: Answer(413 if len(r.body) > 400 else 204)) as server,
+        box(tmp_path, server) as b,
+    ):
+        for n in range(32):
+            b.make(n, urgent=n == 31)
+        await until(lambda: b.outbox.stats().depth == 0)
+        good = [e["q0"] for r in server.posts() if len(r.body) <= 400 for e in r.json()]
+        assert good == list(range(32)) and b.outbox.stats().dropped == {}
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 405])
 async def test_nothing_is_thrown_away_when_the_server_takes_nothing(tmp_path: Path, status: int) -> None:
-    async with ScriptedServer(lambda r: Answer.of(status, {"title": "no"})) as server:
-        async with box(tmp_path, server, token="s3cret") as b:
-            for n in range(10):
-                b.make(n, "meter" if n % 2 else "air", urgent=n == 9)
-            await until(lambda: b.uplink.state().error != "")
-            await asyncio.sleep(0.2)
-            assert b.outbox.stats().depth == 20 and b.outbox.stats().dropped == {}
-            assert "s3cret" not in b.uplink.state().error
+    async with (
+        ScriptedServer(lambda r: Answer.of(status, {"title": "no"})) as server,
+        box(tmp_path, server, token="s3cret") as b,
+    ):
+        for n in range(10):
+            b.make(n, "meter" if n % 2 else "air", urgent=n == 9)
+        await until(lambda: b.uplink.state().error != "")
+        await asyncio.sleep(0.2)
+        assert b.outbox.stats().depth == 20 and b.outbox.stats().dropped == {}
+        assert "s3cret" not in b.uplink.state().error
 
 
 async def test_a_device_that_left_the_configuration_does_not_block(tmp_path: Path) -> None:
@@ -241,12 +245,11 @@ async def test_a_device_that_left_the_configuration_does_not_block(tmp_path: Pat
 
 
 async def test_a_stalled_server_does_not_hang_and_cancel_is_quick(tmp_path: Path) -> None:
-    async with ScriptedServer(lambda r: Answer(stall_s=60)) as server:
-        async with box(tmp_path, server, timeout_s=0.3) as b:
-            b.make(1)
-            await until(lambda: len(server.posts()) >= 2)
-            assert "in time" in b.uplink.state().error
-            start = asyncio.get_running_loop().time()
+    async with ScriptedServer(lambda r: Answer(stall_s=60)) as server, box(tmp_path, server, timeout_s=0.3) as b:
+        b.make(1)
+        await until(lambda: len(server.posts()) >= 2)
+        assert "in time" in b.uplink.state().error
+        start = asyncio.get_running_loop().time()
         assert asyncio.get_running_loop().time() - start < 2
 
 
@@ -267,13 +270,15 @@ async def test_time_from_the_server_dates_what_waited(tmp_path: Path) -> None:
 
 
 async def test_no_time_no_data(tmp_path: Path) -> None:
-    async with ScriptedServer(lambda r: Answer(404 if r.method == "GET" else 204)) as server:
-        async with box(tmp_path, server, clock=RealPace(offset_ns=None)) as b:
-            b.make(7)
-            await asyncio.sleep(0.3)
-            assert server.posts() == [] and b.outbox.stats().depth == 2
-            b.clock.offset_ns = UTC_2026
-            await until(lambda: received(server) == [7])
+    async with (
+        ScriptedServer(lambda r: Answer(404 if r.method == "GET" else 204)) as server,
+        box(tmp_path, server, clock=RealPace(offset_ns=None)) as b,
+    ):
+        b.make(7)
+        await asyncio.sleep(0.3)
+        assert server.posts() == [] and b.outbox.stats().depth == 2
+        b.clock.offset_ns = UTC_2026
+        await until(lambda: received(server) == [7])
 
 
 async def test_the_time_of_a_stranger_is_not_asked() -> None:
