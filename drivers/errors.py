@@ -29,7 +29,7 @@ class DriverError(Exception):
     fix: ClassVar[str] = "Run `lamppost doctor`."
 
 
-class Transient(DriverError):
+class Transient(DriverError):  # noqa: N818 - a kind of error, never raised itself
     """It may work the next time."""
 
     code = "driver.transient"
@@ -63,7 +63,7 @@ class Disconnected(Transient):
     fix = "Check the plug and the cable; the bus is opened again by itself when it is back."
 
 
-class NeedsHuman(DriverError):
+class NeedsHuman(DriverError):  # noqa: N818 - a kind of error, never raised itself
     """It will not work until somebody does something; retried slowly all the same."""
 
     code = "driver.needs-human"
