@@ -23,13 +23,15 @@ def build(directory: Path) -> Path:
 
 
 class PowerCut:
-    """Watches everything below ``directory``, which must be there; ``work`` is for the library and the images.
+    """Watches everything below ``directory``; ``work`` (else a folder beside it) is for the library and the images.
 
     Start the program with ``env()``, kill it with SIGKILL and reap it, then ``cut()``.
     """
 
-    def __init__(self, directory: Path, work: Path) -> None:
+    def __init__(self, directory: Path, work: Path | None = None) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory.resolve()
+        work = work or self.directory.with_name(f"{self.directory.name}.powercut")
         self._images = (work / "images").resolve()
         shutil.rmtree(self._images, ignore_errors=True)
         self._images.mkdir(parents=True)
