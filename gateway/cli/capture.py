@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -77,4 +76,4 @@ def _capture_directly(
     from gateway.cli import direct
 
     config = require_config(config_file)
-    asyncio.run(direct.capture(config, bus, seconds, lambda frame: write(frame_json(frame))))
+    direct.run(direct.capture(config, bus, seconds, lambda frame: write(frame_json(frame))))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from drivers import registry, template
 from drivers.base import Bus, Driver, Frame
@@ -22,6 +23,8 @@ READ_S = 120.0  # more than any device's silence; the driver gives up earlier by
 SCAN_S = 300.0
 CLOSE_S = 5.0
 RETRY_S = 1.0
+BACKLOG_MAX = 10_000
+Result = TypeVar("Result")
 
 
 def known(kind: str, name: str, names: Iterable[str]) -> None:
@@ -100,7 +103,7 @@ async def watch(
         await asyncio.sleep(RETRY_S)
 
 
-async def scan(config: Config, name: str, seconds: float) -> list[dict[str, Any]]:
+async def scan(config: Config, name: str, seconds: float, progress: Callable[[int, int], None]) -> list[dict[str, Any]]:
     """What answers on a bus. Raises DriverError, or UsageError for a bus that cannot be scanned."""
     async with opened(config, name) as bus:
         look = getattr(bus, "scan", None)
@@ -108,23 +111,24 @@ async def scan(config: Config, name: str, seconds: float) -> list[dict[str, Any]
             raise UsageError(f"the bus {name!r} cannot be scanned", fix="Scan a bus of type modbus-rtu, ble or mqtt.")
         timed = config.buses[name].type in ("ble", "mqtt")
         async with asyncio.timeout(SCAN_S):
-            found = await (look(seconds) if timed else look())
+            found = await look(seconds if timed else progress)
         return [registry.found_json(one) for one in found]
 
 
 async def capture(config: Config, name: str, seconds: float, show: Callable[[Frame], None]) -> None:
-    """Let the devices of a bus be read for a time, and show every frame. Raises DriverError if nothing worked."""
+    """Read the devices of a bus for a time, and show every frame. Raises DriverError where the bus does not open."""
+    frames: asyncio.Queue[Frame] = asyncio.Queue(BACKLOG_MAX)
     async with opened(config, name) as bus:
-        bus.tap = show
-        devices = [device for device, settings in config.devices.items() if settings.bus == name]
+        # a tap must not raise, and what writes the frames may: they change hands here
+        bus.tap = lambda frame: None if frames.full() else frames.put_nowait(frame)
         await bus.open()
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds), asyncio.TaskGroup() as group:
-                for device in devices:
-                    group.create_task(_keep_reading(config, device, bus))
-                await asyncio.sleep(seconds + 1)
-        except TimeoutError:
-            return
+                for device, settings in config.devices.items():
+                    if settings.bus == name:
+                        group.create_task(_keep_reading(config, device, bus))
+                while True:
+                    show(await frames.get())
 
 
 async def _keep_reading(config: Config, name: str, bus: Bus) -> None:
@@ -136,3 +140,25 @@ async def _keep_reading(config: Config, name: str, bus: Bus) -> None:
                 await asyncio.sleep(RETRY_S)
                 continue
             await asyncio.sleep(driver.period_s or 0)
+
+
+def run(work: Coroutine[Any, Any, Result]) -> Result:
+    """asyncio.run, where an exception in a callback of the loop ends the work and is raised instead of logged."""
+    failures: list[BaseException] = []
+
+    async def watched() -> Result:
+        task = asyncio.ensure_future(work)
+
+        def fail(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+            failures.append(context.get("exception") or RuntimeError(context["message"]))
+            task.cancel()
+
+        asyncio.get_running_loop().set_exception_handler(fail)
+        return await task
+
+    try:
+        return asyncio.run(watched())
+    except asyncio.CancelledError:
+        if failures:
+            raise failures[0] from None
+        raise

@@ -39,6 +39,7 @@ def error_entries(root: Path) -> Iterator[ErrorEntry]:
                 for node in ast.walk(scope):
                     if isinstance(node, ast.Call) and (entry := _of_call(node, scope, fixes, file)) is not None:
                         yield entry if entry.meaning else replace(entry, meaning=meanings.get(_called(node), ""))
+    yield ErrorEntry("output", "What the command prints cannot be written.", "Make room where the output goes.", "")
     yield ErrorEntry("internal", "An error that nobody foresaw.", "Report it, with the file that it names.", "")
 
 

@@ -7,6 +7,7 @@ Exit codes: 0 ok, 1 an error (told as ``error[code]: cause`` and ``fix: ...``), 
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
 import os
 import sys
@@ -41,6 +42,7 @@ COMMANDS: Mapping[str, str] = {
 INTERRUPTED, BROKEN_PIPE = 130, 141
 COMPLETE = "_LAMPPOST_COMPLETE"
 OWN = ("gateway", "drivers")
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Lazy(click.Group):
@@ -100,9 +102,11 @@ def main(args: list[str] | None = None) -> int:
     except BrokenPipeError:
         _close_stdout()
         return BROKEN_PIPE
-    except OSError as error:  # of the last flush: a full disk behind the output
+    except OSError as error:
+        if error.errno not in FULL or error.filename is not None:
+            raise
         _close_stdout()
-        say_error("output", f"the output cannot be written: {error.strerror or error}", "Is the disk full?")
+        say_error("output", f"the output cannot be written: {error.strerror}", "Make room where the output goes.")
         return 1
 
 
@@ -142,6 +146,8 @@ def _group(group: BaseExceptionGroup[BaseException]) -> int:
         if isinstance(leaf, LamppostError | DriverError):
             tell(leaf)
             return 1
+        if isinstance(leaf, BrokenPipeError):
+            raise leaf
     raise group
 
 

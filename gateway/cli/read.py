@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,9 +60,9 @@ def _read_directly(config_file: Path | None, device: str, watch: bool, as_json: 
 
     if watch:
         direct.known("device", device, config.devices)
-        asyncio.run(direct.watch(config, device, show_items, tell))
+        direct.run(direct.watch(config, device, show_items, tell))
     else:
-        show(asyncio.run(direct.read_once(config, device)), as_json)
+        show(direct.run(direct.read_once(config, device)), as_json)
 
 
 def show(items: list[dict[str, Any]], as_json: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +60,13 @@ def _scan_directly(config_file: Path | None, bus: str, seconds: float) -> list[d
     from gateway.cli import direct
 
     config = require_config(config_file)
-    click.echo(f"looking on {bus} ...", err=True)
-    return asyncio.run(direct.scan(config, bus, seconds))
+    return direct.run(direct.scan(config, bus, seconds, _progress))
+
+
+def _progress(done: int, total: int) -> None:
+    """How far a scan of a line is, on a terminal."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        click.echo(f"\r{done} of {total} addresses", err=True, nl=done == total)
 
 
 def _show(found: list[dict[str, Any]], nothing: str) -> None:
