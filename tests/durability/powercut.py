@@ -25,7 +25,8 @@ def build(directory: Path) -> Path:
 class PowerCut:
     """Watches everything below ``directory``; ``work`` (else a folder beside it) is for the library and the images.
 
-    Start the program with ``env()``, kill it with SIGKILL and reap it, then ``cut()``.
+    Call ``env()`` while no program uses the directory: what is there then counts as on the disk. Start the program with
+    it, kill it with SIGKILL and reap it, then ``cut()``.
     """
 
     def __init__(self, directory: Path, work: Path | None = None) -> None:
@@ -33,14 +34,15 @@ class PowerCut:
         self.directory = directory.resolve()
         work = work or self.directory.with_name(f"{self.directory.name}.powercut")
         self._images = (work / "images").resolve()
-        shutil.rmtree(self._images, ignore_errors=True)
-        self._images.mkdir(parents=True)
+        work.mkdir(parents=True, exist_ok=True)
         self._library = build(work.resolve())
-        for file in self._files(self.directory):  # what is there at the start is old enough to be on the disk
-            self._copy(file, self.directory, self._images)
 
     def env(self) -> dict[str, str]:
-        """The environment for the program and its children."""
+        """The environment for the program and its children, which is started next."""
+        shutil.rmtree(self._images, ignore_errors=True)
+        self._images.mkdir(parents=True)
+        for file in self._files(self.directory):
+            self._copy(file, self.directory, self._images)
         more = {
             "LD_PRELOAD": str(self._library),
             "LOSTWRITES_DIR": str(self.directory),

@@ -107,7 +107,6 @@ def survives(power: PowerCut, rounds: int, synchronous: str) -> tuple[bool, bool
         said, cost = run_until_killed(power, before, random.uniform(0.1, 0.5), synchronous)
         power.cut()
         held, stats = asyncio.run(contents(path))
-        PowerCut.__init__(power, power.directory, power._images.parent)  # what is there now is on the disk
         complete = complete and sum(stats.made.values()) >= said
         values = held[::READINGS]
         ordered = ordered and all(held.count(v) == READINGS for v in values[:3] + values[-3:])
