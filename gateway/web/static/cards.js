@@ -85,16 +85,16 @@ function tile(model, fill) {
   return { node, update };
 }
 
-function big(parts, entity, key, model) {
+function big(parts, entity, key, model, after = "") {
   const main = value(entity, key);
   text(parts.figure, shown(main));
-  text(parts.unit, `\u202f${main.unit}`);
+  text(parts.unit, `\u202f${main.unit}${after}`);
   showFlag(parts.flag, main);
   parts.line.show(model.trend(entity, key));
 }
 
 function side(entity, keys) {
-  return keys.map((key) => value(entity, key)).filter(Boolean).map((each) => `${each.label} ${withUnit(each)}`).join(" · ");
+  return keys.map((key) => value(entity, key)).filter(Boolean).map((each) => `${each.label} ${withUnit(each)}`.replaceAll(" ", "\u00a0")).join(" · ");
 }
 
 function showTiles(card, entities, model, fill) {
@@ -113,11 +113,11 @@ export function showClimate(card, model) {
 export function showDust(card, note, model) {
   const entities = model.here("air").filter((entity) => value(entity, "pm25"));
   showTiles(card, entities, model, (entity, parts, node) => {
-    big(parts, entity, "pm25", model);
+    big(parts, entity, "pm25", model, " PM2.5");
     const { word, index } = model.dust("pm25", value(entity, "pm25").value);
     text(parts.word, word);
     set(node, "data-band", index);
-    text(parts.side, `fine dust PM2.5 · ${side(entity, ["pm10", "pm1"])}`);
+    text(parts.side, side(entity, ["pm10", "pm1"]));
   });
   text(note, `Bands: ${model.settings.dust.name}; a single moment only hints at them.`);
 }

@@ -5,7 +5,7 @@ import { plain, value } from "./model.js";
 
 const WAITING_MAX_S = 120;
 
-/** Everything that deserves a look, the most urgent first: [{level: "act" | "look", text, detail}]. */
+/** Everything that deserves a look, the most urgent first, people before devices: [{level: "act" | "look", text, detail}]. */
 export function findings(model) {
   if (model.connected === false) {
     const last = model.lastData === null ? "" : `Last data ${clock(model.lastData)}. `;
@@ -13,32 +13,32 @@ export function findings(model) {
   }
   const found = [];
   const add = (level, text, detail) => found.push({ level, text, detail });
-  rooms(model, add, "act");
+  rooms(model, add);
   model.here("gateway").forEach((gateway) => gatewayFindings(model, gateway, add));
   for (const entity of model.here("meter", "air", "other")) {
     if (model.state(entity) !== "silent") continue;
     add("look", `${words(entity.title)} is silent`, `${where(entity)}Last heard ${ago(model.age(entity) ?? 0)}.`);
   }
-  rooms(model, add, "look");
   for (const entity of model.here("meter", "air", "bicycle")) {
     const doubtful = entity.values.find((each) => each.quality === "bad");
     if (doubtful) add("look", `Check ${words(entity.title)}`, `${where(entity)}${doubtful.label} is not plausible (${doubtful.reason}).`);
   }
-  return found;
+  const urgency = (finding) => (finding.level === "act" ? 0 : 1);
+  return found.sort((a, b) => urgency(a) - urgency(b));
 }
 
 function where(entity) {
   return entity.place ? `${entity.place}. ` : "";
 }
 
-function rooms(model, add, level) {
+function rooms(model, add) {
   for (const entity of model.here("air")) {
     const co2 = value(entity, "co2");
     if (!co2 || model.state(entity) === "silent" || co2.quality === "bad") continue;
     const light = model.light(co2.value);
-    if (light.index === 0 || (light.class === "bad") !== (level === "act")) continue;
+    if (light.index === 0) continue;
     const room = entity.place || words(entity.title);
-    add(level, `${light.word}: ${room}`, `${number(co2.value)} ppm CO₂. ${light.advice}`);
+    add(light.class === "bad" ? "act" : "look", `${light.word}: ${room}`, `${number(co2.value)} ppm CO₂. ${light.advice}`);
   }
 }
 
