@@ -1,0 +1,81 @@
+"""Captured frames decode offline to what the templates say that they mean."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from drivers import template as templates
+from drivers.base import Frame
+from drivers.buses.ble_adapter import advertisement_frame
+from drivers.codecs import bthome, ruuvi
+from drivers.template import Example, Template
+from gateway.cli.replay_decode import decode
+from gateway.errors import UsageError
+
+ADDRESS = "C8:25:2D:8E:9C:2C"
+EVERY = [templates.load(name) for name in templates.names()]
+
+
+def captured(template: Template, example: Example) -> Iterator[Frame]:
+    """The example as `capture` has it from the bus's tap."""
+    if template.protocol == "modbus":
+        yield Frame("bus", "tx", example.request, 0)
+        yield Frame("bus", "rx", example.answer[:7], 1)
+        yield Frame("bus", "rx", example.answer[7:], 2)
+    elif template.protocol == "ble-adv" and template.codec == "ruuvi":
+        yield Frame("bus", "rx", advertisement_frame(ADDRESS, -60, {ruuvi.COMPANY: example.answer}, {}), 0)
+    elif template.protocol == "ble-adv":
+        yield Frame("bus", "rx", advertisement_frame(ADDRESS, -60, {}, {bthome.SERVICE: example.answer}), 0)
+    elif template.protocol == "csc":
+        yield Frame("bus", "rx", b"\x02" + bytes.fromhex(ADDRESS.replace(":", "")) + b"\x5b\x2a" + example.answer, 0)
+    elif template.protocol == "shelly":
+        yield Frame("bus", "rx", f"shelly-1/{example.topic}".encode() + b"\0" + example.answer, 0)
+    else:
+        yield Frame("bus", "rx", example.answer[:9], 0)
+        yield Frame("bus", "rx", example.answer[9:], 1)
+
+
+@pytest.mark.parametrize("template", EVERY, ids=lambda template: template.name)
+def test_examples_of_templates(template: Template) -> None:
+    assert template.frames
+    for example in template.frames:
+        items = list(decode(template, captured(template, example), None))
+        values = {item["quantity"]: item["value"] for item in items if "error" not in item}
+        assert set(values) >= set(example.expect)
+        assert not [item for item in items if "error" in item]
+        for quantity, expected in example.expect.items():
+            assert values[quantity] == expected or math.isclose(values[quantity], float(expected), rel_tol=1e-5)
+
+
+def test_only_the_device_with_the_address() -> None:
+    template = templates.load("ruuvi-ruuvitag")
+    (frame,) = captured(template, template.frames[0])
+    assert list(decode(template, [frame], ADDRESS.lower()))
+    assert not list(decode(template, [frame], "C8:25:2D:8E:9C:2D"))
+    meter = templates.load("shelly-pro-3em")
+    (frame,) = captured(meter, meter.frames[0])
+    assert {item["address"] for item in decode(meter, [frame], "shelly-1")} == {"shelly-1"}
+    assert not list(decode(meter, [frame], "shelly"))
+
+
+def test_two_modbus_devices_need_an_address() -> None:
+    template = templates.load("eastron-sdm630")
+    frames = [Frame("bus", "tx", bytes((unit, 4, 0, 0, 0, 2, 0, 0)), 0) for unit in (1, 2)]
+    with pytest.raises(UsageError, match="1, 2"):
+        list(decode(template, frames, None))
+    assert list(decode(template, frames, "2")) == []
+
+
+@given(
+    st.sampled_from(EVERY),
+    st.lists(st.tuples(st.sampled_from(["tx", "rx"]), st.binary(max_size=40), st.integers(0, 2**62)), max_size=8),
+)
+def test_garbage_decodes_to_nothing_or_to_errors(template: Template, frames: list[tuple[str, bytes, int]]) -> None:
+    captured = [Frame("bus", "tx" if way == "tx" else "rx", data, at_ns) for way, data, at_ns in frames]
+    for item in decode(template, captured, "1"):
+        assert set(item) in ({"at_ns", "address", "error"}, {"at_ns", "address", "quantity", "value", "unit"})
