@@ -123,5 +123,5 @@ class ScriptedServer:
 async def until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
     """Wait until the condition holds; fails the test when it does not."""
     async with asyncio.timeout(timeout_s):
-        while not condition():  # noqa: ASYNC110 - any condition, not only events
+        while not condition():
             await asyncio.sleep(0.005)
