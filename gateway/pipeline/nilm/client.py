@@ -220,15 +220,15 @@ class Disaggregator:
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    """End of input asks the worker to save and go; a second later it is made to."""
-    if process.stdin is not None:
-        process.stdin.close()
+    """End of input asks the worker to save and go; a second later it is made to. Reads out, so that the pipes close."""
+    assert process.stdin is not None
+    process.stdin.close()
     try:
         async with asyncio.timeout(STOP_MAX_S):
-            await process.wait()
+            await process.communicate()
     except TimeoutError:
         process.kill()
-        await process.wait()
+        await process.communicate()
 
 
 def decode(message: dict[str, Any]) -> ApplianceResult:

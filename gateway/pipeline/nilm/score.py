@@ -7,6 +7,7 @@ so it stands beside, with the score of predicting the training mean.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -20,7 +21,7 @@ ON_DEFAULT_W = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Scores of one appliance; ``share`` of the mains' energy."""
+    """Scores of one appliance; ``share`` of the mains' energy. ``ea`` is NaN where it never ran."""
 
     mae_w: float
     f1: float
@@ -66,4 +67,9 @@ def _one(name: str, guess: Array, true: Array, total: float) -> Score:
     sides = float((guess >= limit).sum() + (true >= limit).sum())
     wrong = float(np.abs(guess - true).sum())
     used = float(true.sum())
-    return Score(wrong / max(1, len(true)), 2 * both / sides if sides else 0.0, 1 - wrong / (2 * used), used / total)
+    return Score(
+        mae_w=wrong / max(1, len(true)),
+        f1=2 * both / sides if sides else 0.0,
+        ea=1 - wrong / (2 * used) if used else math.nan,
+        share=used / total,
+    )

@@ -4,8 +4,8 @@
 
 In: first ``{"start": {name: kWh}}`` (where the counters go on from), then ``{"t": mono_ns, "p": watts}``.
 Out: ``{"ready": ...}`` once everything is compiled; a result for each sample (see ``encode``); ``{"note": text}``; or,
-before it ends, ``{"error": {"code", "cause", "fix", "refused"}}``; refused: the model does not fit, starting again is of
-no use.
+before it ends, ``{"error": {"code", "cause", "fix", "refused"}}``; refused: the model does not fit, starting again is
+of no use.
 
 Energies are kept in DIR/energies-<model's name>.json, written at most once a minute and at the end. The process ends
 with its parent: at the end of stdin, or when the parent dies.

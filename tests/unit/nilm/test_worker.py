@@ -193,6 +193,7 @@ async def test_a_python_that_is_not_there_is_told(model_path: Path, tmp_path: Pa
     task = asyncio.create_task(disaggregator.run())
     await until(lambda: disaggregator.state().error is not None)
     task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
     assert "cannot be started" in str(disaggregator.state().error)
 
 
