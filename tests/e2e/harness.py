@@ -59,7 +59,7 @@ class Site(Demo):
         """Ask the simulator for a fault."""
         from firmware_sim.control import SimControl
 
-        with SimControl(self.run / "sim.sock") as control:
+        with SimControl(self.run) as control:
             return control.ask(**request)
 
     def state(self, device: str) -> str:
@@ -67,15 +67,19 @@ class Site(Demo):
 
     def wait(self, condition: Callable[[], bool], timeout_s: float, what: str) -> float:
         """Seconds until the condition holds; fails the test when it does not."""
+
+        def holds() -> bool:
+            try:
+                return condition()
+            except LamppostError:  # a role that is just starting does not answer yet
+                return False
+
         began = time.monotonic()
-        assert until(condition, timeout_s, 0.1), f"{what}: not within {timeout_s} s; see {self.run}"
+        assert until(holds, timeout_s, 0.1), f"{what}: not within {timeout_s} s; see {self.run}"
         return time.monotonic() - began
 
     def all_up(self) -> bool:
-        try:
-            devices = self.status()["devices"]
-        except (LamppostError, OSError):  # the daemon may just be starting
-            return False
+        devices = self.status()["devices"]
         silent = {name for name, device in self.scenario.devices.items() if device.silent}
         return all(device["state"] == "up" for name, device in devices.items() if name not in silent)
 
