@@ -1,1 +1,1 @@
-"""TODO-DOC"""
+"""The command `lamppost`: one file a command, imported when it is called."""

@@ -1,7 +1,7 @@
 """Captured frames to values, by protocol. Pure: the same codecs as the drivers, fed from a file.
 
-What the bytes of a frame are: of a serial or Modbus bus those on the wire; of Bluetooth and MQTT what their buses give to
-the tap (drivers/buses/ble_adapter.py, drivers/buses/mqtt.py).
+What the bytes of a frame are: of a serial or Modbus bus those on the wire; of Bluetooth and MQTT what their buses give
+to the tap (drivers/buses/ble_adapter.py, drivers/buses/mqtt.py).
 """
 
 from __future__ import annotations

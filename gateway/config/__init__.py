@@ -1,1 +1,1 @@
-"""The one configuration file: loading with line marks, the schema, checks across fields."""
+"""The configuration file: schema, loading with places, checks across parts, differences."""
