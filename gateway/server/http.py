@@ -11,7 +11,7 @@ import logging
 import time
 import zlib
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from typing import Any
 
 from starlette.applications import Starlette
@@ -29,7 +29,6 @@ from gateway.server.errors import (
     RequestTimeout,
     ResourceNotFound,
     TooLarge,
-    Unauthorized,
     UnsupportedMediaType,
 )
 from gateway.server.identity.guard import Guard
@@ -46,7 +45,7 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 BODY_METHODS = frozenset({"POST", "PATCH", "PUT"})
-BODY_UNREAD = (TooLarge, RequestTimeout, LengthRequired, Overloaded, Unauthorized)  # answers that do not wait for it
+DRAIN_BYTES_MAX, DRAIN_SECONDS_MAX = 8 * 2**20, 1.0
 LATER = frozenset(  # parts of the standard that exist, but not here yet
     {"csourceRegistrations", "csourceSubscriptions", "jsonldContexts", "attributes", "types", "entityMaps", "snapshots"}
     | {"info", "temporal", "entityOperations", "entities"}
@@ -93,53 +92,57 @@ class App:
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.monotonic()
         counter = self.platform.counter
-        watched = _Watched(send)
+        exchange = _Exchange(receive, send)
         counter.in_flight += 1
         try:
             with Outcome() as outcome:
-                await self._serve(scope, receive, watched)
+                await self._serve(scope, exchange)
             if outcome.error is not None:
-                await self._fail(scope, outcome.error, watched)
+                await self._fail(scope, outcome.error, exchange)
         finally:
             counter.in_flight -= 1
-            counter.done(scope["method"], watched.status, time.monotonic() - started)
+            counter.done(scope["method"], exchange.status, time.monotonic() - started)
 
-    async def _fail(self, scope: Scope, error: Exception, send: _Watched) -> None:
+    async def _fail(self, scope: Scope, error: Exception, exchange: _Exchange) -> None:
         if not isinstance(error, Problem):
             log.error("%s %s failed", scope["method"], scope["path"], exc_info=error)
             error = InternalError(f"{type(error).__name__} in {scope['method']} {scope['path']}")
-        if not send.status:
-            await _send(send, wire.problem(error), close=isinstance(error, BODY_UNREAD))
+        if exchange.status:
+            return
+        unread = scope["method"] in BODY_METHODS and not exchange.received
+        if unread:
+            await exchange.drain()
+        await _send(exchange.send, wire.problem(error), close=unread)
 
-    async def _serve(self, scope: Scope, receive: Receive, send: _Watched) -> None:
+    async def _serve(self, scope: Scope, exchange: _Exchange) -> None:
         raw_path = scope.get("raw_path", b"").decode("ascii") or scope["path"]
         request = Request(scope["method"], scope["path"], scope["headers"], scope["query_string"])
         if scope["path"] == "/login" and request.method == "GET":
-            await _send(send, self._guard.login(request))
+            await _send(exchange.send, self._guard.login(request))
             return
         self._guard.check(request)
         found = self._router.find(request.method, raw_path)
         if found is None and not scope["path"].startswith(ROOT):
-            await self._pages(scope, receive, send)
+            await self._pages(scope, exchange.receive, exchange.send)
             return
         if found is None:
             raise _unknown(scope["path"])
         if request.method == "OPTIONS":
-            await _send(send, answer(204, headers={"Allow": ", ".join((*found.methods, "OPTIONS"))}))
+            await _send(exchange.send, answer(204, headers={"Allow": ", ".join((*found.methods, "OPTIONS"))}))
             return
         if found.handler is None:
             refusal = wire.problem(MethodNotAllowed(f"{request.method} is not offered at {scope['path']}"))
             allow = (b"allow", ", ".join(found.methods).encode("ascii"))
-            await _send(send, Response(refusal.status, refusal.body, (*refusal.headers, allow)))
+            await _send(exchange.send, Response(refusal.status, refusal.body, (*refusal.headers, allow)))
             return
         request.params = found.params
         with self._held() as hold:
             if request.method in BODY_METHODS:
-                request.body = await self._body(request, receive, hold)
+                request.body = await self._body(request, exchange.receive, hold)
             result = await found.handler(request)
         if tenant := request.header(b"ngsild-tenant"):
             result = Response(result.status, result.body, (*result.headers, (b"ngsild-tenant", tenant.encode("ascii"))))
-        await _send(send, result)
+        await _send(exchange.send, result)
 
     # bodies
 
@@ -227,20 +230,37 @@ class App:
         return answer(200, {"now_ns": time.time_ns()}, headers={"Cache-Control": "no-store"})
 
 
-class _Watched:
-    """Passes messages on and remembers the status of the answer; 0 while it has not begun."""
+class _Exchange:
+    """The two ends of a request: whether its body has come as a whole, and the status of the answer (0: not begun)."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self._receive = receive
         self._send = send
+        self.received = False
         self.status = 0
 
-    async def __call__(self, message: Message) -> None:
+    async def receive(self) -> Message:
+        """The next part of the body."""
+        message = await self._receive()
+        self.received = not message.get("more_body", False)
+        return message
+
+    async def send(self, message: Message) -> None:
+        """A part of the answer."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
         await self._send(message)
 
+    async def drain(self) -> None:
+        """Read on for a moment: a client still sending would lose the answer when the connection closes."""
+        left = DRAIN_BYTES_MAX
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_SECONDS_MAX):
+                while left > 0 and not self.received:
+                    left -= len((await self.receive()).get("body", b""))
 
-async def _send(send: _Watched, response: Response, *, close: bool = False) -> None:
+
+async def _send(send: Send, response: Response, *, close: bool = False) -> None:
     """``close``: the body of the request may still be coming, so the connection is not used again."""
     headers = [*response.headers, (b"content-length", str(len(response.body)).encode("ascii"))]
     if response.status in (204, 304):

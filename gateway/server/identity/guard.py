@@ -1,5 +1,6 @@
 """Who may: one bearer token for the server, a cookie for its pages, host names where there is no token.
 
+Without the token only health and the empty page, which asks for it, are given.
 The cookie is a keyed hash of the token, not the token, and opens reading only: no page of another site can write with
 it. Without a token (loopback only) requests must name the server by a loopback name: a page of another site whose
 name was made to point at 127.0.0.1 is refused.
@@ -37,11 +38,11 @@ class Guard:
         """Raises Unauthorized, Forbidden."""
         if request.path in OPEN_PATHS:
             return
+        if self._token is not None and request.method in SAFE_METHODS and _is_page(request.path):
+            return
         if self._token is None:
             self._check_host(request)
             return
-        if request.path == "/" or request.path.startswith("/static/"):
-            return  # the page without any data: it asks for the token by itself
         scheme, _, given = (request.header(b"authorization") or "").partition(" ")
         if scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), self._token):
             return
@@ -78,6 +79,11 @@ class Guard:
                 f"this server does not answer to the name {name!r}",
                 fix="Call it by its address, or give it a token and TLS.",
             )
+
+
+def _is_page(path: str) -> bool:
+    """The page without any data: it asks for the token by itself."""
+    return path == "/" or path.startswith("/static/")
 
 
 def _session(token: str) -> str:

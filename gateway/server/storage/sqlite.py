@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -200,21 +201,20 @@ class SqliteStorage:
 
     def _open(self) -> sqlite3.Connection:
         path = self._folder / FILE
-        try:
-            self._folder.mkdir(mode=0o750, parents=True, exist_ok=True)
-            self._lock = _lock(self._folder / LOCK)
-            connection = self._connect()
-            _check(connection, path)
-            connection.execute(f"PRAGMA max_page_count = {max(self._bytes_max // PAGE_BYTES, 64)}")
-            schema.migrate(connection, path)
-        except (sqlite3.Error, OSError) as error:
-            if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
-                raise damaged(path, str(error)) from error
-            raise ServerError(
-                f"the data folder {self._folder} cannot be used: {error}",
-                code="server.data-unusable",
-                fix="Check that the folder exists, that the user of the service may write there, and free space.",
-            ) from error
+        with ExitStack() as undo:
+            try:
+                self._folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+                lock = _lock(self._folder / LOCK)
+                undo.callback(os.close, lock)
+                connection = self._connect()
+                undo.callback(connection.close)
+                _check(connection, path)
+                connection.execute(f"PRAGMA max_page_count = {max(self._bytes_max // PAGE_BYTES, 64)}")
+                schema.migrate(connection, path)
+            except (sqlite3.Error, OSError) as error:
+                raise _unusable(self._folder, path, error) from error
+            undo.pop_all()
+        self._lock = lock
         return connection
 
     def _connect(self) -> sqlite3.Connection:
@@ -263,6 +263,16 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
     found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if found != "ok":
         raise damaged(path, found)
+
+
+def _unusable(folder: Path, path: Path, error: Exception) -> ServerError:
+    if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
+        return damaged(path, str(error))
+    return ServerError(
+        f"the data folder {folder} cannot be used: {error}",
+        code="server.data-unusable",
+        fix="Check that the folder exists, that the user of the service may write there, and free space.",
+    )
 
 
 def damaged(path: Path, what: str) -> ServerError:

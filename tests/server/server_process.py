@@ -1,0 +1,25 @@
+"""The server role as a process of its own, for tests that kill it: ``python server_process.py DATA [PORT]``."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+
+import uvloop
+
+from gateway.server.serve import serve
+from gateway.server.settings import ServerSettings
+
+
+async def main(data: Path, port: int, prefixes: tuple[str, ...]) -> None:
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    settings = ServerSettings(data=data, port=port, notify_prefixes=prefixes)
+    await serve(settings, ready=lambda address: print(address, flush=True), stop=stop)
+
+
+if __name__ == "__main__":
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0, tuple(sys.argv[3:])))
