@@ -220,14 +220,20 @@ class Disaggregator:
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    """End of input asks the worker to save and go; a second later it is made to. Reads out, so that the pipes close."""
+    """End of input asks the worker to save and go; a second later, or when cancelled, it is made to.
+
+    Reads to the end, so that the pipes close before the loop does.
+    """
     assert process.stdin is not None
     process.stdin.close()
     try:
         async with asyncio.timeout(STOP_MAX_S):
             await process.communicate()
     except TimeoutError:
-        process.kill()
+        log.warning("disaggregation: the worker did not end by itself")
+    finally:
+        if process.returncode is None:
+            process.kill()
         await process.communicate()
 
 
