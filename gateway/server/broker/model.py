@@ -82,7 +82,7 @@ def time_us(text: str) -> int:
     if len(text) < 20 or text[-1] != "Z" or text[10] != "T" or len(text) > 27:
         raise ValueError("it must look like 2026-01-31T12:00:00.5Z (UTC, at most 6 digits after the point)")
     whole, _, fraction = text[:-1].replace(",", ".").partition(".")
-    if len(whole) != 19 or (fraction and not fraction.isdecimal()):
+    if len(whole) != 19 or not whole[4] == whole[7] == "-" or (fraction and not fraction.isdecimal()):
         raise ValueError("it must look like 2026-01-31T12:00:00.5Z (UTC, at most 6 digits after the point)")
     moment = datetime.fromisoformat(whole).replace(tzinfo=UTC)
     return (moment - EPOCH) // MICROSECOND + (int(fraction.ljust(6, "0")) if fraction else 0)

@@ -164,7 +164,7 @@ class Definitions:
         if value is None:
             return None
         if isinstance(value, str):
-            return self._expand(document, value, states)
+            value = {"@id": value}
         if not isinstance(value, dict):
             raise BadRequestData(f"@context: the definition of {term!r} must be a string or an object")
         for member in ("@context", "@reverse", "@import"):
