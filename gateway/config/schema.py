@@ -112,6 +112,12 @@ class Server(Part):
     """File with the token that every request must bear; needed beyond loopback."""
     body_max: Bytes = 4 * 2**20
     """Largest request body."""
+    storage_max: Bytes = 16 * 2**30
+    """Largest database; beyond it writes are refused."""
+    notify_prefixes: Annotated[list[str], Field(max_length=100)] = []
+    """URL prefixes inside private networks that subscriptions may notify."""
+    hosts: Annotated[list[str], Field(max_length=100)] = []
+    """Further names of this server where it has no token: behind a reverse proxy on the same machine."""
 
 
 class Uplink(Part):

@@ -45,6 +45,9 @@ def settings_of(config: Config) -> ServerSettings:
         certificate=from_file.tls.certificate if from_file.tls else None,
         key=from_file.tls.key if from_file.tls else None,
         body_max=from_file.body_max,
+        storage_max=from_file.storage_max,
+        notify_prefixes=tuple(from_file.notify_prefixes),
+        hosts=tuple(from_file.hosts),
     )
 
 

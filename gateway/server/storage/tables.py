@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from gateway.server.storage.base import Sample, Selection, Span
 
@@ -20,6 +21,14 @@ def _marks(values: Sequence[object]) -> str:
     return ",".join("?" * len(values))
 
 
+class _Subject(NamedTuple):
+    """What has or had an entity id; ``live``: there is a current state."""
+
+    key: int
+    types: list[str]
+    live: bool
+
+
 class Tables:
     """All statements. The caches hold keys of committed and own rows: call ``forget`` after a rollback."""
 
@@ -27,7 +36,7 @@ class Tables:
         self._sql = connection
         self._names: dict[str, int] = {}
         self._tenants: dict[str, int] = {}
-        self._subjects: dict[tuple[int, str], tuple[int, str]] = {}
+        self._subjects: dict[tuple[str, str], _Subject] = {}
         self._series: dict[tuple[int, str, str], int] = {}
 
     def forget(self) -> None:
@@ -49,12 +58,11 @@ class Tables:
 
     def entity(self, tenant: str, entity_id: str) -> bytes | None:
         """The document of an entity."""
-        row = self._sql.execute(
-            "SELECT document FROM entity WHERE subject = (SELECT key FROM subject WHERE id = ? AND tenant = "
-            "(SELECT key FROM tenant WHERE name = ?))",
-            (entity_id, tenant),
-        ).fetchone()
-        return None if row is None else row[0]
+        found = self._find_subject(tenant, entity_id)
+        if found is None or not found.live:
+            return None
+        document: bytes = self._sql.execute("SELECT document FROM entity WHERE subject = ?", (found.key,)).fetchone()[0]
+        return document
 
     def entities(self, tenant: str, selection: Selection, limit: int | None = None, offset: int = 0) -> Iterator[bytes]:
         """Documents in the order of creation."""
@@ -86,7 +94,7 @@ class Tables:
     def subject(self, tenant: str, entity_id: str) -> list[str] | None:
         """Types of a known subject."""
         found = self._find_subject(tenant, entity_id)
-        return None if found is None else list(json.loads(found[1]))
+        return None if found is None else found.types
 
     def history(self, tenant: str, entity_id: str, span: Span) -> list[Sample]:
         """Samples in the order of time."""
@@ -99,7 +107,7 @@ class Tables:
             "JOIN name AS attribute ON attribute.key = series.attribute "
             "LEFT JOIN name AS dataset ON dataset.key = series.dataset "
             f"WHERE subject = ? {wanted}",
-            (found[0], *span.attributes),
+            (found.key, *span.attributes),
         ).fetchall()
         rows = self._newest(series, span) if span.last_n is not None else self._oldest(series, span)
         names = {key: (attribute, dataset) for key, attribute, dataset in series}
@@ -115,34 +123,27 @@ class Tables:
 
     def put_entity(self, tenant: str, entity_id: str, types: Sequence[str], document: bytes) -> None:
         """Insert or replace an entity with its types."""
-        owner = self._tenant(tenant)
-        encoded = json.dumps(types)
         found = self._find_subject(tenant, entity_id)
-        if found is None:
-            key = self._insert("INSERT INTO subject (tenant, id, types) VALUES (?, ?, ?)", (owner, entity_id, encoded))
-        else:
-            key = found[0]
-        listed = self._sql.execute("SELECT 1 FROM entity WHERE subject = ?", (key,)).fetchone() is not None
-        if not listed or found is None or found[1] != encoded:
-            self._put_types(owner, key, [] if found is None else json.loads(found[1]), types)
-            self._sql.execute("UPDATE subject SET types = ? WHERE key = ?", (encoded, key))
-        self._subjects[owner, entity_id] = (key, encoded)
-        self._sql.execute("INSERT OR REPLACE INTO entity (subject, document) VALUES (?, ?)", (key, document))
+        if found is None or not found.live or found.types != types:
+            found = self._put_subject(tenant, entity_id, found, list(types))
+        self._sql.execute("INSERT OR REPLACE INTO entity (subject, document) VALUES (?, ?)", (found.key, document))
 
     def delete_entity(self, tenant: str, entity_id: str) -> bool:
         """Delete the current state."""
         found = self._find_subject(tenant, entity_id)
-        if found is None:
+        if found is None or not found.live:
             return False
-        self._put_types(self._tenant(tenant), found[0], json.loads(found[1]), [])
-        return self._sql.execute("DELETE FROM entity WHERE subject = ?", (found[0],)).rowcount > 0
+        self._put_types(self._tenant(tenant), found.key, found.types, [])
+        self._sql.execute("DELETE FROM entity WHERE subject = ?", (found.key,))
+        self._subjects[tenant, entity_id] = found._replace(live=False)
+        return True
 
     def put_history(self, tenant: str, entity_id: str, samples: Sequence[Sample], modified_us: int) -> None:
         """Insert or replace samples."""
         found = self._find_subject(tenant, entity_id)
         if found is None:
             raise ValueError(f"history of {entity_id!r}, which was never put")
-        subject = found[0]
+        subject = found.key
         self._sql.executemany(
             HISTORY_PUT,
             [
@@ -228,15 +229,32 @@ class Tables:
             self._names[iri] = key
         return key
 
-    def _find_subject(self, tenant: str, entity_id: str) -> tuple[int, str] | None:
-        owner = self._tenants.get(tenant)
-        if owner is not None and (known := self._subjects.get((owner, entity_id))):
+    def _find_subject(self, tenant: str, entity_id: str) -> _Subject | None:
+        known = self._subjects.get((tenant, entity_id))
+        if known is not None:
             return known
-        found: tuple[int, str] | None = self._sql.execute(
-            "SELECT key, types FROM subject WHERE id = ? AND tenant = (SELECT key FROM tenant WHERE name = ?)",
+        row = self._sql.execute(
+            "SELECT key, types, entity.subject IS NOT NULL FROM subject LEFT JOIN entity ON entity.subject = key "
+            "WHERE id = ? AND tenant = (SELECT key FROM tenant WHERE name = ?)",
             (entity_id, tenant),
         ).fetchone()
+        if row is None:
+            return None
+        found = _Subject(row[0], json.loads(row[1]), bool(row[2]))
+        self._subjects[tenant, entity_id] = found
         return found
+
+    def _put_subject(self, tenant: str, entity_id: str, found: _Subject | None, types: list[str]) -> _Subject:
+        owner, encoded = self._tenant(tenant), json.dumps(types)
+        if found is None:
+            key = self._insert("INSERT INTO subject (tenant, id, types) VALUES (?, ?, ?)", (owner, entity_id, encoded))
+        else:
+            key = found.key
+            self._sql.execute("UPDATE subject SET types = ? WHERE key = ?", (encoded, key))
+        self._put_types(owner, key, found.types if found is not None and found.live else [], types)
+        made = _Subject(key, types, live=True)
+        self._subjects[tenant, entity_id] = made
+        return made
 
     def _put_types(self, owner: int, subject: int, before: Sequence[str], after: Sequence[str]) -> None:
         for iri in set(before) - set(after):

@@ -1,0 +1,121 @@
+"""Batch upserts of 100 entities into a real server process: per second and per CPU-second, with history and fsync.
+
+BENCH_SECONDS (default 15), BENCH_ENTITIES distinct entities (default 20,000), BENCH_CLIENTS connections (default 4).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+import psutil
+
+from gateway.server.broker.model import time_text
+
+SERVER = Path(__file__).parents[1] / "server" / "server_process.py"
+CONTEXT = "https://raw.githubusercontent.com/smart-data-models/dataModel.Energy/master/context.jsonld"
+BATCH = 100
+START_US = 1_767_225_600_000_000
+NAMES = ("totalActivePower", "totalReactivePower", "totalActiveEnergyImport", "totalActiveEnergyExport", "frequency")
+
+
+def entity(number: int, second: int) -> dict[str, Any]:
+    at = time_text(START_US + second * 1_000_000)
+    values = {
+        name: {"type": "Property", "value": round(random.random() * 1000, 1), "unitCode": "WTT", "observedAt": at}
+        for name in NAMES
+    }
+    return {"@context": CONTEXT, "id": f"urn:ngsi-ld:ACMeasurement:bench:{number}", "type": "ACMeasurement", **values}
+
+
+def bodies(entities: int, rounds: int) -> list[bytes]:
+    return [
+        orjson.dumps([entity(number, second) for number in range(first, first + BATCH)])
+        for second in range(rounds)
+        for first in range(0, entities, BATCH)
+    ]
+
+
+async def load(address: str, batches: list[bytes], clients: int, seconds: float) -> list[float]:
+    """Send until the time is over; the latencies of the answers."""
+    took: list[float] = []
+    waiting = iter(batches)
+    end = time.monotonic() + seconds
+    url = f"{address}/ngsi-ld/v1/entityOperations/upsert?options=update"
+
+    async def one() -> None:
+        async with httpx.AsyncClient(timeout=60) as client:
+            for body in waiting:
+                began = time.monotonic()
+                if began > end:
+                    return
+                answer = await client.post(url, content=body, headers={"Content-Type": "application/ld+json"})
+                answer.raise_for_status()
+                took.append(time.monotonic() - began)
+
+    await asyncio.gather(*(one() for _ in range(clients)))
+    return took
+
+
+def main() -> None:
+    """Print the figures as JSON."""
+    seconds = float(os.environ.get("BENCH_SECONDS", "15"))
+    entities = int(os.environ.get("BENCH_ENTITIES", "20000"))
+    clients = int(os.environ.get("BENCH_CLIENTS", "4"))
+    with tempfile.TemporaryDirectory() as folder:
+        process = subprocess.Popen([sys.executable, SERVER, folder], stdout=subprocess.PIPE, text=True)
+        try:
+            assert process.stdout is not None
+            address = process.stdout.readline().strip()
+            server = psutil.Process(process.pid)
+            idle = server.memory_full_info()
+            created = time.monotonic()
+            asyncio.run(load(address, bodies(entities, 1), clients, 600))
+            created = time.monotonic() - created
+            batches = bodies(entities, 5)
+            cpu, began = sum(server.cpu_times()[:2]), time.monotonic()
+            took = sorted(asyncio.run(load(address, batches[entities // BATCH :], clients, seconds)))
+            wall, cpu = time.monotonic() - began, sum(server.cpu_times()[:2]) - cpu
+            busy = server.memory_full_info()
+            metrics = httpx.get(f"{address}/metrics").text
+        finally:
+            process.terminate()
+            process.wait(10)
+    counters = {line.split()[0]: float(line.split()[1]) for line in metrics.splitlines() if line[:1] not in ("#", "")}
+    print(
+        json.dumps(
+            {
+                "entities": entities,
+                "created_per_s": round(entities / created),
+                "batches": len(took),
+                "entities_per_s": round(len(took) * BATCH / wall),
+                "entities_per_cpu_s": round(len(took) * BATCH / cpu),
+                "history_rows_per_s": round(len(took) * BATCH * len(NAMES) / wall),
+                "latency_ms": {
+                    "p50": round(took[len(took) // 2] * 1000, 1),
+                    "p99": round(took[-len(took) // 100] * 1000, 1),
+                },
+                "commits": counters["lamppost_server_commits_total"],
+                "commit_ms_mean": round(
+                    1000 * counters["lamppost_server_commit_seconds_total"] / counters["lamppost_server_commits_total"],
+                    1,
+                ),
+                "storage_mib": round(counters["lamppost_server_storage_bytes"] / 2**20, 1),
+                "pss_mib": {"idle": round(idle.pss / 2**20, 1), "after": round(busy.pss / 2**20, 1)},
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
