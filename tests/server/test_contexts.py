@@ -30,6 +30,8 @@ DEFINITIONS = st.one_of(
     st.fixed_dictionaries({"@id": IRIS, "@type": st.just("@id")}),
 )
 DOCUMENTS = st.dictionaries(TERMS, DEFINITIONS, max_size=5)
+# JSON-LD prefers a term by the type of the value; names of attributes do not depend on it here
+UNTYPED = DOCUMENTS.filter(lambda d: not any(isinstance(v, dict) and "@type" in v for v in d.values()))
 NAMES = st.sampled_from(
     ["alpha", "beta", "gamma", "unknownName", "ex:inner", "alpha:x", "Type1", "location", "https://example.org/thing"]
 )
@@ -56,7 +58,7 @@ def test_expansion_agrees_with_pyld(document: dict[str, Any], name: str) -> None
 
 
 @given(
-    DOCUMENTS, st.sampled_from(["https://example.org/a#x", "https://example.org/thing", f"{VOCAB}alpha", f"{VOCAB}q"])
+    UNTYPED, st.sampled_from(["https://example.org/a#x", "https://example.org/thing", f"{VOCAB}alpha", f"{VOCAB}q"])
 )
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 def test_compaction_agrees_with_pyld(document: dict[str, Any], iri: str) -> None:

@@ -1,1 +1,1 @@
-"""TODO-DOC"""
+"""Current state: entities in, entities out, queries, batches, and who is told of changes (MIM1)."""

@@ -1,1 +1,1 @@
-"""TODO-DOC"""
+"""Who may: token, cookie, host names, rules of listening."""

@@ -1,1 +1,1 @@
-"""TODO-DOC"""
+"""What can be counted, for Prometheus."""

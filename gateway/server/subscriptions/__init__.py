@@ -1,1 +1,1 @@
-"""TODO-DOC"""
+"""Who wants to know: subscriptions and the delivery of notifications (MIM1)."""

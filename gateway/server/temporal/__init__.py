@@ -1,1 +1,1 @@
-"""TODO-DOC"""
+"""History of entities: reads of what the broker wrote (MIM1)."""
