@@ -203,7 +203,7 @@ class SqliteStorage:
         path = self._folder / FILE
         with ExitStack() as undo:
             try:
-                self._folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+                _make(self._folder)
                 lock = _lock(self._folder / LOCK)
                 undo.callback(os.close, lock)
                 connection = self._connect()
@@ -242,6 +242,16 @@ def _attempt(connection: sqlite3.Connection, tables: Tables, job: _Job) -> Outco
         tables.forget()
     connection.execute("RELEASE job")
     return outcome
+
+
+def _make(folder: Path) -> None:
+    """Make the folder so that it is there after a power cut: its entry in the folder above is on the disk."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+    for path in missing:
+        above = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        os.fsync(above)
+        os.close(above)
 
 
 def _lock(path: Path) -> int:
