@@ -57,9 +57,7 @@ def test_expansion_agrees_with_pyld(document: dict[str, Any], name: str) -> None
     assert compile_context([document], None).expand_name(name) == expected
 
 
-@given(
-    UNTYPED, st.sampled_from(["https://example.org/a#x", "https://example.org/thing", f"{VOCAB}alpha", f"{VOCAB}q"])
-)
+@given(UNTYPED, st.sampled_from(["https://example.org/a#x", "https://example.org/thing", f"{VOCAB}alpha", f"{VOCAB}q"]))
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 def test_compaction_agrees_with_pyld(document: dict[str, Any], iri: str) -> None:
     try:
