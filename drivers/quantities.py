@@ -88,6 +88,7 @@ _ROWS = [
     Quantity("link_up", "", "C62", "state"),
     Quantity("devices_up", "1", "C62", "gauge", 0, None),
     Quantity("devices_configured", "1", "C62", "gauge", 0, None),
+    Quantity("devices_down", "", "C62", "state"),
     Quantity("readings_made", "1", "C62", "counter", 0, None),
     Quantity("readings_dropped", "1", "C62", "counter", 0, None),
     Quantity("crash_cost", "1", "C62", "counter", 0, None),

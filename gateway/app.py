@@ -30,15 +30,12 @@ async def run(config: Config, path: Path | None, role: Role, on_ready: Callable[
         loop.add_signal_handler(number, stop.set)
     try:
         async with asyncio.TaskGroup() as group:
-            if role in ("server", "both"):
-                address = await _start_server(config, group, stop)
-                on_ready(address)
+            address = await _start_server(config, group, stop) if role in ("server", "both") else ""
             if role in ("edge", "both"):
-                await _start_edge(config, path, group, stop)
-            if role == "edge":
-                on_ready("")
-            if role == "server":
+                await _start_edge(config, path, address, group, stop)
+            else:
                 group.create_task(_keep_alive(lambda: True, lambda: "serving", stop))
+            on_ready(address)
             notify.notify("READY=1")
             await stop.wait()
             notify.notify("STOPPING=1")
@@ -54,11 +51,15 @@ async def _start_server(config: Config, group: asyncio.TaskGroup, stop: asyncio.
     return await ready
 
 
-async def _start_edge(config: Config, path: Path | None, group: asyncio.TaskGroup, stop: asyncio.Event) -> None:
+async def _start_edge(
+    config: Config, path: Path | None, address: str, group: asyncio.TaskGroup, stop: asyncio.Event
+) -> None:
     from gateway.edge.service import Edge
 
-    edge = Edge(config, path)
-    group.create_task(edge.run(stop))
+    edge = Edge(config, path, address)
+    running = asyncio.Event()
+    group.create_task(edge.run(stop, running))
+    await running.wait()
     group.create_task(_keep_alive(edge.progresses, edge.status_line, stop))
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload, edge.reload, group)
 

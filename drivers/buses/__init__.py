@@ -1,1 +1,1 @@
-"""TODO-DOC"""
+"""Media with one owner each: the only modules that import serial, pymodbus, bleak and paho."""

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 METER_PERIOD_S = 1.0  # the grid meter tells its power each second
 
@@ -20,9 +20,9 @@ def main(model: str, days: str, speed: str, seed: str, loads: str) -> int:
     """Train and put the model in place in one step. Returns the exit code of the trainer."""
     import numpy as np
 
-    from firmware_sim.loads.sources import source
+    from firmware_sim.loads.sources import Kind, source
 
-    chosen = source(loads, int(seed), float(speed))
+    chosen = source(cast(Kind, loads), int(seed), float(speed))
     series = chosen.training(float(days), METER_PERIOD_S * float(speed))
     target = Path(model)
     with tempfile.TemporaryDirectory() as folder:

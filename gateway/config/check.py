@@ -131,7 +131,7 @@ def _links(root: Node) -> Iterator[Problem]:
 def _files(root: Node, folder: Path) -> Iterator[Problem]:
     buses = root.get("buses")
     paths = [("server", "token_file"), ("uplink", "token_file"), ("server", "tls", "key")]
-    public = [("server", "tls", "certificate"), ("uplink", "ca_file"), ("disaggregation", "model")]
+    public = [("server", "tls", "certificate"), ("uplink", "ca_file")]
     for name, _ in buses.items() if buses is not None else ():
         paths.append(("buses", name, "password_file"))
         public.append(("buses", name, "ca_file"))
@@ -139,6 +139,9 @@ def _files(root: Node, folder: Path) -> Iterator[Problem]:
         node, text = root.get(*path), root.text(*path)
         if node is not None and text is not None:
             yield from _file(node, folder / text, secret=path in paths)
+    model, text = root.get("disaggregation", "model"), root.text("disaggregation", "model")
+    if model is not None and text is not None and not (folder / text).exists():
+        yield Problem("config.no-model", f"there is no model {shown(text, 120)} yet", model.place())
 
 
 def _file(node: Node, path: Path, *, secret: bool) -> Iterator[Problem]:

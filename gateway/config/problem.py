@@ -78,6 +78,9 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "config.plain-http": Rule("Data would leave the box unencrypted.", "Use https://.", "warning"),
         "config.token-in-clear": Rule("A token would be sent unencrypted.", "Use https://."),
         "config.file-missing": Rule("A file that is named is not there.", "Create it, or correct the name."),
+        "config.no-model": Rule(
+            "The disaggregation has no model yet.", "Train or copy one there; it is used as soon as it is.", "warning"
+        ),
         "config.file-elsewhere": Rule(
             "A file that is named cannot be seen from here.", "Check again on the box itself, as its user.", "warning"
         ),

@@ -1,7 +1,7 @@
 """Disaggregation on the edge: feeds the meter's power to the worker process, publishes what it says of appliances.
 
 An appliance is a virtual device ``<meter>/<appliance>``. All parts are published at one instant, so that they sum to
-the mains; a new set goes out when an appliance switches, else every ``PUBLISH_S`` seconds.
+the mains; a new set goes out when an appliance switches (an event, so it is urgent), else every ``PUBLISH_S`` seconds.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from gateway.pipeline.nilm.result import ApplianceResult
 
 PUBLISH_S = 5.0
 OTHER = "other"
-Publish = Callable[[str, Observation], None]
+Publish = Callable[[str, Observation, bool], None]
 Feed = Callable[[int, float], None]
 
 
@@ -41,7 +41,8 @@ class Appliances:
         """Publish the parts of one instant when something switched or it is time again."""
         states = tuple(part.on for part in result.parts)
         due = result.mono_ns - self._published_mono_ns >= PUBLISH_S * 1e9
-        if states == self._states and not due:
+        switched = states != self._states
+        if not switched and not due:
             return
         self._states, self._published_mono_ns = states, result.mono_ns
         for part in result.parts:
@@ -51,6 +52,6 @@ class Appliances:
                 Measurement("appliance_state", "on" if part.on else "off"),
                 Measurement("confidence", part.confidence),
             )
-            self._publish(f"{self._settings.meter}/{part.name}", Observation(measured, result.mono_ns))
+            self._publish(f"{self._settings.meter}/{part.name}", Observation(measured, result.mono_ns), False)
         other = Observation((Measurement("active_power_total", result.other_w),), result.mono_ns)
-        self._publish(f"{self._settings.meter}/{OTHER}", other)
+        self._publish(f"{self._settings.meter}/{OTHER}", other, switched)

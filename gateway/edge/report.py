@@ -16,6 +16,7 @@ from gateway.outbox.store import OutboxStats
 
 _START_MONO_NS = time.monotonic_ns()
 LATE_AGE_S = 120.0
+DOWN_NAMED_MAX = 10
 
 
 def summary(
@@ -53,7 +54,6 @@ def status(
     now = time.monotonic_ns()
     ok, first_line = summary(config, health, outbox, link, clock)
     return {
-        "role": "edge",
         "version": version,
         "site": config.site.id,
         "summary": first_line,
@@ -99,7 +99,9 @@ def observation(health: Mapping[str, DeviceHealth], outbox: OutboxStats, link: L
         "readings_dropped": sum(outbox.dropped.values()),
         "crash_cost": outbox.crash_cost,
     }
-    measured = [Measurement(quantity, value) for quantity, value in values.items()]
+    down = [name for name, device in health.items() if device.state in ("down", "silent")]
+    measured = [Measurement("devices_down", ", ".join(down[:DOWN_NAMED_MAX]))]
+    measured += [Measurement(quantity, value) for quantity, value in values.items()]
     if link is not None:
         measured += [Measurement("link_name", link.link.name), Measurement("link_up", link.up)]
     return Observation(tuple(measured), time.monotonic_ns())

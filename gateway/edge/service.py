@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import time
 from collections.abc import AsyncIterator
@@ -41,10 +42,14 @@ CAPTURE_BACKLOG = 1000
 
 
 class Edge:
-    """One box. ``path`` is the configuration file, read again by :meth:`reload`."""
+    """One box. ``path`` is the configuration file, read again by :meth:`reload`.
 
-    def __init__(self, config: Config, path: Path | None) -> None:
+    ``server_address`` is that of a server role in the same process, for the status only.
+    """
+
+    def __init__(self, config: Config, path: Path | None, server_address: str = "") -> None:
         self.config = config
+        self._server_address = server_address
         self._path = path
         self.clock = SystemClock(configured=config.clock.trusted)
         self._latest = Latest()
@@ -74,8 +79,11 @@ class Edge:
             {"watch": self._watch, "capture": self._capture},
         )
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Run until ``stop`` is set; then flush and close everything. Raises LamppostError when it cannot start."""
+    async def run(self, stop: asyncio.Event, running: asyncio.Event) -> None:
+        """Run until ``stop``; then flush and close everything. Sets ``running`` once all parts have started.
+
+        Raises LamppostError when it cannot start.
+        """
         self.config.storage.path.mkdir(parents=True, exist_ok=True)
         await self._control.start()
         try:
@@ -88,6 +96,7 @@ class Edge:
                     tasks.append(group.create_task(self._uplink.run()))
                 if self._disaggregator is not None:
                     tasks.append(group.create_task(self._disaggregate(self._disaggregator)))
+                running.set()
                 await stop.wait()
                 for task in tasks:
                     task.cancel()
@@ -140,11 +149,11 @@ class Edge:
         if self._appliances is not None:
             self._appliances.observe(device, readings, observation.mono_ns)
 
-    def _publish_appliance(self, device: str, observation: Observation) -> None:
+    def _publish_appliance(self, device: str, observation: Observation, urgent: bool) -> None:
         readings = self._pipeline.process(device, observation)
         self._latest.put(readings, observation.mono_ns)
         if self.config.privacy.appliances == "send":
-            self._outbox.append(readings)
+            self._outbox.append(readings, urgent=urgent)
 
     async def _report(self) -> None:
         while True:
@@ -158,9 +167,10 @@ class Edge:
 
     async def _disaggregate(self, worker: Disaggregator) -> None:
         """Run the worker once its model is there: it may be learned or pulled after the start."""
-        assert self.config.disaggregation is not None
-        model = self.config.disaggregation.model
-        while model is None or not model.exists():
+        settings = self.config.disaggregation
+        assert settings is not None
+        assert settings.model is not None
+        while not settings.model.exists():  # noqa: ASYNC110 - a file tells nobody that it is there
             await asyncio.sleep(MODEL_LOOK_S)
         await worker.run()
 
@@ -208,9 +218,11 @@ class Edge:
         return report.metrics(self._supervisor.health, self._outbox.stats(), self._link_state(), extra)
 
     async def _status(self, _args: Args) -> dict[str, Any]:
-        return report.status(
+        edge = report.status(
             self.config, __version__, self._supervisor.health, self._outbox.stats(), self._link_state(), self.clock
         )
+        address = self._server_address
+        return edge | {"role": "both" if address else "edge", "server": {"listen": address} if address else None}
 
     async def _readings(self, args: Args) -> list[dict[str, Any]]:
         now = time.monotonic_ns()
@@ -231,7 +243,9 @@ class Edge:
         scan = getattr(bus, "scan", None)
         if scan is None:
             raise ControlError(f"bus {bus.name!r} cannot be scanned", code="control.no-scan", fix="Scan another bus.")
-        return [registry.found_json(found) for found in await scan()]
+        seconds = args.get("seconds")
+        timed = isinstance(seconds, int | float) and "seconds" in inspect.signature(scan).parameters
+        return [registry.found_json(found) for found in await (scan(seconds) if timed else scan())]
 
     async def _reload_request(self, _args: Args) -> str:
         await self.reload()

@@ -1,1 +1,1 @@
-"""TODO-DOC"""
+"""The durable local queue of readings that the server has not acknowledged: one SQLite file, one writer."""

@@ -209,11 +209,10 @@ class Database:
         try:
             yield
             self.db.execute("COMMIT")
-        except BaseException:
+        finally:
             with suppress(sqlite3.Error):
-                if self.db.in_transaction:
+                if self.db.in_transaction:  # whatever went wrong
                     self.db.execute("ROLLBACK")
-            raise
 
     def _int(self, sql: str, *values: object) -> int:
         return int(self.db.execute(sql, values).fetchone()[0])

@@ -1,1 +1,1 @@
-"""TODO-DOC"""
+"""What empties the outbox over a link: sender, transports, the state of the link."""

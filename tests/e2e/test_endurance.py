@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.durability.powercut import PowerCut
 
 from gateway.cli.demo_count import until
 from gateway.mapping.mapper import iso
+from tests.durability.powercut import PowerCut
 from tests.e2e.harness import Site, report
 
 OUTAGE_S = float(os.environ.get("LAMPPOST_OUTAGE_S", "60"))

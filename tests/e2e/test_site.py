@@ -40,6 +40,12 @@ def test_the_silent_unit_is_found_silent_and_says_so_once(site: Site) -> None:
     assert site.edge_log().count("spare-meter is silent") == 1
 
 
+def test_every_key_of_the_status_is_documented(site: Site) -> None:
+    from gateway.cli.status import undocumented
+
+    assert undocumented(site.status()) == []
+
+
 def test_appliances_arrive_and_sum_to_the_mains(site: Site) -> None:
     def parts() -> dict[str, Any]:
         found = [site.api().get(f"/ngsi-ld/v1/entities/{e}") for e in site.api().entity_ids() if ":grid-meter:" in e]

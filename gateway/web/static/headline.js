@@ -57,7 +57,10 @@ function gatewayFindings(model, gateway, add) {
   if (up !== null && configured !== null && up < configured) {
     const missing = configured - up;
     const subject = missing === 1 ? "1 device does" : `${missing} devices do`;
-    add("look", `${subject} not answer`, `${up} of ${configured} report. \u201clamppost status\u201d on the gateway says which and what to do.`);
+    const down = String(plain(gateway, "devicesDown") ?? "").split(", ").filter(Boolean).map(words);
+    const told = down.length === 1 && missing === 1 ? `${down[0]} does` : subject;
+    const which = down.length > 1 ? `: ${down.join(", ")}` : "";
+    add("look", `${told} not answer`, `${up} of ${configured} report${which}. \u201clamppost status\u201d on the gateway says what to do.`);
   }
   return undefined;
 }

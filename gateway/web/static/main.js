@@ -110,7 +110,8 @@ function showHeadline(empty) {
 }
 
 function siteName() {
-  return model.site ? words(model.site) : "Lamppost";
+  if (!model.site) return "Lamppost";
+  return model.here("gateway")[0]?.place || words(model.site);
 }
 
 function showSites() {

@@ -86,6 +86,11 @@ CASES: dict[str, tuple[tuple[str, str], str, str]] = {
     "no uplink": (('uplink: {url: "http://127.0.0.1:9090"}', "server: {}"), "config.no-uplink", ""),
     "empty part": (("buses:", "server:\nbuses:"), "config.empty", ""),
     "slow line": (("/one}", "/one, baud: 300}"), "config.bus-load", ""),
+    "no model yet": (
+        ("buses:", "disaggregation: {meter: meter, model: /not/here/model.json}\nbuses:"),
+        "config.no-model",
+        "",
+    ),
     "file on another box": (('9090"', '9090", ca_file: /not/here/ca.pem'), "config.file-elsewhere", ""),
 }
 
