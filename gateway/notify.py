@@ -13,7 +13,7 @@ import socket
 import sys
 import time
 
-JOURNAL_FIELDS = ("lamppost_device", "lamppost_code", "lamppost_link")
+JOURNAL_FIELDS = ("device", "code", "fix", "link")  # of `extra` in our log calls; LAMPPOST_DEVICE ... in the journal
 
 
 def notify(*lines: str) -> bool:
@@ -60,7 +60,7 @@ class _JournalFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         for name in JOURNAL_FIELDS:
             if name in record.__dict__:
-                setattr(record, name.upper(), getattr(record, name))
+                setattr(record, f"LAMPPOST_{name.upper()}", getattr(record, name))
         return True
 
 

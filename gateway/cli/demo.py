@@ -46,6 +46,7 @@ def command(seconds: float | None, as_json: bool, folder: Path | None, listen: s
     if as_json and seconds is None:
         raise UsageError("--json needs --seconds", fix="Give --seconds N.")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a script started it in the background
     with tempfile.TemporaryDirectory(prefix="lamppost-demo-") as temporary:
         demo = Demo((folder or Path(temporary)).absolute(), _address(listen), **site)
         try:

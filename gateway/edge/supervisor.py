@@ -165,4 +165,4 @@ def _phase(name: str, device: Device, devices: Mapping[str, Device]) -> float:
 
 
 def _fields(name: str, error: DriverError | None) -> dict[str, Any]:
-    return {"lamppost_device": name, "lamppost_code": error.code if error else ""}
+    return {"device": name, "code": error.code if error else "", "fix": error.fix if error else ""}
