@@ -43,6 +43,7 @@ KEYS: Mapping[str, str] = {
     "outbox.dropped.*": "Readings dropped, by reason.",
     "outbox.crash_cost": "Readings that crashes cost, at most.",
     "outbox.crashes": "Crashes since the stream began.",
+    "outbox.problem": "Why the outbox cannot be written now; empty: it can.",
     "link.name": "The link in use; `link` is null without an uplink.",
     "link.up": "true while the server answers.",
     "link.rtt_s": "Seconds that the last exchange took; null: none yet.",

@@ -10,9 +10,9 @@ from drivers.base import Measurement, Observation
 from gateway.clock import Clock
 from gateway.config.schema import Config
 from gateway.edge.health import DeviceHealth
-from gateway.edge.metrics import Sample, family
 from gateway.model import LinkState
 from gateway.outbox.store import OutboxStats
+from gateway.prometheus import Sample, family
 
 _START_MONO_NS = time.monotonic_ns()
 LATE_AGE_S = 120.0

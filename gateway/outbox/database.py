@@ -45,6 +45,7 @@ class Database:
         self.path = path
         self._max_bytes = max_bytes
         self._number = 0
+        self._shown_to = 0  # last sequence number of the latest peek
         self._state = State("", 0, 0, 0, 0, 0, 0, 0, 0)
         self._made: Counter[str] = Counter()
         self._dropped: Counter[str] = Counter()
@@ -136,6 +137,7 @@ class Database:
                 if room < 0 and entries:
                     break
                 entries.append(entry)
+        self._shown_to = entries[-1].last_seq if entries else 0
         return self._dated(entries, now)
 
     def ack(self, ranges: Iterable[Range]) -> None:
@@ -251,8 +253,9 @@ class Database:
         excess += sum(len(body) + ROW_BYTES for _, body in blocks)
         given_up = 0
         while excess > 0:
-            oldest = "SELECT first_seq, count, length(body) FROM block ORDER BY first_seq LIMIT 1"
-            row = self.db.execute(oldest).fetchone()
+            # what was shown last may be on its way: dropped, it would count as lost and arrive all the same
+            oldest = "SELECT first_seq, count, length(body) FROM block ORDER BY first_seq <= ?, first_seq LIMIT 1"
+            row = self.db.execute(oldest, (self._shown_to,)).fetchone()
             if row is None:
                 break
             self.db.execute("DELETE FROM block WHERE first_seq = ?", (row[0],))

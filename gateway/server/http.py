@@ -16,6 +16,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 
+from gateway.prometheus import CONTENT_TYPE
 from gateway.server import wire
 from gateway.server.apps.console import Console
 from gateway.server.errors import (
@@ -32,7 +33,6 @@ from gateway.server.errors import (
     UnsupportedMediaType,
 )
 from gateway.server.identity.guard import Guard
-from gateway.server.monitoring.metrics import TEXT
 from gateway.server.outcome import Outcome
 from gateway.server.platform import Platform
 from gateway.server.routing import Route, Router
@@ -223,7 +223,7 @@ class App:
         return answer(200, {"status": "ok"})
 
     async def _metrics(self, request: Request) -> Response:
-        return Response(200, self.platform.metrics().encode(), ((b"content-type", TEXT.encode()),))
+        return Response(200, self.platform.metrics().encode(), ((b"content-type", CONTENT_TYPE.encode()),))
 
     async def _time(self, request: Request) -> Response:
         """The server's clock, for gateways that have no better one."""

@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from gateway import __version__
+from gateway.prometheus import family
 from gateway.server.broker.routes import EntityRoutes
 from gateway.server.broker.service import Broker
 from gateway.server.contexts import Contexts
 from gateway.server.egress import Egress
-from gateway.server.monitoring.metrics import RequestCounter, family
+from gateway.server.monitoring.metrics import RequestCounter
 from gateway.server.routing import Route
 from gateway.server.settings import ServerSettings
 from gateway.server.storage.base import Storage

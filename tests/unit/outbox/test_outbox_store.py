@@ -128,6 +128,28 @@ async def test_values_that_no_file_can_hold_are_counted(path: Path) -> None:
         assert sum(outbox.stats().made.values()) == 5
 
 
+async def test_what_is_on_its_way_is_not_dropped(path: Path) -> None:
+    """A full outbox drops what was not shown to the uplink first: else a reading counts as lost and arrives."""
+    clock = FakeClock()
+    async with running(path, clock, max_bytes=600_000, interval_s=0.01) as outbox:
+        outbox.append(observe(clock, range(100)))
+        await committed(outbox, 100)
+        batch = await outbox.peek(100)
+        assert batch is not None
+        made = 100
+        while not outbox.stats().dropped:
+            for _ in range(20):
+                outbox.append(observe(clock, range(made, made + 100)))
+                made += 100
+                clock.pass_s(0.01)
+            await asyncio.sleep(0.02)
+        await outbox.ack(Ack(batch.stream, batch.ranges))
+        await committed(outbox, 1)
+        await asyncio.sleep(0.05)
+        left = values(await drain(outbox, 5000))
+        assert 100 + len(left) + sum(outbox.stats().dropped.values()) == made
+
+
 async def test_bounded_by_bytes(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.outbox.database.RECLAIM_PAGES", 16)
     clock = FakeClock()
