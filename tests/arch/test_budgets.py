@@ -48,8 +48,9 @@ def test_nothing_is_left_to_do() -> None:
 
 
 def test_no_path_of_a_workplace() -> None:
+    skipped = {"_build", "__pycache__"}
     folders = [ROOT / name for name in ("config", "docs", "drivers", "firmware-sim", "gateway", "packaging", "tests")]
-    files = [path for folder in folders for path in folder.rglob("*") if path.is_file() and "_build" not in path.parts]
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file() and not skipped & {*path.parts}]
     files += [path for path in ROOT.iterdir() if path.is_file()]
     word = re.compile(rb"(?<![\w.])/" + rb"(work|farm)/")
     sources = [path for path in files if path.suffix != ".pyc" and path.stat().st_size < 400_000]
