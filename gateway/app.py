@@ -16,7 +16,8 @@ from gateway.errors import LamppostError
 
 log = logging.getLogger("lamppost")
 Role = Literal["edge", "server", "both"]
-STATUS_S = 10.0
+Probe = Callable[[], Awaitable[bool]]
+WITHOUT_WATCHDOG_S = 10.0
 
 
 async def run(config: Config, path: Path | None, role: Role, on_ready: Callable[[str], None]) -> None:
@@ -30,11 +31,12 @@ async def run(config: Config, path: Path | None, role: Role, on_ready: Callable[
         loop.add_signal_handler(number, stop.set)
     try:
         async with asyncio.TaskGroup() as group:
-            address = await _start_server(config, group, stop) if role in ("server", "both") else ""
+            address, probes = "", list[Probe]()
+            if role in ("server", "both"):
+                address = await _start_server(config, group, stop, probes)
             if role in ("edge", "both"):
-                await _start_edge(config, path, address, group, stop)
-            else:
-                group.create_task(_keep_alive(lambda: True, lambda: "serving", stop))
+                await _start_edge(config, path, address, group, stop, probes)
+            group.create_task(_keep_alive(probes, stop))
             on_ready(address)
             notify.notify("READY=1")
             await stop.wait()
@@ -43,16 +45,26 @@ async def run(config: Config, path: Path | None, role: Role, on_ready: Callable[
         raise errors.exceptions[0] from None
 
 
-async def _start_server(config: Config, group: asyncio.TaskGroup, stop: asyncio.Event) -> str:
-    from gateway.server.serve import serve, settings_of  # a box without the server role never pays for it
+async def _start_server(config: Config, group: asyncio.TaskGroup, stop: asyncio.Event, probes: list[Probe]) -> str:
+    from gateway.server.http import create_app  # a box without the server role never pays for it
+    from gateway.server.serve import serve, settings_of
 
+    settings = settings_of(config)
+    application = create_app(settings)
     ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    group.create_task(serve(settings_of(config), ready=ready.set_result, stop=stop))
-    return await ready
+    group.create_task(serve(settings, ready=ready.set_result, stop=stop, app=application))
+    address = await ready
+    probes.append(application.healthy)
+    return address
 
 
 async def _start_edge(
-    config: Config, path: Path | None, address: str, group: asyncio.TaskGroup, stop: asyncio.Event
+    config: Config,
+    path: Path | None,
+    address: str,
+    group: asyncio.TaskGroup,
+    stop: asyncio.Event,
+    probes: list[Probe],
 ) -> None:
     from gateway.edge.service import Edge
 
@@ -60,7 +72,7 @@ async def _start_edge(
     running = asyncio.Event()
     group.create_task(edge.run(stop, running))
     await running.wait()
-    group.create_task(_keep_alive(edge.progresses, edge.status_line, stop))
+    probes.append(edge.healthy)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload, edge.reload, group)
 
 
@@ -76,11 +88,12 @@ def _reload(reload: Callable[[], Awaitable[None]], group: asyncio.TaskGroup) -> 
     group.create_task(follow())
 
 
-async def _keep_alive(progresses: Callable[[], bool], status: Callable[[], str], stop: asyncio.Event) -> None:
+async def _keep_alive(probes: list[Probe], stop: asyncio.Event) -> None:
+    """Feed the watchdog while every role makes progress."""
     interval = notify.watchdog_interval_s()
     while not stop.is_set():
-        if interval is not None and progresses():
+        if interval is not None and all([await probe() for probe in probes]):
             notify.notify("WATCHDOG=1")
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(interval or STATUS_S):
+            async with asyncio.timeout(interval or WITHOUT_WATCHDOG_S):
                 await stop.wait()

@@ -45,6 +45,7 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 BODY_METHODS = frozenset({"POST", "PATCH", "PUT"})
+HEALTH_SECONDS_MAX = 5.0
 DRAIN_BYTES_MAX, DRAIN_SECONDS_MAX = 8 * 2**20, 1.0
 LATER = frozenset(  # parts of the standard that exist, but not here yet
     {"csourceRegistrations", "csourceSubscriptions", "jsonldContexts", "attributes", "types", "entityMaps", "snapshots"}
@@ -216,6 +217,16 @@ class App:
             Route("GET", "/metrics", self._metrics),
             Route("GET", "/api/time", self._time),
         ]
+
+    async def healthy(self) -> bool:
+        """Whether the writer of the storage answers in time; a full disk is an answer: no restart would mend it."""
+        try:
+            async with asyncio.timeout(HEALTH_SECONDS_MAX):
+                with suppress(Problem):
+                    await self.platform.storage.write(lambda writer: None, weight=0)
+        except TimeoutError:
+            return False
+        return True
 
     async def _health(self, request: Request) -> Response:
         """Alive, and the writer of its storage answers."""

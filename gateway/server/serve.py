@@ -16,7 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.config.schema import Config
 from gateway.server.errors import ServerError
-from gateway.server.http import create_app
+from gateway.server.http import App, create_app
 from gateway.server.identity.guard import check_listen, read_token
 from gateway.server.settings import (
     CONNECTIONS_MAX,
@@ -116,11 +116,13 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve(settings: ServerSettings, *, ready: Callable[[str], None], stop: asyncio.Event) -> None:
+async def serve(
+    settings: ServerSettings, *, ready: Callable[[str], None], stop: asyncio.Event, app: App | None = None
+) -> None:
     """Serve until ``stop``; ``ready`` gets the address (a URL) once requests are answered. Raises ServerError."""
     check_listen(settings.host, secure=settings.secure, token=settings.token)
     tls = _tls(settings)
-    app = create_app(settings)
+    app = app or create_app(settings)
     listener = _bind(settings)
     with listener:
         async with app.running():

@@ -111,3 +111,17 @@ def test_a_frozen_daemon_starves_the_watchdog(service: Service) -> None:
         service.expect("WATCHDOG=1", 2.0)
     service.process.send_signal(signal.SIGCONT)
     service.expect("WATCHDOG=1")
+
+
+def test_server_role_feeds_the_watchdog_while_its_writer_answers(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(20.0)
+        environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "500000", "PATH": "/usr/bin:/bin"}
+        command = [sys.executable, "-m", "gateway.cli.main", "run", "--role", "server", "--listen", "127.0.0.1:0"]
+        with subprocess.Popen([*command, "--data", str(tmp_path / "data")], env=environment) as process:
+            messages = [systemd.recv(4096) for _ in range(4)]
+            process.terminate()
+            assert process.wait(5) == 0
+    assert b"READY=1" in messages
+    assert messages.count(b"WATCHDOG=1") >= 2
