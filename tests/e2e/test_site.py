@@ -165,7 +165,7 @@ def test_metrics_are_served_on_loopback(site: Site) -> None:
     connection = http.client.HTTPConnection(host, port, timeout=5)
     connection.request("GET", "/metrics")
     text = connection.getresponse().read().decode()
-    assert 'lamppost_device_up{device="main-meter"} 1.0' in text
+    assert 'lamppost_device_up{device="main-meter"} 1\n' in text
     assert "lamppost_outbox_depth" in text
 
 

@@ -230,7 +230,9 @@ def test_the_output_is_a_full_disk(tmp_path: Path) -> None:
 def test_ctrl_c_is_quiet(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    command = [LAMPPOST, "replay", str(pipe), "--template", "dsmr-p1-v5"]
+    # where the tests run in the background, SIGINT is ignored from birth; a terminal's command is born with it
+    born = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
+    command = [sys.executable, "-c", born, LAMPPOST, "replay", str(pipe), "--template", "dsmr-p1-v5"]
     with (
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(tmp_path)) as process,
         pipe.open("wb", buffering=0) as writer,
