@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Literal
 
+from drivers.errors import DriverError
 from gateway import notify
 from gateway.config.schema import Config
 from gateway.errors import LamppostError
@@ -81,8 +82,8 @@ def _reload(reload: Callable[[], Awaitable[None]], group: asyncio.TaskGroup) -> 
         notify.reloading()
         try:
             await reload()
-        except LamppostError as error:
-            log.error("the configuration stays as it was: %s (%s). %s", error.cause, error.code, error.fix)
+        except (LamppostError, DriverError) as error:
+            log.error("the configuration stays as it was: %s (%s). %s", error, error.code, error.fix)
         notify.notify("READY=1")
 
     group.create_task(follow())

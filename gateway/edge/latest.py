@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from drivers.base import Position, Reading
+from gateway.errors import ControlError
 
 WATCHERS_MAX = 32
 BACKLOG_MAX = 1000
@@ -40,9 +41,9 @@ class Latest:
 
     @contextmanager
     def watch(self) -> Iterator[asyncio.Queue[tuple[Reading, int]]]:
-        """A queue of readings as they come. Raises RuntimeError when too many watch already."""
+        """A queue of readings as they come. Raises ControlError when too many watch already."""
         if len(self._watchers) >= WATCHERS_MAX:
-            raise RuntimeError(f"{WATCHERS_MAX} watchers already")
+            raise ControlError(f"{WATCHERS_MAX} watch already", code="control.busy", fix="End one of the others.")
         queue: asyncio.Queue[tuple[Reading, int]] = asyncio.Queue(BACKLOG_MAX)
         self._watchers.add(queue)
         try:

@@ -51,6 +51,7 @@ class Edge:
         self.config = config
         self._server_address = server_address
         self._path = path
+        self._reloading = asyncio.Lock()
         self.clock = SystemClock(configured=config.clock.trusted)
         self._latest = Latest()
         self._pipeline = Pipeline(self.clock, corrections(config))
@@ -108,6 +109,10 @@ class Edge:
 
     async def reload(self) -> None:
         """Read the configuration again; what did not change goes on without a gap, a wrong file changes nothing."""
+        async with self._reloading:
+            await self._reload()
+
+    async def _reload(self) -> None:
         if self._path is None:
             raise ControlError("started without a configuration file", code="config.no-file", fix="Give --config.")
         new = require(self._path)
@@ -239,7 +244,7 @@ class Edge:
             raise ControlError(f"no device {name!r}", code="control.no-device", fix=f"Configured: {known}.")
         health = self._supervisor.health[name]
         if health.state != "up" and health.error is not None:
-            raise health.error
+            raise ControlError(str(health.error), code=health.error.code, fix=health.error.fix)
         return await self._readings(args)
 
     async def _scan(self, args: Args) -> Any:
