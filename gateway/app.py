@@ -30,6 +30,7 @@ async def run(config: Config, path: Path | None, role: Role, on_ready: Callable[
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, log.info, "the server role reads its configuration at the start only")
     try:
         async with asyncio.TaskGroup() as group:
             address, probes = "", list[Probe]()
