@@ -271,7 +271,9 @@ class Edge:
     async def _capture(self, args: Args) -> AsyncIterator[dict[str, Any]]:
         bus = self._bus(args)
         if bus.tap is not None:
-            raise ControlError(f"bus {bus.name!r} is being captured already", code="control.captured", fix="Stop that one.")
+            raise ControlError(
+                f"bus {bus.name!r} is being captured already", code="control.captured", fix="Stop that one."
+            )
         frames: asyncio.Queue[Frame] = asyncio.Queue(CAPTURE_BACKLOG)
         bus.tap = lambda frame: None if frames.full() else frames.put_nowait(frame)
         try:

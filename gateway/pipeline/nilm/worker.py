@@ -38,6 +38,7 @@ SAVE_EVERY_S = 60.0
 PERIODS_SEEN = 20  # intervals between samples before the feed's period is judged
 REFUSED = 3  # exit code
 NICE = 5
+RESTARTED = "LAMPPOST_NILM_RESTARTED"  # in the environment: what was compiled is in the cache
 PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
@@ -65,7 +66,8 @@ def _settle_in(cache: Path, pure: bool) -> None:
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the daemon, which then closes stdin
     sys.excepthook = _last_words
-    os.nice(NICE)
+    if RESTARTED not in os.environ:
+        os.nice(NICE)
     os.environ.setdefault("NUMBA_CACHE_DIR", str(cache))
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ[name] = "1"  # each thread's arena costs memory and none is used
@@ -94,7 +96,10 @@ def _serve(path: Path, cache: Path) -> None:
     begun = time.monotonic()
     loads = model.load(path)
     _drop_old_kernels(cache)
+    kept = _kernels(jit.cache_folder(cache))
     warm_up(loads)
+    if _kernels(jit.cache_folder(cache)) > kept and RESTARTED not in os.environ:
+        _start_again()
     store = Energies(cache / f"energies-{path.stem}.json")
     _say({"ready": {"compiled": jit.COMPILED, "why": jit.WHY_PURE, "seconds": round(time.monotonic() - begun, 3)}})
     first = _read()
@@ -109,6 +114,20 @@ def _serve(path: Path, cache: Path) -> None:
                 store.keep({part.name: part.energy_kwh for part in result.parts})
     finally:
         store.save()
+
+
+def _kernels(folder: Path) -> int:
+    """How many compiled kernels lie in the cache."""
+    return sum(1 for _ in folder.rglob("*.nbc"))
+
+
+def _start_again() -> None:
+    """The compiler's memory (more than all the rest) is never given back: go on as a process that loads the cache.
+
+    The process id and the pipes stay; nothing was read from stdin yet.
+    """
+    os.environ[RESTARTED] = "1"
+    os.execv(sys.executable, [sys.executable, "-m", "gateway.pipeline.nilm.worker", *sys.argv[1:]])  # noqa: S606
 
 
 def warm_up(model: Model) -> None:
