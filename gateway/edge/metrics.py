@@ -8,6 +8,7 @@ from collections.abc import Callable
 import h11
 
 from gateway.config.schema import Listen
+from gateway.errors import LamppostError
 from gateway.prometheus import CONTENT_TYPE
 
 REQUEST_TIMEOUT_S = 10.0
@@ -25,8 +26,15 @@ class MetricsServer:
         self.address = ""
 
     async def start(self) -> None:
-        """Listen. Raises OSError where the port is taken."""
-        self._server = await asyncio.start_server(self._client, self._listen.host, self._listen.port)
+        """Listen. Raises LamppostError where the port is taken."""
+        try:
+            self._server = await asyncio.start_server(self._client, self._listen.host, self._listen.port)
+        except OSError as error:
+            raise LamppostError(
+                f"cannot listen on {self._listen.host} port {self._listen.port}: {error.strerror or error}",
+                code="local.cannot-listen",
+                fix="Is another gateway running? Choose another port (local.listen.port; 0 takes a free one).",
+            ) from error
         host, port = self._server.sockets[0].getsockname()[:2]
         self.address = f"{host}:{port}"
 

@@ -86,11 +86,11 @@ class Edge:
         Raises LamppostError when it cannot start.
         """
         self.config.storage.path.mkdir(parents=True, exist_ok=True)
-        await self._control.start()
         try:
-            await self._outbox.start()
+            await self._outbox.start()  # first: its lock keeps a second daemon out of this folder
             await self._metrics.start()
             await self._supervisor.start(self.config)
+            await self._control.start()  # last: who asks gets whole answers
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._report()), group.create_task(self._keep_time())]
                 if self._uplink is not None:

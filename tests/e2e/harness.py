@@ -81,7 +81,7 @@ class Site(Demo):
     def all_up(self) -> bool:
         devices = self.status()["devices"]
         silent = {name for name, device in self.scenario.devices.items() if device.silent}
-        return all(device["state"] == "up" for name, device in devices.items() if name not in silent)
+        return bool(devices) and all(device["state"] == "up" for name, device in devices.items() if name not in silent)
 
     def api(self) -> Api:
         return Api(self.url)

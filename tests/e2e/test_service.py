@@ -127,3 +127,27 @@ def test_server_role_feeds_the_watchdog_while_its_writer_answers(tmp_path: Path)
             assert process.wait(5) == 0
     assert b"READY=1" in messages
     assert messages.count(b"WATCHDOG=1") >= 2
+
+
+def test_a_second_daemon_in_the_same_folder_is_refused(service: Service) -> None:
+    service.expect("READY=1")
+    command = [sys.executable, "-m", "gateway.cli.main", "run", "--role", "edge", "--config", str(service.config)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 1
+    assert "error[outbox.in-use]" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert service.process.poll() is None
+
+
+def test_a_taken_port_is_told(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        config = tmp_path / "box.yaml"
+        text = CONFIG.format(folder=tmp_path).replace("port: 0", f"port: {taken.getsockname()[1]}")
+        config.write_text(text)
+        command = [sys.executable, "-m", "gateway.cli.main", "run", "--role", "edge", "--config", str(config)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 1
+    assert "error[local.cannot-listen]" in done.stderr
+    assert "Traceback" not in done.stderr
