@@ -21,7 +21,7 @@ def test_a_school_day_of_air(seed: int) -> None:
     assert 405 < min(day) < 430
     assert 1200 < max(day) < 2000
     assert world.co2(11 * 3600) > world.co2(3 * 3600) + 200
-    assert max(abs(b - a) for a, b in pairwise(day)) < 600
+    assert max(abs(b - a) for a, b in pairwise(day)) < 700
     weekend = [world.co2(5 * 86_400 + t) for t in range(0, 86_400, 900)]
     assert max(weekend) < 460
 
@@ -50,7 +50,7 @@ def test_wheel_and_crank_only_go_forward(seed: int, t: float, dt: float) -> None
     before, after = world.bicycle(t), world.bicycle(t + dt)
     turns = after.wheel_revs - before.wheel_revs
     assert 0 <= turns <= 12 * dt / WHEEL_M + 1
-    assert 0 <= after.crank_revs - before.crank_revs <= turns / 2.6 + 1
+    assert 0 <= after.crank_revs - before.crank_revs <= (turns + 1) / 2.6 + 1  # whole turns of both
     # a new event has a new time, no event keeps the old one
     assert (turns > 0) == (after.wheel_event_1024 != before.wheel_event_1024)
 
