@@ -31,6 +31,11 @@ class DeviceHealth:
     back_by_mono_ns: int = 0
     readings_by_quality: Counter[str] = field(default_factory=Counter)
 
+    @property
+    def is_down(self) -> bool:
+        """Whether it was found not to answer; one that is just starting was not."""
+        return self.state in ("down", "silent")
+
     def as_json(self, now_mono_ns: int, made: int) -> dict[str, object]:
         """The form in ``lamppost status --json`` (docs/reference/status.md)."""
         error = self.error

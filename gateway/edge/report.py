@@ -31,7 +31,7 @@ def summary(
         return False, "The time is not known yet: readings are kept and sent once NTP, GNSS or the server tells it."
     if link is not None and not link.up:
         return False, f"The server cannot be reached ({link.error or 'no answer'}): readings are kept and sent later."
-    down = [name for name, device in health.items() if device.state in ("down", "silent")]
+    down = [name for name, device in health.items() if device.is_down]
     if down:
         error = health[down[0]].error
         fix = f" {error.fix}" if error is not None else ""
@@ -99,7 +99,7 @@ def observation(health: Mapping[str, DeviceHealth], outbox: OutboxStats, link: L
         "readings_dropped": sum(outbox.dropped.values()),
         "crash_cost": outbox.crash_cost,
     }
-    down = [name for name, device in health.items() if device.state in ("down", "silent")]
+    down = [name for name, device in health.items() if device.is_down]
     measured = [Measurement("devices_down", ", ".join(down[:DOWN_NAMED_MAX]))]
     measured += [Measurement(quantity, value) for quantity, value in values.items()]
     if link is not None:

@@ -118,7 +118,7 @@ class Supervisor:
     async def _failed(self, name: str, health: DeviceHealth, error: DriverError, *, polled: bool) -> None:
         health.failures += 1
         health.failed_total += 1
-        if backoff.is_down(error, health.failures, polled) and health.state not in ("down", "silent"):
+        if backoff.is_down(error, health.failures, polled) and not health.is_down:
             health.outages += 1
             health.state = "silent" if isinstance(error, Timeout) else "down"
             log.warning(
