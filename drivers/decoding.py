@@ -1,0 +1,63 @@
+"""One captured frame to measurements, with the codec named or found: the entry-point group ``lamppost.codecs``.
+
+A codec of the group is a function ``decode_frame(data, hints)`` (``drivers.codecs.framing.DecodeFrame``): it takes one
+whole frame as it was captured and raises BadFrame for everything that is not a good frame of its kind.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import cast
+
+from drivers.base import Measurement
+from drivers.codecs.framing import NO_HINTS, DecodeFrame, Hints
+from drivers.errors import BadFrame, Misconfigured
+
+CODECS = "lamppost.codecs"
+
+
+@dataclass(frozen=True, slots=True)
+class Recognised:
+    """What a codec made of a frame."""
+
+    codec: str
+    measurements: tuple[Measurement, ...]
+
+
+def codecs() -> list[str]:
+    """The names of all codecs, sorted."""
+    return sorted(_points())
+
+
+def decode_as(codec: str, data: bytes, hints: Hints = NO_HINTS) -> tuple[Measurement, ...]:
+    """The measurements in a frame of that codec. Raises BadFrame, or Misconfigured for a codec that is not there."""
+    return _function(codec)(data, hints)
+
+
+def recognise(data: bytes, hints: Hints = NO_HINTS) -> list[Recognised]:
+    """What every codec that takes the frame makes of it; those that find values come first."""
+    found = []
+    for codec in codecs():
+        try:
+            found.append(Recognised(codec, decode_as(codec, data, hints)))
+        except (BadFrame, Misconfigured):
+            continue
+    return sorted(found, key=lambda one: -len(one.measurements))
+
+
+@lru_cache(maxsize=1)
+def _points() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=CODECS)}
+
+
+@lru_cache(maxsize=64)
+def _function(codec: str) -> DecodeFrame:
+    point = _points().get(codec)
+    if point is None:
+        raise Misconfigured(f"there is no codec {codec!r}; known: {', '.join(codecs())}")
+    try:
+        return cast("DecodeFrame", point.load())
+    except (ImportError, AttributeError) as error:
+        raise Misconfigured(f"codec {codec}: {error}") from None
