@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from drivers import template
@@ -28,7 +30,7 @@ def parse(text: str) -> template.Template:
 @pytest.mark.parametrize("name", template.names())
 def test_shipped_template_loads_and_brings_its_own_frames(name: str) -> None:
     loaded = template.load(name)
-    assert loaded.frames, "a template without a frame proves nothing"
+    assert loaded.frames or loaded.protocol == "modbus", "only a map can be read without a frame that proves it"
     assert {q for frame in loaded.frames for q in frame.expect} <= set(QUANTITIES)
     assert loaded.data_model
     assert loaded.name == name
@@ -60,7 +62,7 @@ def test_points_inherit_and_override() -> None:
         ("scale: 0.1", "scale: .nan", "8:61", "expected a number"),
         ("frequency", "voltage_l1", "9:5", "twice"),
         ("frames: []", "frames: [{expect: {co2: 1}}]", "10:10", "one of"),
-        ("frames: []", "frames: [{expect: {co3: 1}, answer: 00}]", "10:25", "co2"),
+        ("frames: []", "frames: [{expect: {pm255: 1}, answer: 00}]", "10:25", "pm25"),
         ("frames: []", "frames: [{expect: {co2: 1}, answer: zz}]", "10:37", "hexadecimal"),
         ("frames: []", "frames: 3", "10:9", "expected a list"),
         ("evidence: manual", "evidence: ~", "5:11", "expected a word"),
@@ -88,3 +90,42 @@ def test_unknown_name_says_what_was_meant() -> None:
 def test_rubbish_is_a_template_error(text: str) -> None:
     with pytest.raises(template.TemplateError):
         parse(text)
+
+
+def test_a_file_of_the_box_wins_over_the_shipped_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(template.FOLDER_VARIABLE, str(tmp_path))
+    assert template.load("eastron-sdm630").shipped
+    (tmp_path / "eastron-sdm630.yaml").write_text(GOOD)
+    (tmp_path / "air").mkdir()
+    (tmp_path / "air" / "of-this-box.yaml").write_text(GOOD)
+    assert (template.load("eastron-sdm630").vendor, template.load("eastron-sdm630").shipped) == ("V", False)
+    assert template.load("of-this-box").kind == "air"
+    assert "of-this-box" in template.names()
+    (tmp_path / "eastron-sdm630.yaml").write_text(GOOD.replace("vendor: V", "vendor: W1234"))
+    assert template.load("eastron-sdm630").vendor == "W1234"
+    (tmp_path / "eastron-sdm630.yaml").write_text("vendor: [")
+    with pytest.raises(template.TemplateError, match=str(tmp_path)):
+        template.load("eastron-sdm630")
+
+
+def test_counters_know_where_they_start_again() -> None:
+    point = template.Point("energy_import_total", 0, 3, "u32", scale=0.01)
+    assert point.modulus == pytest.approx(2**32 / 100)
+    assert template.Point("energy_import_total", 0, 3, "u32", wrap=1_000_000).modulus == 1_000_000
+    assert template.Point("energy_import_total", 0, 3, "f32").modulus is None
+    assert template.Point("voltage_l1", 0, 3, "u16").modulus is None
+
+
+def test_all_that_a_point_can_say() -> None:
+    text = GOOD.replace(
+        "  - {quantity: voltage_l1, address: 0x10, type: u16, scale: 0.1}\n",
+        "  - {quantity: serial_number, address: 1, type: ascii, words: 4, every: 3600}\n"
+        "  - {quantity: ev_state, address: 9, type: u16, map: {0: idle, 0x01: charging}, byte_order: low-first}\n"
+        "  - {quantity: voltage_l1, address: 0x10, type: i16, scale_register: 20, offset: -1, range: [80, 300]}\n"
+        "  - {quantity: bicycle_count, address: 0x30, type: u32, wrap: 1000000, max_rate: 10}\n",
+    )
+    serial, state, volt, count = parse(text).points[:4]
+    assert (serial.count, serial.every) == (4, 3600)
+    assert (state.map, state.byte_order) == ({0: "idle", 1: "charging"}, "low-first")
+    assert (volt.scale_register, volt.offset, volt.low, volt.high) == (20, -1, 80, 300)
+    assert (count.modulus, count.max_rate) == (1_000_000, 10)
