@@ -62,7 +62,7 @@ def test_points_inherit_and_override() -> None:
         ("scale: 0.1", "scale: .nan", "8:61", "expected a number"),
         ("frequency", "voltage_l1", "9:5", "twice"),
         ("frames: []", "frames: [{expect: {co2: 1}}]", "10:10", "one of"),
-        ("frames: []", "frames: [{expect: {presure: 1}, answer: 00}]", "10:25", "pressure"),
+        ("frames: []", "frames: [{expect: {presure: 1}, answer: 00}]", "10:29", "pressure"),
         ("frames: []", "frames: [{expect: {co2: 1}, answer: zz}]", "10:37", "hexadecimal"),
         ("frames: []", "frames: 3", "10:9", "expected a list"),
         ("evidence: manual", "evidence: ~", "5:11", "expected a word"),
