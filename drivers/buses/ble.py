@@ -18,7 +18,7 @@ from bleak.backends.characteristic import BleakGATTCharacteristic
 from bleak.backends.device import BLEDevice
 
 from drivers.base import Bus, Driver, Observation
-from drivers.buses.ble_adapter import Advertisement, BleBus, Found, Inbox, check_address
+from drivers.buses.ble_adapter import CONNECTIONS_MAX, Advertisement, BleBus, Found, Inbox, check_address
 from drivers.buses.ble_watch import BLE_ERRORS
 from drivers.codecs import bthome, csc, ruuvi
 from drivers.codecs.broadcast import Broadcast
@@ -236,8 +236,9 @@ class CscDriver:
 
 
 def make_bus(name: str, settings: Mapping[str, Any]) -> Bus:
-    """The bus of a configuration part: ``adapter`` is hci0 where not given."""
-    return BleBus(name, str(settings.get("adapter", "hci0")))
+    """The bus of a configuration part: ``adapter`` is hci0, ``connections_max`` CONNECTIONS_MAX where not given."""
+    connections_max = settings.get("connections_max", CONNECTIONS_MAX)
+    return BleBus(name, str(settings.get("adapter", "hci0")), int(connections_max))
 
 
 def make_advertisement_driver(

@@ -21,10 +21,12 @@ from bleak.backends.device import BLEDevice
 from bleak.backends.scanner import AdvertisementData
 
 from drivers.base import Frame, Tap
+from drivers.buses.ble_slots import SLOT_HOLD_S, Slot, Slots
 from drivers.buses.ble_watch import BLE_ERRORS, AdapterWatch
 from drivers.codecs import bthome, csc, ruuvi
 from drivers.errors import Disconnected, DriverError
 
+CONNECTIONS_MAX = 4  # at the same time, where the configuration does not say
 INBOX_MAX = 32  # advertisements that wait for one listener; then the oldest is dropped and counted
 OPEN_S = 15.0
 STOP_S = 1.0
@@ -104,11 +106,21 @@ class Inbox:
 
 
 class BleBus:
-    """One adapter of BlueZ; see drivers.base.Bus."""
+    """One adapter of BlueZ; see drivers.base.Bus.
 
-    def __init__(self, name: str, adapter: str = "hci0") -> None:
+    ``connections_max`` devices may be connected at a time; one that has been for ``slot_hold_s`` makes room for others.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        adapter: str = "hci0",
+        connections_max: int = CONNECTIONS_MAX,
+        slot_hold_s: float = SLOT_HOLD_S,
+    ) -> None:
         self.name = name
         self.adapter = adapter
+        self.slots = Slots(connections_max, slot_hold_s)
         self.tap: Tap | None = None
         self._inboxes: dict[str, list[Inbox]] = {}
         self._known: dict[str, BLEDevice] = {}
@@ -192,6 +204,10 @@ class BleBus:
         if not inboxes:
             self._inboxes.pop(address, None)
             self._known.pop(address, None)
+
+    def slot(self, address: str) -> Slot:
+        """That device's claim to a connection: ``async with bus.slot(address) as slot``."""
+        return Slot(self.slots, address)
 
     def known(self, address: str) -> BLEDevice | None:
         """The handle of a device that is listened to and was heard since the scanner started."""
