@@ -59,12 +59,14 @@ class Observation:
     """What a device said at one instant; never split on the way upstream.
 
     ``mono_ns`` is the middle of the request's round trip, or the arrival of a frame that came unasked.
-    ``device_ns`` is the device's own UTC time where it states one with a zone (P1), else None.
+    ``device_ns`` is the device's own UTC time where it states one with a zone (P1), else None. ``time_trusted``: that
+    time is good enough to set the box's clock by (a GNSS receiver with a fix).
     """
 
     measurements: tuple[Measurement, ...]
     mono_ns: int
     device_ns: int | None = None
+    time_trusted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

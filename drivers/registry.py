@@ -33,10 +33,13 @@ def make_bus(name: str, settings: Mapping[str, Any]) -> Bus:
 def make_driver(
     template: Template, bus: Bus, address: str | int | None, period_s: float | None, options: Mapping[str, Any]
 ) -> Driver:
-    """The driver of a device. Raises Misconfigured where bus, address, period or options do not fit the template."""
+    """The driver of a device. Raises Misconfigured where bus, address, period or options do not fit the template.
+
+    ``options`` of the device go before those of the template.
+    """
     make = _factory(DRIVERS, template.protocol, f"template {template.name}")
     try:
-        return cast("Driver", make(template, bus, address, period_s, options))
+        return cast("Driver", make(template, bus, address, period_s, {**template.options, **options}))
     except ValueError as error:
         raise Misconfigured(str(error)) from None
 

@@ -55,7 +55,7 @@ async def driving(config: Config, name: str, bus: Bus) -> AsyncIterator[Driver]:
     """The driver of a device on an open bus, closed at the end. Raises Misconfigured for settings it refuses."""
     device = config.devices[name]
     kind = template.load(device.template)  # it is there: the configuration has been checked
-    driver = registry.make_driver(kind, bus, device.address, device.period, dict(device.options))
+    driver = registry.make_driver(kind, bus, device.address, device.period, device.driver_options)
     try:
         yield driver
     finally:

@@ -23,8 +23,9 @@ from drivers.quantities import QUANTITIES
 from gateway.cli.docs_errors import ErrorEntry, error_entries
 from gateway.cli.main import COMMANDS, cli
 from gateway.cli.status import KEYS
-from gateway.config import schema
-from gateway.config.check_devices import BUS_TYPES, delivers
+from gateway.config import buses, kinds, schema
+from gateway.config.addresses import BUS_TYPES
+from gateway.config.check_devices import delivers
 from gateway.config.problem import RULES
 
 ROOT = Path(__file__).parents[2]
@@ -67,12 +68,9 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def key_texts() -> dict[str, dict[str, str]]:
-    """The text under each key in gateway/config/schema.py, by class and key."""
-    texts: dict[str, dict[str, str]] = {}
-    for part in ast.parse(inspect.getsource(schema)).body:
-        if isinstance(part, ast.ClassDef):
-            texts[part.name] = dict(_texts_below(part.body))
-    return texts
+    """The text under each key of the configuration's classes, by class and key."""
+    parts = [part for module in (kinds, buses, schema) for part in ast.parse(inspect.getsource(module)).body]
+    return {part.name: dict(_texts_below(part.body)) for part in parts if isinstance(part, ast.ClassDef)}
 
 
 def _texts_below(body: Sequence[ast.stmt]) -> Iterator[tuple[str, str]]:
@@ -159,7 +157,7 @@ def _value(spec: dict[str, Any], whole: dict[str, Any]) -> str:
         return f"by name: {_value(below, whole)}" if isinstance(below, dict) else "keys and values"
     if spec.get("type") == "array":
         return f"list of {_value(spec['items'], whole)}"
-    named = {schema.NAME_PATTERN: "name", schema.DURATION_PATTERN: "duration", schema.SIZE_PATTERN: "size"}
+    named = {kinds.NAME_PATTERN: "name", kinds.DURATION_PATTERN: "duration", kinds.SIZE_PATTERN: "size"}
     word = named.get(spec.get("pattern", ""), "")
     kind = (
         "file"
@@ -218,7 +216,7 @@ def _templates() -> Iterator[str]:
     known = [templates.load(name) for name in templates.names()]
     for one in known:
         every = "by itself" if one.period_s is None else f"{one.period_s:g} s"
-        bus = BUS_TYPES.get(one.protocol, one.protocol)
+        bus = ", ".join(BUS_TYPES.get(one.protocol, (one.protocol,)))
         yield f"| `{one.name}` | {one.vendor} | {one.model} | {bus} | {every} | {one.data_model} | {one.evidence} |"
     for one in known:
         yield f"\n## {one.name}\n"

@@ -19,9 +19,10 @@ from urllib.parse import urlsplit
 from gateway.cli.control import SOCKET_NAME, ControlClient, NoDaemonError
 from gateway.cli.doctor import Check, Finding, Result, summary_config
 from gateway.clock import EARLIEST_NS, kernel_synchronised
+from gateway.config.buses import BleBus, MBusBus, ModbusRtuBus, MqttBus, SerialBus
 from gateway.config.check_devices import stable_name
 from gateway.config.load import load
-from gateway.config.schema import BleBus, Config, ModbusRtuBus, MqttBus, SerialBus, Uplink
+from gateway.config.schema import Config, Uplink
 
 NETWORK_S = 4.0
 FREE_MIN_BYTES = 200 * 2**20
@@ -53,7 +54,7 @@ def checks(config: Config | None) -> list[tuple[str, Check]]:
         return found
     found += [("disk", partial(disk, config.storage.path)), ("daemon", partial(daemon, config))]
     for name, bus in config.buses.items():
-        if isinstance(bus, ModbusRtuBus | SerialBus):
+        if isinstance(bus, ModbusRtuBus | SerialBus | MBusBus):
             found.append((f"port {name}", partial(port_of, name, bus.port)))
         elif isinstance(bus, BleBus):
             found.append((f"bluetooth {name}", partial(bluetooth, name, bus.adapter)))

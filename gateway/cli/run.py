@@ -61,7 +61,7 @@ def _configuration(role: Role | None, path: Path | None, listen: str | None, dat
 
 
 def _listen(text: str) -> object:
-    from gateway.config.schema import Listen
+    from gateway.config.kinds import Listen
 
     host, colon, port = text.rpartition(":")
     if not colon or not port.isdigit() or int(port) > 65535:

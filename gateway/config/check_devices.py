@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -14,32 +14,17 @@ from drivers.base import Bus
 from drivers.errors import Misconfigured
 from drivers.quantities import QUANTITIES
 from drivers.template import Template, TemplateError
+from gateway.config import addresses
+from gateway.config.buses import ModbusRtuBus
 from gateway.config.problem import Problem, meant
-from gateway.config.schema import BusConfig, Config, ModbusRtuBus
+from gateway.config.schema import Config
 from gateway.config.tree import Node, Scalar, Source, shown
 
 Mistyped = frozenset[tuple[str, ...]]
-BUS_TYPES: Mapping[str, str] = {
-    "modbus": "modbus-rtu",
-    "p1": "serial",
-    "pms": "serial",
-    "ble-adv": "ble",
-    "csc": "ble",
-    "shelly": "mqtt",
-}
-MODBUS_ID_MAX = 247  # Modbus over Serial Line V1.02, 2.2: 1..247 are units, 248..255 are reserved
-MODBUS_ID_ANY = 254  # sensors that are alone of their kind on a line answer to it (SenseAir)
 LOAD_MAX = 0.8  # of the line's time: the rest is for retries and units that do not answer
 BY_ID = Path("/dev/serial/by-id")
 _UNSTABLE = re.compile(r"/dev/tty(USB|ACM)\d+")
 _NOTHING = Node(Source("", ""), 0, 0, {})
-_ADDRESS_FORM = {
-    "modbus-rtu": "a whole number from 1 to 247",
-    "serial": "a serial bus has no addresses",
-    "ble": "such as 'AA:BB:CC:DD:EE:FF'",
-    "mqtt": "the prefix of its topics, such as 'shellypro3em-0cb815fcaff4'",
-}
-_MAC = re.compile(r"(?i)[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
 
 def check_devices(root: Node, config: Config | None, mistyped: Mistyped) -> list[Problem]:
@@ -107,38 +92,38 @@ class _Devices:
         return self._templates[word]
 
     def _fit(self, name: str, device: Node, template: Template) -> None:
-        node, bus, wanted = device.get("bus"), device.text("bus"), BUS_TYPES.get(template.protocol)
+        node, bus, wanted = device.get("bus"), device.text("bus"), addresses.BUS_TYPES.get(template.protocol)
         there = self._buses.get(bus or "")
         if node is None or bus is None or there is None or wanted is None:
             return
         kind = there.text("type")
-        if kind == wanted:
-            self._address(name, device, template, bus)
-        elif kind in BUS_TYPES.values():
-            cause = f"'{template.name}' needs a bus of type {wanted}, and {shown(bus)} is {kind}"
-            fitting = [word for word, other in self._buses.items() if other.text("type") == wanted]
+        if kind in wanted:
+            self._address(name, device, template, bus, kind)
+        elif kind in addresses.FORM:
+            cause = f"'{template.name}' needs a bus of type {' or '.join(wanted)}, and {shown(bus)} is {kind}"
+            fitting = [word for word, other in self._buses.items() if other.text("type") in wanted]
             hint = f"of that type: {', '.join(fitting)}" if fitting else ""
             self.problems.append(Problem("config.wrong-bus", cause, node.place(), hint))
 
-    def _address(self, name: str, device: Node, template: Template, bus: str) -> None:
-        node, kind = device.get("address"), BUS_TYPES[template.protocol]
+    def _address(self, name: str, device: Node, template: Template, bus: str, kind: str) -> None:
+        node = device.get("address")
         address = None if node is None else node.data
         if isinstance(address, list | dict):
             return  # of the wrong kind, and reported as such
-        if address is None and kind == "modbus-rtu":
+        if address is None and kind in addresses.MODBUS:
             address = template.address
         if address is None and kind != "serial":
             if ("devices", name) not in self._mistyped:
                 cause, place = f"{shown(name)} needs an address on {shown(bus)}", self._root.get("devices")
                 at = device.place() if place is None else place.key_place(name)
-                self.problems.append(Problem("config.address-needed", cause, at, _ADDRESS_FORM[kind]))
+                self.problems.append(Problem("config.address-needed", cause, at, addresses.FORM[kind]))
             return
-        if not _legal(kind, address, template.address):
+        if not addresses.legal(kind, address, template.address):
             cause = f"{shown(str(address))} is not an address on a bus of type {kind}"
             at = (node or device).place()
-            self.problems.append(Problem("config.address", cause, at, _ADDRESS_FORM[kind]))
+            self.problems.append(Problem("config.address", cause, at, addresses.FORM[kind]))
             return
-        self._twin(name, node or device, bus, _same(kind, address))
+        self._twin(name, node or device, bus, addresses.same(kind, address))
 
     def _twin(self, name: str, node: Node, bus: str, address: Scalar) -> None:
         """Nobody else may have this address on this bus; on a serial bus None is the address of the only device."""
@@ -185,26 +170,6 @@ class _Devices:
             self.problems.append(Problem("config.unknown-quantity", cause, place, hint_or_none))
 
 
-def _legal(kind: str, address: Scalar, factory: int | None) -> bool:
-    if kind == "modbus-rtu":
-        number = int(address) if isinstance(address, str) and re.fullmatch("[0-9]{1,3}", address) else address
-        if not isinstance(number, int) or isinstance(number, bool):
-            return False
-        return 1 <= number <= MODBUS_ID_MAX or number in (MODBUS_ID_ANY, factory)
-    if kind == "serial":
-        return address is None
-    if kind == "ble":
-        return isinstance(address, str) and _MAC.fullmatch(address) is not None
-    return isinstance(address, str) and 0 < len(address) <= 200 and not set(address) & set("+#\0")
-
-
-def _same(kind: str, address: Scalar) -> Scalar:
-    """One form for all ways to write an address."""
-    if kind == "modbus-rtu" and isinstance(address, str):
-        return int(address)
-    return address.upper() if kind == "ble" and isinstance(address, str) else address
-
-
 def _not_delivered(template: Template, quantity: str) -> str | None:
     """A hint where the template cannot deliver the quantity, None where it can.
 
@@ -219,6 +184,8 @@ def _not_delivered(template: Template, quantity: str) -> str | None:
 def _ports(root: Node) -> Iterator[Problem]:
     seen: dict[str, str] = {}
     for name, bus in (root.get("buses") or _NOTHING).items():
+        if bus.text("type") in ("modbus-tcp", "mqtt"):
+            continue  # their port is a number
         key = "adapter" if bus.text("type") == "ble" else "port"
         node, port = bus.get(key), bus.text(key)
         if bus.text("type") == "ble" and node is None:
@@ -254,28 +221,25 @@ def _unused(root: Node) -> Iterator[Problem]:
 def _refused(root: Node, config: Config) -> Iterator[Problem]:
     """What the drivers themselves say: they know their options. Those that are not installed here are not asked."""
     installed = {point.name for point in entry_points(group=registry.DRIVERS)}
-    buses: dict[str, Bus | None] = {}
+    buses: dict[str, Bus] = {}
+    for name, settings in config.buses.items():
+        try:
+            buses[name] = registry.make_bus(name, settings.model_dump())
+        except Misconfigured as error:
+            if not isinstance(error.__context__, ImportError):  # `lamppost doctor` tells what is not installed here
+                yield Problem("config.option", str(error), (root.get("buses") or root).key_place(name))
     for name, device in config.devices.items():
         template = templates.load(device.template)
-        if device.bus not in buses:
-            buses[device.bus] = _make_bus(device.bus, config.buses[device.bus])
-        bus, node = buses[device.bus], root.get("devices", name)
+        bus, node = buses.get(device.bus), root.get("devices", name)
         if bus is None or node is None or template.protocol not in installed:
             continue
         try:
-            registry.make_driver(template, bus, device.address, device.period, dict(device.options))
+            registry.make_driver(template, bus, device.address, device.period, device.driver_options)
         except Misconfigured as error:
             if isinstance(error.__context__, ImportError):
                 continue
             key = next((key for key in ("options", "period") if node.get(key) is not None), "template")
             yield Problem("config.option", f"{shown(name)}: {error}", node.key_place(key))
-
-
-def _make_bus(name: str, settings: BusConfig) -> Bus | None:
-    try:
-        return registry.make_bus(name, settings.model_dump())
-    except Misconfigured:  # its package is not installed here: `lamppost doctor` says so
-        return None
 
 
 def _busy(root: Node, config: Config) -> Iterator[Problem]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from gateway.config import schema
+from gateway.config import kinds, schema
 from gateway.config.problem import Problem, meant
 from gateway.config.tree import Node, shown
 from gateway.errors import Place
@@ -130,11 +130,11 @@ class Spec:
             choices = [str(word) for word in option.get("enum", [option.get("const")])]
             return choices[0] if len(choices) == 1 else f"one of {', '.join(choices)}"
         pattern = option.get("pattern")
-        if pattern == schema.NAME_PATTERN:
+        if pattern == kinds.NAME_PATTERN:
             return "a name of small letters, digits and hyphens"
-        if pattern == schema.DURATION_PATTERN:
+        if pattern == kinds.DURATION_PATTERN:
             return "a duration such as 10, '10s', '5min' or '1h'"
-        if pattern == schema.SIZE_PATTERN:
+        if pattern == kinds.SIZE_PATTERN:
             return "a size such as 4096, '64kB' or '512MB'"
         bounds = [text.format(option[bound]) for bound, text in _BOUNDS.items() if bound in option]
         kind = _KINDS.get(option.get("type", ""), "")

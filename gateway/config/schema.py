@@ -11,51 +11,13 @@ no memory on the box.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
+from pydantic import Field
 
-NAME_PATTERN = r"^[a-z0-9][a-z0-9-]{0,62}$"
-DURATION_PATTERN = r"^\s*([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*(ms|s|min|h|d)?\s*$"
-_DURATION = re.compile(DURATION_PATTERN)
-_DURATION_S = {"ms": 0.001, None: 1.0, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
-SIZE_PATTERN = r"^\s*([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*(B|kB|MB|GB|KiB|MiB|GiB)?\s*$"
-_SIZE = re.compile(SIZE_PATTERN)
-_SIZE_B = {None: 1, "B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
-
-
-def _seconds(value: object) -> object:
-    if isinstance(value, str) and (match := _DURATION.match(value)):
-        return float(match[1]) * _DURATION_S[match[2]]
-    return value
-
-
-def _bytes(value: object) -> object:
-    if isinstance(value, str) and (match := _SIZE.match(value)):
-        return int(float(match[1]) * _SIZE_B[match[2]])
-    return value
-
-
-def _beside(path: Path, info: ValidationInfo) -> Path:
-    folder = (info.context or {}).get("folder")
-    return path if folder is None else folder / path
-
-
-_DurationText = Annotated[str, Field(pattern=DURATION_PATTERN)]
-_SizeText = Annotated[str, Field(pattern=SIZE_PATTERN)]
-Name = Annotated[str, Field(pattern=NAME_PATTERN)]
-Seconds = Annotated[float, Field(gt=0), BeforeValidator(_seconds, json_schema_input_type=float | _DurationText)]
-Bytes = Annotated[int, Field(gt=0), BeforeValidator(_bytes, json_schema_input_type=int | _SizeText)]
-FilePath = Annotated[Path, AfterValidator(_beside)]
-Port = Annotated[int, Field(ge=0, le=65535)]
-
-
-class Part(BaseModel):
-    """Base of every part of the configuration: frozen, no unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+from gateway.config.buses import BusConfig
+from gateway.config.kinds import Bytes, FilePath, Listen, Name, Part, Seconds
 
 
 class Location(Part):
@@ -90,15 +52,6 @@ class Tls(Part):
     """Certificate with its chain."""
     key: FilePath
     """Private key, readable by the service only."""
-
-
-class Listen(Part):
-    """Where something listens. Anything but loopback needs TLS and a token."""
-
-    host: str = "127.0.0.1"
-    """Address or host name to listen on."""
-    port: Port
-    """TCP port; 0 takes a free one."""
 
 
 class Server(Part):
@@ -150,73 +103,6 @@ class LinkConfig(Part):
     """True where bytes cost money: retries then wait longer."""
 
 
-class ModbusRtuBus(Part):
-    """A Modbus RTU line (RS-485 or RS-232)."""
-
-    type: Literal["modbus-rtu"]
-    """Kind of bus."""
-    port: str
-    """Serial port; prefer a name below `/dev/serial/by-id/`, it stays the same after a restart."""
-    baud: Annotated[int, Field(ge=300, le=1_000_000)] = 9600
-    """Speed in bits a second, as set in all devices of the line."""
-    parity: Literal["none", "even", "odd"] = "none"
-    """Parity, as set in all devices of the line."""
-    stop_bits: Literal[1, 2] = 1
-    """Stop bits, as set in all devices of the line."""
-    timeout: Seconds = 0.5
-    """How long a device may take to begin its answer."""
-    echo: bool = False
-    """True for adapters that hear what they send."""
-
-
-class SerialBus(Part):
-    """A serial port with one device that speaks by itself (P1, particle sensor)."""
-
-    type: Literal["serial"]
-    """Kind of bus."""
-    port: str
-    """Serial port; prefer a name below `/dev/serial/by-id/`, it stays the same after a restart."""
-    baud: Annotated[int, Field(ge=300, le=1_000_000)] = 9600
-    """Speed in bits a second."""
-    parity: Literal["none", "even", "odd"] = "none"
-    """Parity."""
-    data_bits: Literal[7, 8] = 8
-    """Data bits."""
-    stop_bits: Literal[1, 2] = 1
-    """Stop bits."""
-
-
-class BleBus(Part):
-    """A Bluetooth Low Energy adapter of BlueZ."""
-
-    type: Literal["ble"]
-    """Kind of bus."""
-    adapter: str = "hci0"
-    """Name of the adapter in BlueZ."""
-
-
-class MqttBus(Part):
-    """A session with an MQTT broker."""
-
-    type: Literal["mqtt"]
-    """Kind of bus."""
-    host: str = "127.0.0.1"
-    """Address or name of the MQTT broker."""
-    port: Port = 1883
-    """TCP port of the MQTT broker."""
-    username: str | None = None
-    """User name at the MQTT broker."""
-    password_file: FilePath | None = None
-    """File with the password."""
-    tls: bool = False
-    """True to use TLS."""
-    ca_file: FilePath | None = None
-    """Certificates to trust instead of the ones of the system."""
-
-
-BusConfig = Annotated[ModbusRtuBus | SerialBus | BleBus | MqttBus, Field(discriminator="type")]
-
-
 class Calibration(Part):
     """value = raw x scale + offset, per quantity."""
 
@@ -234,17 +120,24 @@ class Device(Part):
     bus: Name
     """Name of the bus that it is on."""
     address: str | int | None = None
-    """Modbus id (1-247), Bluetooth address (`AA:BB:CC:DD:EE:FF`) or MQTT topic prefix; none on a serial bus."""
+    """Modbus id, M-Bus address, Bluetooth address (`AA:BB:CC:DD:EE:FF`), MQTT prefix or URL; none on a serial bus."""
     place: Annotated[str, Field(max_length=200)] = ""
     """Where it hangs, for people."""
     location: Location | None = None
     """Where it is, if not where the site is."""
     period: Seconds | None = None
     """Time between polls; without it as the template says."""
+    key_file: FilePath | None = None
+    """File with the device's key (hexadecimal), where what it sends is encrypted."""
     calibration: dict[str, Calibration] = {}
     """Correction by quantity: value = raw x scale + offset."""
     options: dict[str, str | int | float | bool] = {}
     """Settings that the template knows."""
+
+    @property
+    def driver_options(self) -> dict[str, str | int | float | bool]:
+        """What the driver is told: the options, and where the device's key is."""
+        return self.options if self.key_file is None else {**self.options, "key_file": str(self.key_file)}
 
 
 class Disaggregation(Part):

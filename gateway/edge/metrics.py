@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import h11
 
-from gateway.config.schema import Listen
+from gateway.config.kinds import Listen
 from gateway.errors import LamppostError
 from gateway.prometheus import CONTENT_TYPE
 

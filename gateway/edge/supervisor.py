@@ -82,7 +82,7 @@ class Supervisor:
         health.back_by_mono_ns = time.monotonic_ns()
         known = template.load(device.template)
         driver = registry.make_driver(
-            known, self.buses[device.bus], device.address, device.period, dict(device.options)
+            known, self.buses[device.bus], device.address, device.period, device.driver_options
         )
         phase = _phase(name, device, config.devices)
         self._tasks[name] = asyncio.create_task(self._device(name, driver, phase), name=f"device {name}")

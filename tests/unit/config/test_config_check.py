@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gateway.config.check_devices import BUS_TYPES, stable_name
+from gateway.config.buses import TYPES
+from gateway.config.check_devices import stable_name
 from gateway.config.load import load, load_bytes
 from gateway.config.problem import RULES, Problem
 
@@ -184,4 +185,4 @@ def test_examples_can_be_used(path: Path) -> None:
 
 def test_there_are_examples_of_every_bus() -> None:
     used = [bus["type"] for path in EXAMPLES for bus in (yaml.safe_load(path.read_text()).get("buses") or {}).values()]
-    assert set(used) == set(BUS_TYPES.values())
+    assert set(used) == set(TYPES)
