@@ -258,3 +258,11 @@ _OWN = [
 QUANTITIES: dict[str, Quantity] = {
     row.name: row for row in (*_ELECTRICITY, *_HEAT_AND_WATER, *_AIR, *_BICYCLES, *_DEVICE, *_OWN)
 }
+
+
+def plausible(quantity: str, value: object) -> bool:
+    """Whether a number lies in the range of its quantity; whatever is no number, or of no known quantity, does."""
+    known = QUANTITIES.get(quantity)
+    if known is None or isinstance(value, bool) or not isinstance(value, int | float):
+        return True
+    return (known.low is None or value >= known.low) and (known.high is None or value <= known.high)
