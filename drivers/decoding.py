@@ -14,8 +14,10 @@ from typing import cast
 from drivers.base import Measurement
 from drivers.codecs.framing import NO_HINTS, DecodeFrame, Hints
 from drivers.errors import BadFrame, Misconfigured
+from drivers.template import Template
 
 CODECS = "lamppost.codecs"
+BY_FIELDS = ("mqtt-json", "http-json")  # the template itself says what is where
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +38,24 @@ def decode_as(codec: str, data: bytes, hints: Hints = NO_HINTS) -> tuple[Measure
     return _function(codec)(data, hints)
 
 
+def decode_with(template: Template, data: bytes, hints: Hints = NO_HINTS) -> tuple[Measurement, ...]:
+    """The measurements in a frame of a device of that template. Raises BadFrame or Misconfigured."""
+    if template.protocol == "modbus":
+        from drivers import modbus_capture  # it brings pymodbus
+
+        return modbus_capture.measurements(template, modbus_capture.parse(data))
+    if template.protocol in BY_FIELDS:
+        from drivers.codecs import json_paths
+
+        return tuple(json_paths.measurements(json_paths.parse(data), template.fields))
+    return decode_as(template.codec or template.protocol, data, hints)
+
+
 def recognise(data: bytes, hints: Hints = NO_HINTS) -> list[Recognised]:
-    """What every codec that takes the frame makes of it; those that find values come first."""
+    """What every codec that takes the frame makes of it; those that find more values come first.
+
+    A codec whose package is not installed is passed over.
+    """
     found = []
     for codec in codecs():
         try:

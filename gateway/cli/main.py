@@ -35,6 +35,7 @@ COMMANDS: Mapping[str, str] = {
     "scan": "Find ports, Modbus ids and Bluetooth devices.",
     "capture": "Record the frames on a bus.",
     "replay": "Decode recorded frames.",
+    "decode": "What does this frame say?",
     "doctor": "Look for what is wrong with this box.",
     "demo": "A simulated site, live on a page.",
     "completion": "Print the completion script of a shell.",

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from drivers.base import Position, Reading
+from drivers.base import Position, Reading, Value
 from gateway.errors import ControlError
 
 WATCHERS_MAX = 32
@@ -54,16 +54,20 @@ class Latest:
 
 def as_json(reading: Reading, mono_ns: int, now_mono_ns: int) -> dict[str, Any]:
     """A reading as the control socket and ``--json`` show it (docs/reference/status.md)."""
-    value: Any = reading.value
-    if isinstance(value, Position):
-        value = {"latitude": value.latitude, "longitude": value.longitude, "altitude": value.altitude}
     return {
         "device": reading.device,
         "quantity": reading.quantity,
-        "value": value,
+        "value": json_value(reading.value),
         "unit": reading.unit,
         "observed_ns": reading.observed_ns or None,
         "quality": reading.quality.name.lower(),
         "reason": reading.reason.value,
         "age_s": round((now_mono_ns - mono_ns) / 1e9, 3),
     }
+
+
+def json_value(value: Value) -> Any:
+    """A value as JSON has it: a position becomes {latitude, longitude, altitude}."""
+    if isinstance(value, Position):
+        return {"latitude": value.latitude, "longitude": value.longitude, "altitude": value.altitude}
+    return value
