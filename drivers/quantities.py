@@ -182,6 +182,18 @@ _AIR = [
     Quantity("vibration", "", "C62", "state"),
     Quantity("tamper", "", "C62", "state"),
     Quantity("button", "", "C62", "state"),
+    *(Quantity(f"button_{number}", "", "C62", "state") for number in range(2, 9)),  # those beside the first
+    *(Quantity(f"temperature_{number}", "degC", "CEL", "gauge", -50, 85) for number in range(2, 9)),
+    *(Quantity(f"relative_humidity_{number}", "%", "P1", "gauge", 0, 100) for number in range(2, 5)),
+    *(Quantity(f"probe_temperature_{number}", "degC", "CEL", "gauge", -50, 400) for number in range(1, 7)),
+    *(
+        Quantity(name, "", "C62", "state")
+        for name in ("binary_state", "cold", "heat", "light", "light_level", "sound", "gas_alarm", "co_alarm", "problem")
+    ),
+    *(
+        Quantity(name, "", "C62", "state")
+        for name in ("connectivity", "lock", "moving", "plug", "running", "safety", "dimmer", "command", "channel")
+    ),
 ]
 
 _BICYCLES = [
@@ -231,8 +243,18 @@ _DEVICE = [
     Quantity("acceleration_x", "m/s2", "MSK", "gauge", -400, 400),
     Quantity("acceleration_y", "m/s2", "MSK", "gauge", -400, 400),
     Quantity("acceleration_z", "m/s2", "MSK", "gauge", -400, 400),
+    Quantity("acceleration", "m/s2", "MSK", "gauge", -2000, 2000),
+    Quantity("angular_velocity", "deg/s", "E96", "gauge", -10_000, 10_000),
+    Quantity("rotation", "deg", "DD", "gauge", -3600, 3600),
+    Quantity("rotational_speed", "1/min", "RPM", "gauge", 0, 100_000),
+    Quantity("object_distance", "m", "MTR", "gauge", 0, 10_000),
+    Quantity("duration", "s", "SEC", "gauge", 0, None),
+    Quantity("mass", "kg", "KGM", "gauge", 0, 100_000),
+    Quantity("stored_volume", "m3", "MTQ", "gauge", 0, 1e7),
     Quantity("movement_count", "1", "C62", "counter", 0, None),
     Quantity("power_state", "", "C62", "state"),
+    Quantity("battery_charging", "", "C62", "state"),
+    Quantity("consumable_level", "%", "P1", "gauge", 0, 100),
 ]
 
 _OWN = [
