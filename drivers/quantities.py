@@ -36,6 +36,10 @@ def _numbered(stem: str, unit: str, code: str, kind: Kind, high: float | None = 
     return [Quantity(f"{stem}_{number}", unit, code, kind, 0, high) for number in range(1, PULSE_INPUTS + 1)]
 
 
+def _states(names: str) -> list[Quantity]:
+    return [Quantity(name, "", "C62", "state") for name in names.split()]
+
+
 def _energies(stem: str, unit: str, code: str) -> list[Quantity]:
     parts = (*PHASES, "t1", "t2", "t3", "t4", "total")
     return [Quantity(f"{stem}_{part}", unit, code, "counter", 0, 1e9) for part in parts]
@@ -186,14 +190,8 @@ _AIR = [
     *(Quantity(f"temperature_{number}", "degC", "CEL", "gauge", -50, 85) for number in range(2, 9)),
     *(Quantity(f"relative_humidity_{number}", "%", "P1", "gauge", 0, 100) for number in range(2, 5)),
     *(Quantity(f"probe_temperature_{number}", "degC", "CEL", "gauge", -50, 400) for number in range(1, 7)),
-    *(
-        Quantity(name, "", "C62", "state")
-        for name in ("binary_state", "cold", "heat", "light", "light_level", "sound", "gas_alarm", "co_alarm", "problem")
-    ),
-    *(
-        Quantity(name, "", "C62", "state")
-        for name in ("connectivity", "lock", "moving", "plug", "running", "safety", "dimmer", "command", "channel")
-    ),
+    *_states("binary_state cold heat light light_level sound gas_alarm co_alarm problem connectivity lock moving"),
+    *_states("plug running safety dimmer command channel"),
 ]
 
 _BICYCLES = [
