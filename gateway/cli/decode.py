@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,7 +130,7 @@ def _template(name: str) -> Any:
 
 def _read(frame: str) -> bytes:
     if frame == "-":
-        return click.get_binary_stream("stdin").read(FILE_BYTES_MAX)
+        return sys.stdin.buffer.read(FILE_BYTES_MAX)
     try:
         if Path(frame).is_file():
             with Path(frame).open("rb") as file:

@@ -15,6 +15,7 @@ from drivers.errors import DriverError
 from gateway.clock import SystemClock
 from gateway.config.schema import Config
 from gateway.edge.latest import as_json
+from gateway.edge.modbus import modbus_exchange
 from gateway.edge.profiles import corrections
 from gateway.errors import UsageError
 from gateway.pipeline.stages import Pipeline
@@ -113,6 +114,17 @@ async def scan(config: Config, name: str, seconds: float, progress: Callable[[in
         async with asyncio.timeout(SCAN_S):
             found = await look(seconds if timed else progress)
         return [registry.found_json(one) for one in found]
+
+
+async def exchange(settings: dict[str, Any], wanted: dict[str, int]) -> dict[str, Any]:
+    """Read registers over a bus that no configuration needs to name: {request, answer}. Raises DriverError."""
+    bus = registry.make_bus(str(settings.get("port") or settings.get("host")), settings)
+    try:
+        async with asyncio.timeout(READ_S):
+            return await modbus_exchange(bus, **wanted)
+    finally:
+        async with asyncio.timeout(CLOSE_S):
+            await bus.close()
 
 
 async def capture(config: Config, name: str, seconds: float, show: Callable[[Frame], None]) -> None:

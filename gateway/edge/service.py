@@ -22,6 +22,7 @@ from gateway.edge.appliances import Appliances
 from gateway.edge.control import Args, ControlServer
 from gateway.edge.latest import Latest, as_json
 from gateway.edge.metrics import MetricsServer
+from gateway.edge.modbus import modbus_exchange
 from gateway.edge.profiles import corrections, profiles
 from gateway.edge.supervisor import Supervisor
 from gateway.errors import ControlError
@@ -39,6 +40,7 @@ CLOCK_S = 5.0
 MODEL_LOOK_S = 2.0
 SOCKET_NAME = "lamppost.sock"
 CAPTURE_BACKLOG = 1000
+MODBUS_KEYS = ("unit", "function", "address", "count")
 
 
 class Edge:
@@ -75,6 +77,7 @@ class Edge:
                 "readings": self._readings,
                 "read": self._read,
                 "scan": self._scan,
+                "modbus": self._modbus,
                 "reload": self._reload_request,
             },
             {"watch": self._watch, "capture": self._capture},
@@ -255,6 +258,15 @@ class Edge:
         seconds = args.get("seconds")
         timed = isinstance(seconds, int | float) and "seconds" in inspect.signature(scan).parameters
         return [registry.found_json(found) for found in await (scan(seconds) if timed else scan())]
+
+    async def _modbus(self, args: Args) -> dict[str, Any]:
+        numbers = {key: args.get(key) for key in ("unit", "function", "address", "count")}
+        wrong = [key for key, value in numbers.items() if not isinstance(value, int) or isinstance(value, bool)]
+        if wrong:
+            raise ControlError(
+                f"{wrong[0]} is no number", code="control.args", fix="Ask as `lamppost modbus read` does."
+            )
+        return await modbus_exchange(self._bus(args), **numbers)
 
     async def _reload_request(self, _args: Args) -> str:
         await self.reload()
