@@ -17,6 +17,14 @@ from drivers.errors import BadFrame, Misconfigured
 from drivers.template import Template
 
 CODECS = "lamppost.codecs"
+# Their frames carry neither a checksum nor a mark of their own: almost any bytes would pass. They are decoded when they
+# are named, and those of Bluetooth when they come in their advertisement, which names them (codec ble).
+NAMED_ONLY = frozenset(
+    {
+        *("airthings", "aranet", "atc", "bike", "bthome", "csc", "cycling-power", "govee", "mibeacon"),
+        *("openbikesensor", "qingping", "ruuvi", "sparkplug"),
+    }
+)
 BY_FIELDS = ("mqtt-json", "http-json")  # the template itself says what is where
 
 
@@ -54,10 +62,10 @@ def decode_with(template: Template, data: bytes, hints: Hints = NO_HINTS) -> tup
 def recognise(data: bytes, hints: Hints = NO_HINTS) -> list[Recognised]:
     """What every codec that takes the frame makes of it; those that find more values come first.
 
-    A codec whose package is not installed is passed over.
+    Passed over: codecs in NAMED_ONLY, and those whose package is not installed.
     """
     found = []
-    for codec in codecs():
+    for codec in sorted(set(codecs()) - NAMED_ONLY):
         try:
             found.append(Recognised(codec, decode_as(codec, data, hints)))
         except (BadFrame, Misconfigured):
