@@ -123,8 +123,9 @@ def _template(name: str) -> Any:
     from drivers.template_file import meant
 
     if name not in template.names():
-        hint = meant(name, [*decoding.codecs(), *template.names()]).removeprefix("; ")
-        raise UsageError(f"there is no codec and no template {name!r}", fix=f"{hint[:1].upper()}{hint[1:]}.")
+        hint = meant(name, decoding.codecs() + template.names())
+        fix = f"Codecs: {', '.join(decoding.codecs())}; templates: `lamppost template list`."
+        raise UsageError(f"there is no codec and no template {name!r}{hint if 'mean' in hint else ''}", fix=fix)
     return template.load(name)
 
 
