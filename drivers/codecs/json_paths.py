@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -106,22 +106,22 @@ def measurements(document: object, fields: Iterable[Field]) -> tuple[Measurement
     """What the document says of each field; a field that is not there, or holds no such value, is left out.
 
     A number becomes ``value x scale + offset``. A field with a ``map`` is looked up in it: what it does not list is
-    left out. A state without a map keeps its word; true and false are those words.
+    left out. A state without a map keeps its word; true and false are those words. Of several fields of one quantity
+    the first with a value counts.
     """
-    return tuple(_measured(document, fields))
+    found: dict[str, Measurement] = {}
+    for field in fields:
+        if field.quantity not in found:
+            value = convert(get(document, field.path), field)
+            if value is not None:
+                found[field.quantity] = Measurement(field.quantity, value)
+    return tuple(found.values())
 
 
 def check(fields: Iterable[Field]) -> None:
     """Raise ValueError for the first field whose path is none."""
     for field in fields:
         steps(field.path)
-
-
-def _measured(document: object, fields: Iterable[Field]) -> Iterator[Measurement]:
-    for field in fields:
-        value = convert(get(document, field.path), field)
-        if value is not None:
-            yield Measurement(field.quantity, value)
 
 
 def convert(raw: object, field: Field) -> float | int | str | None:

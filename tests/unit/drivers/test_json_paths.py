@@ -105,6 +105,7 @@ def test_fields_become_measurements_and_what_is_missing_is_left_out() -> None:
     fields = [
         Field("energy_import_total", "a.b[1].c", scale=0.001),
         Field("temperature", "a.b[0].c", scale=2, offset=-40),
+        Field("temperature", "a.b[1].c"),
         Field("co2", "yes"),
         Field("pm25", "null"),
         Field("pm10", "nowhere"),
