@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
@@ -106,14 +107,34 @@ async def watch(
 
 async def scan(config: Config, name: str, seconds: float, progress: Callable[[int, int], None]) -> list[dict[str, Any]]:
     """What answers on a bus. Raises DriverError, or UsageError for a bus that cannot be scanned."""
-    async with opened(config, name) as bus:
+    known("bus", name, config.buses)
+    return await scan_bus(config.buses[name].model_dump(), seconds, progress)
+
+
+async def scan_bus(
+    settings: dict[str, Any], seconds: float, progress: Callable[[int, int], None]
+) -> list[dict[str, Any]]:
+    """What answers on a bus that no configuration needs to name. Raises DriverError, or UsageError as :func:`scan`."""
+    bus = registry.make_bus("scan", settings)
+    try:
         look = getattr(bus, "scan", None)
         if look is None:
-            raise UsageError(f"the bus {name!r} cannot be scanned", fix="Scan a bus of type modbus-rtu, ble or mqtt.")
-        timed = config.buses[name].type in ("ble", "mqtt")
+            cause = f"a bus of type {settings['type']} cannot be scanned"
+            raise UsageError(cause, fix="Scan one of type modbus-rtu, modbus-tcp, mbus, ble or mqtt.")
+        timed = "seconds" in inspect.signature(look).parameters
         async with asyncio.timeout(SCAN_S):
             found = await look(seconds if timed else progress)
         return [registry.found_json(one) for one in found]
+    finally:
+        async with asyncio.timeout(CLOSE_S):
+            await bus.close()
+
+
+async def scan_port(path: str, progress: Callable[[str, int, int], None], thorough: bool) -> list[dict[str, Any]]:
+    """What is on a serial port of which nothing is known. Raises NoPort, NoPermission or Disconnected."""
+    from drivers.buses import line_scan
+
+    return [registry.found_json(one) for one in await line_scan.scan_port(path, progress, thorough=thorough)]
 
 
 async def exchange(settings: dict[str, Any], wanted: dict[str, int]) -> dict[str, Any]:
