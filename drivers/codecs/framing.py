@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from drivers.base import Measurement
+from drivers.errors import BadFrame
 
 BUFFER_BYTES_MAX = 16 * 1024  # longer than any frame: what is older is noise
 
@@ -38,3 +39,41 @@ Take = Callable[[bytearray], Decoded | None]
 
 # Decodes one whole frame that somebody has captured. Raises BadFrame for what is not a good frame of the codec.
 DecodeFrame = Callable[[bytes, Hints], tuple[Measurement, ...]]
+
+# The whole size of a frame from its beginning: None while that is too short to tell, 0 for no frame of the codec.
+SizeOf = Callable[[bytearray], int | None]
+
+
+def take_headed(
+    buffer: bytearray, header: bytes, size_of: SizeOf, decode: Callable[[bytes], Decoded]
+) -> Decoded | None:
+    """``Take`` for frames that begin with ``header`` and are decoded whole. Raises what ``decode`` raises.
+
+    A damaged frame gives up its first byte only: the next good one may begin inside it.
+    """
+    while True:
+        start = buffer.find(header)
+        if start < 0:
+            begun = next(n for n in range(len(header) - 1, -1, -1) if buffer.endswith(header[:n]))
+            del buffer[: len(buffer) - begun]
+            return None
+        del buffer[:start]
+        size = size_of(buffer)
+        if size == 0:
+            del buffer[:1]
+            continue
+        if size is None or len(buffer) < size:
+            return None
+        try:
+            decoded = decode(bytes(buffer[:size]))
+        except BadFrame:
+            del buffer[:1]
+            raise
+        del buffer[:size]
+        return decoded
+
+
+def word_checked(frame: bytes) -> None:
+    """Check the 16-bit sum, high byte first, of all bytes before it. Raises BadFrame."""
+    if sum(frame[:-2]) & 0xFFFF != int.from_bytes(frame[-2:], "big"):
+        raise BadFrame("sum of the frame is wrong")
