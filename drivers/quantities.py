@@ -77,6 +77,7 @@ _ELECTRICITY = [
     *_energies("reactive_energy_import", "kvarh", "K3"),
     *_energies("reactive_energy_export", "kvarh", "K3"),
     *_energies("reactive_energy_sum", "kvarh", "K3"),
+    *(Quantity(f"reactive_energy_q{quadrant}", "kvarh", "K3", "counter", 0, 1e9) for quadrant in range(1, 5)),
     Quantity("apparent_energy_total", "kVAh", "C79", "counter", 0, 1e9),
     Quantity("energy_net_total", "kWh", "KWH", "gauge", -1e9, 1e9),  # import less export: may fall
     Quantity("energy_today", "kWh", "KWH", "gauge", 0, 1e6),
@@ -92,6 +93,11 @@ _ELECTRICITY = [
     Quantity("tariff", "", "C62", "state"),
     Quantity("power_failures", "1", "C62", "counter", 0, None),
     Quantity("power_failures_long", "1", "C62", "counter", 0, None),
+    *(
+        Quantity(f"{what}_{phase}", "1", "C62", "counter", 0)
+        for what in ("voltage_sags", "voltage_swells")
+        for phase in PHASES
+    ),
     Quantity("meter_status", "", "C62", "state"),
     Quantity("relay_state", "", "C62", "state"),
     Quantity("ev_state", "", "C62", "state"),
@@ -108,6 +114,7 @@ _HEAT_AND_WATER = [
     Quantity("volume_total", "m3", "MTQ", "counter", 0, 1e9),
     Quantity("water_volume_total", "m3", "MTQ", "counter", 0, 1e9),
     Quantity("gas_volume_total", "m3", "MTQ", "counter", 0, 1e9),
+    Quantity("heat_cost_units", "1", "C62", "counter", 0, 1e9),
     Quantity("mass_total", "kg", "KGM", "counter", 0, 1e12),
     Quantity("flow_temperature", "degC", "CEL", "gauge", -50, 200),
     Quantity("return_temperature", "degC", "CEL", "gauge", -50, 200),
@@ -135,9 +142,14 @@ _AIR = [
     Quantity("pm25", "ug/m3", "GQ", "gauge", 0, 1000),
     Quantity("pm4", "ug/m3", "GQ", "gauge", 0, 1500),
     Quantity("pm10", "ug/m3", "GQ", "gauge", 0, 1500),
+    Quantity("pm100", "ug/m3", "GQ", "gauge", 0, 20_000),
     *(
         Quantity(f"particles_{size}", "1/cm3", "H50", "gauge", 0, 1e6)  # particles larger than 0.3 um ... 10 um
         for size in ("03um", "05um", "1um", "25um", "4um", "5um", "10um")
+    ),
+    *(
+        Quantity(f"particles_to_{size}", "1/cm3", "H50", "gauge", 0, 1e6)  # from 0.3 um up to 0.5 um ... 10 um
+        for size in ("05um", "1um", "25um", "4um", "10um")
     ),
     Quantity("particle_size", "um", "4H", "gauge", 0, 100),
     Quantity("temperature", "degC", "CEL", "gauge", -50, 85),
@@ -147,6 +159,7 @@ _AIR = [
     Quantity("wet_bulb_temperature", "degC", "CEL", "gauge", -100, 100),
     Quantity("mixing_ratio", "g/kg", "GK", "gauge", 0, 1000),
     Quantity("enthalpy", "kJ/kg", "B42", "gauge", -100, 3000),
+    Quantity("altitude", "m", "MTR", "gauge", -500, 9000),
     Quantity("pressure", "hPa", "A97", "gauge", 500, 1155),
     Quantity("voc_index", "1", "C62", "gauge", 0, 500),
     Quantity("nox_index", "1", "C62", "gauge", 0, 500),
@@ -220,6 +233,7 @@ _BICYCLES = [
     Quantity("course", "deg", "DD", "gauge", 0, 360),
     Quantity("satellites", "1", "C62", "gauge", 0, 200),
     Quantity("hdop", "1", "C62", "gauge", 0, 100),
+    Quantity("position_error", "m", "MTR", "gauge", 0, 10_000),  # horizontal, one standard deviation
 ]
 
 _DEVICE = [

@@ -125,18 +125,6 @@ def test_captured_telegram(item: dict[str, Any]) -> None:
 
 
 @needs
-def test_captured_dust() -> None:
-    seen = 0
-    for item in frames("air_serial.json"):
-        if item["id"].startswith(("pmsx003", "pms5003t", "pms3003")):
-            seen += 1
-            values = {m.quantity: m.value for m in pms.decode(bytes.fromhex(item["hex"])).measurements}
-            expected = item["expected"]
-            assert values == {"pm1": expected["pm01"], "pm25": expected["pm25"], "pm10": expected["pm10"]}
-    assert seen >= 10
-
-
-@needs
 def test_captured_shelly() -> None:
     items = {item["id"]: item for item in frames("mqtt_json.json")}
     item = items["shelly_pro3em_em0"]

