@@ -214,6 +214,17 @@ _BICYCLES = [
     Quantity("cadence", "1/min", "RPM", "gauge", 0, 250),
     Quantity("distance", "m", "MTR", "counter", 0, None),
     Quantity("rider_power", "W", "WTT", "gauge", -500, 3000),
+    Quantity("rider_energy", "kJ", "KJO", "counter", 0, 1e6),
+    Quantity("pedal_balance_left", "%", "P1", "gauge", 0, 100),
+    Quantity("pedal_force_max", "N", "NEW", "gauge", -10_000, 10_000),
+    Quantity("pedal_force_min", "N", "NEW", "gauge", -10_000, 10_000),
+    Quantity("pedal_torque_max", "Nm", "NU", "gauge", -1000, 1000),
+    Quantity("pedal_torque_min", "Nm", "NU", "gauge", -1000, 1000),
+    Quantity("torque_accumulated", "Nm", "NU", "counter", 0, None),
+    Quantity("crank_angle_max", "deg", "DD", "gauge", 0, 360),
+    Quantity("crank_angle_min", "deg", "DD", "gauge", 0, 360),
+    Quantity("top_dead_spot", "deg", "DD", "gauge", 0, 360),
+    Quantity("bottom_dead_spot", "deg", "DD", "gauge", 0, 360),
     Quantity("swerve_count", "1", "C62", "counter", 0, None),
     Quantity("hard_braking_count", "1", "C62", "counter", 0, None),
     Quantity("impact_count", "1", "C62", "counter", 0, None),
@@ -222,7 +233,10 @@ _BICYCLES = [
     Quantity("lateral_acceleration_peak", "m/s2", "MSK", "gauge", 0, 50),
     Quantity("surface_vibration", "m/s2", "MSK", "gauge", 0, 200),  # RMS of the vertical acceleration
     Quantity("speed_band", "", "C62", "state"),  # that the vibration was measured in
+    Quantity("sensor_mount", "", "C62", "state"),  # where on the bicycle that was
+    Quantity("event_duration", "s", "SEC", "gauge", 0, 60),
     Quantity("overtaker_distance", "m", "MTR", "gauge", 0, 10),
+    Quantity("overtaker_side", "", "C62", "state"),
     Quantity("distance_left", "m", "MTR", "gauge", 0, 10),
     Quantity("distance_right", "m", "MTR", "gauge", 0, 10),
     Quantity("overtake_count", "1", "C62", "counter", 0, None),
