@@ -28,6 +28,7 @@ Parity = Literal["none", "even", "odd"]
 RegisterType = Literal["u16", "i16", "u32", "i32", "u64", "i64", "f32", "f64", "ascii"]
 Order = Literal["high-first", "low-first"]
 Evidence = Literal["captured", "agreed", "one source", "manual"]
+Transport = Literal["rtu", "tcp"]
 Scalar = str | int | float | bool
 
 TEMPLATES = "lamppost.templates"
@@ -140,6 +141,9 @@ class Template:
     ``kind`` is the folder; ``identify`` gives per quantity the range that makes it plausible. ``evidence`` says how far
     the map is proven: a frame of the device (captured), two independent sources (agreed), one source, or the
     vendor's document (manual); ``sources`` name them, ``caveats`` say where they differ and what to look out for.
+    ``disputed`` are the points on which they differ and neither a frame nor a majority decides. ``captured`` names
+    frames of the device, beside those in the file, in the collection that the tests read. ``transports`` are the ways
+    in which a Modbus device itself speaks; behind a gateway it may be another.
     ``address`` is the device's address where none is configured. ``registers_max`` and ``gap_max`` (registers read in
     vain to save a request; None: whatever wire time says) bound how points are joined, and nothing within ``no_fill``
     (first and last address) is ever read in vain. ``timeout_s``, ``gap_s`` (silence before a request) and ``late_s``
@@ -156,11 +160,14 @@ class Template:
     variants: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
     caveats: tuple[str, ...] = ()
+    disputed: tuple[str, ...] = ()
+    captured: tuple[str, ...] = ()
     codec: str = ""
     period_s: float | None = None
     silence_s: float = 60.0
     address: int | None = None
     line: Line = Line()
+    transports: tuple[Transport, ...] = ("rtu",)
     tcp_port: int | None = None
     registers_max: int = REGISTERS_MAX
     gap_max: int | None = None

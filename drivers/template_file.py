@@ -27,6 +27,7 @@ from drivers.template import (
     Scalar,
     Template,
     TemplateError,
+    Transport,
 )
 
 DRIVERS = "lamppost.drivers"
@@ -146,13 +147,13 @@ class _Part:
         return tuple(item.text() for item in self.items())
 
 
-_REQUIRED = ("vendor", "model", "protocol", "data_model", "evidence", "frames")
+_REQUIRED = ("vendor", "model", "protocol", "data_model", "evidence")
 _KNOWN = (
-    *("variants", "sources", "caveats", "codec", "period_s", "silence_s", "address", "line"),
-    *("modbus", "points", "fields", "options", "identify"),
+    *("variants", "sources", "caveats", "disputed", "captured", "codec", "period_s", "silence_s", "address", "line"),
+    *("modbus", "points", "fields", "options", "identify", "frames"),
 )
 _MODBUS = (
-    *("word_order", "byte_order", "registers_max", "gap_max", "no_fill"),
+    *("transports", "word_order", "byte_order", "registers_max", "gap_max", "no_fill"),
     *("timeout_s", "gap_s", "late_s", "tcp_port"),
 )
 
@@ -165,6 +166,8 @@ def _template(root: _Part, name: str, kind: str) -> Template:
         root.fail("`modbus` and `points` go with protocol modbus, and only with it")
     if (protocol == "ble-adv") != ("codec" in parts):
         root.fail("`codec` goes with protocol ble-adv, and only with it")
+    points = _points(parts["points"], modbus) if "points" in parts else ()
+    _of_points(parts, points)
     return Template(
         name=name,
         kind=kind,
@@ -173,9 +176,8 @@ def _template(root: _Part, name: str, kind: str) -> Template:
         protocol=protocol,
         data_model=parts["data_model"].text(),
         evidence=cast("Evidence", parts["evidence"].choice(get_args(Evidence))),
-        points=_points(parts["points"], modbus) if "points" in parts else (),
+        points=points,
         fields=_fields(parts["fields"]) if "fields" in parts else (),
-        frames=tuple(_example(part) for part in parts["frames"].items()),
         **_modbus(modbus),
         **_optional(parts),
     )
@@ -186,19 +188,34 @@ def _optional(parts: Mapping[str, _Part]) -> dict[str, Any]:
         "variants": _Part.texts,
         "sources": _Part.texts,
         "caveats": _Part.texts,
+        "disputed": _Part.texts,
+        "captured": _Part.texts,
         "codec": _Part.text,
         "period_s": _positive,
         "silence_s": _positive,
         "address": lambda part: part.integer(0, 255),
         "line": _line,
         "identify": _identify,
+        "frames": lambda part: tuple(_example(item) for item in part.items()),
         "options": lambda part: {word: value.scalar() for word, value in part.mapping().items()},
     }
     return {word: read(parts[word]) for word, read in readers.items() if word in parts}
 
 
+def _of_points(parts: Mapping[str, _Part], points: tuple[Point, ...]) -> None:
+    """What speaks of points must name points of the file. Raises TemplateError."""
+    known = {point.quantity for point in points}
+    for item in parts["disputed"].items() if "disputed" in parts else ():
+        if item.text() not in known:
+            item.fail(f"{item.text()!r} is none of the points")
+    for word, bounds in parts["identify"].mapping().items() if points and "identify" in parts else ():
+        if word in QUANTITIES and word not in known:
+            bounds.fail(f"{word!r} is none of the points")
+
+
 def _modbus(parts: Mapping[str, _Part]) -> dict[str, Any]:
     readers: dict[str, Callable[[_Part], Any]] = {
+        "transports": lambda part: tuple(item.choice(get_args(Transport)) for item in part.items()),
         "registers_max": lambda part: part.integer(1, REGISTERS_MAX),
         "gap_max": lambda part: part.integer(0, REGISTERS_MAX),
         "no_fill": lambda part: tuple(_range(item) for item in part.items()),
