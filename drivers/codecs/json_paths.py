@@ -1,8 +1,8 @@
 """Values out of a JSON document by path: what templates of devices that speak JSON are made of.
 
 A path is a row of steps: ``a.b[0].c`` is the member ``c`` of the first element of the list ``b`` in the member ``a``.
-A key that holds a dot, a bracket or a quote stands in brackets and double quotes: ``["pm2.5"].value``; within the
-quotes a backslash takes the next character as it is. Elements of lists count from 0. There are no wildcards.
+A key that holds a dot, a bracket, a quote or a hash stands in brackets and double quotes: ``["pm2.5"].value``; within
+the quotes a backslash takes the next character as it is. Elements of lists count from 0. There are no wildcards.
 """
 
 from __future__ import annotations
@@ -32,13 +32,14 @@ Steps = tuple[str | int, ...]
 
 _STEP = re.compile(
     r"""(?P<dot>\.)?
-        (?: (?P<name>[^.\[\]"\\]+)
+        (?: (?P<name>[^.\[\]"\\#]+)
           | \[(?P<index>[0-9]{1,5})\]
           | \["(?P<quoted>(?:[^"\\]|\\.)*)"\] )""",
     re.VERBOSE | re.DOTALL,
 )
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?", re.ASCII)
 _NUMBER_CHARACTERS_MAX = 32
+_TRUTHS = {"true": True, "false": False}
 
 
 def parse(data: bytes, bytes_max: int = DOCUMENT_BYTES_MAX) -> object:
@@ -106,8 +107,8 @@ def measurements(document: object, fields: Iterable[Field]) -> tuple[Measurement
     """What the document says of each field; a field that is not there, or holds no such value, is left out.
 
     A number becomes ``value x scale + offset``. A field with a ``map`` is looked up in it: what it does not list is
-    left out. A state without a map keeps its word; true and false are those words. Of several fields of one quantity
-    the first with a value counts.
+    left out. A state without a map keeps its word. true and false, also as words of a map, are truth values of a state
+    and no numbers. Of several fields of one quantity the first with a value counts.
     """
     found: dict[str, Measurement] = {}
     for field in fields:
@@ -130,7 +131,7 @@ def convert(raw: object, field: Field) -> float | int | str | None:
     if field.map or is_state:
         word = _word(raw)
         word = field.map.get(word) if field.map and word is not None else word
-        return word if is_state else number(word)
+        return _TRUTHS.get(word, word) if is_state and word is not None else number(word)
     value = number(raw)
     if value is None:
         return None

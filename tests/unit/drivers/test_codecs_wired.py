@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers import template
-from drivers.codecs import p1, pms, registers, shelly
+from drivers.codecs import p1, pms, registers
 from drivers.codecs.framing import BUFFER_BYTES_MAX, Decoded, Take
 from drivers.errors import BadFrame
 
@@ -164,22 +164,8 @@ def test_p1_that_never_ends_is_thrown_away() -> None:
 
 @given(st.binary(max_size=200))
 def test_decoders_raise_nothing_but_bad_frame(data: bytes) -> None:
-    for decode in (p1.decode, pms.decode, lambda raw: shelly.decode("status/em:0", raw)):
+    for decode in (p1.decode, pms.decode):
         with contextlib.suppress(BadFrame):
             decode(data)
     with contextlib.suppress(BadFrame):
         p1.decode(b"/" + data + b"!\r\n", crc=False)
-
-
-def test_shelly_leaves_other_components_and_nulls_alone() -> None:
-    assert shelly.decode("status/sys", b"{}") == ()
-    assert shelly.decode("online", b"true") == ()
-    assert shelly.decode("status/em:0", b'{"a_voltage": null}') == ()
-    for damaged in (b"[]", b'{"a_voltage": "230"}', b'{"a_voltage": true}', b"{", b'{"a":' * 2000):
-        with pytest.raises(BadFrame):
-            shelly.decode("status/em:0", damaged)
-
-
-def test_shelly_monophase_profile() -> None:
-    values = {m.quantity: m.value for m in shelly.decode("status/em1:2", b'{"id":2,"act_power":219.4,"freq":50.0}')}
-    assert values == {"active_power_l3": 219.4, "frequency": 50.0}
