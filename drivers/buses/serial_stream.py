@@ -1,4 +1,4 @@
-"""A serial port with one device that speaks by itself: a P1 meter, a dust sensor.
+"""A serial port with one device that speaks by itself: a P1 meter, a dust sensor, a GNSS receiver.
 
 The port is read as long as it is open, so that a frame is dated when its last byte came, whenever it is asked for.
 Bytes are collected for GATHER_S after the first one: a telegram costs a few wake-ups, not hundreds.
@@ -10,13 +10,13 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 from drivers.base import Bus, Driver, Frame, Observation, Tap
 from drivers.buses.mailbox import Mailbox
 from drivers.buses.serial_port import PortFound, PortSettings, SerialPort, list_ports
-from drivers.codecs import p1, pms
-from drivers.codecs.framing import Take
+from drivers.codecs import mcu680, nmea, p1, pms, sds
+from drivers.codecs.framing import Decoded, Take
 from drivers.errors import BadFrame, Disconnected, Misconfigured
 from drivers.template import Template
 
@@ -55,6 +55,18 @@ class SerialBus:
         if self._sink is not None and self._sink != sink:
             raise Misconfigured(f"bus {self.name} is one device's port: two devices cannot share it")
         self._sink, self._gone = sink, gone
+
+    def write(self, data: bytes) -> None:
+        """Send bytes. Raises Disconnected, also where the bus is not open."""
+        if self._port is None:
+            raise Disconnected(f"{self.settings.path} is not open")
+        if self.tap is not None:
+            self.tap(Frame(self.name, "tx", data, time.time_ns()))
+        try:
+            self._port.write(data)
+        except Disconnected:
+            self._drop()
+            raise
 
     def unlisten(self, sink: Sink) -> None:
         """Let go; safe to call twice."""
@@ -95,15 +107,14 @@ class SerialBus:
             port.close()
 
 
-class StreamDriver:
-    """The device on a SerialBus; see drivers.base.Driver. ``take`` is its codec."""
+class PortDriver:
+    """Base of the drivers of a device that has a SerialBus for itself and speaks by itself; see drivers.base.Driver."""
 
-    def __init__(self, bus: SerialBus, take: Take, silence_s: float, spacing_s: float = 0.0) -> None:
+    def __init__(self, bus: SerialBus, silence_s: float, spacing_s: float = 0.0) -> None:
         """``spacing_s``: the least time between two observations that are kept; 0 keeps all."""
         self.period_s: float | None = None
         self.silence_s = silence_s
         self._bus = bus
-        self._take = take
         self._spacing_ns = int(spacing_s * SPACING_SLACK * 1e9)
         self._buffer = bytearray()
         self._mailbox = Mailbox()
@@ -135,6 +146,35 @@ class StreamDriver:
         self._mailbox.lose(why)
 
     def _hear(self, data: bytes, mono_ns: int) -> None:
+        raise NotImplementedError
+
+    def _keep(self, decoded: Decoded, mono_ns: int, *, time_trusted: bool = False) -> None:
+        """Put what was decoded into the mailbox, unless it comes too soon after the last one."""
+        if self._kept_ns and mono_ns - self._kept_ns < self._spacing_ns:
+            return
+        self._kept_ns = mono_ns
+        device_ns = self._dated(decoded.device_ns)
+        trusted = time_trusted and device_ns is not None
+        self._mailbox.put(Observation(decoded.measurements, mono_ns, device_ns, trusted))
+
+    def _dated(self, device_ns: int | None) -> int | None:
+        """The device's time where it goes forward: two frames of one second must not get one date."""
+        if device_ns is None or device_ns <= self._device_ns:
+            self._device_ns = device_ns or self._device_ns
+            return None
+        self._device_ns = device_ns
+        return device_ns
+
+
+class StreamDriver(PortDriver):
+    """A device whose frames each make one observation. ``take`` is its codec."""
+
+    def __init__(self, bus: SerialBus, take: Take, silence_s: float, spacing_s: float = 0.0) -> None:
+        """``spacing_s``: the least time between two observations that are kept; 0 keeps all."""
+        super().__init__(bus, silence_s, spacing_s)
+        self._take = take
+
+    def _hear(self, data: bytes, mono_ns: int) -> None:
         self._buffer += data
         while True:
             try:
@@ -144,18 +184,32 @@ class StreamDriver:
                 continue
             if decoded is None:
                 return
-            if self._kept_ns and mono_ns - self._kept_ns < self._spacing_ns:
-                continue
-            self._kept_ns = mono_ns
-            self._mailbox.put(Observation(decoded.measurements, mono_ns, self._dated(decoded.device_ns)))
+            self._keep(decoded, mono_ns)
 
-    def _dated(self, device_ns: int | None) -> int | None:
-        """The device's time where it goes forward: two frames of one second must not get one date."""
-        if device_ns is None or device_ns <= self._device_ns:
-            self._device_ns = device_ns or self._device_ns
-            return None
-        self._device_ns = device_ns
-        return device_ns
+
+class GnssDriver(PortDriver):
+    """A GNSS receiver: what it says of one instant makes one observation, dated when it began to say so.
+
+    Its time is trusted where the codec gives one.
+    """
+
+    def __init__(self, bus: SerialBus, silence_s: float, spacing_s: float = 0.0) -> None:
+        super().__init__(bus, silence_s, spacing_s)
+        self._epochs = nmea.Epochs()
+
+    def _hear(self, data: bytes, mono_ns: int) -> None:
+        self._buffer += data
+        while True:
+            try:
+                sentence = nmea.take(self._buffer)
+                if sentence is None:
+                    return
+                epochs = self._epochs.add(sentence, mono_ns)
+            except BadFrame as error:
+                self._mailbox.damaged(error)
+                continue
+            for epoch in epochs:
+                self._keep(epoch.decoded, epoch.mono_ns, time_trusted=True)
 
 
 def make_bus(name: str, settings: Mapping[str, Any]) -> Bus:
@@ -177,19 +231,53 @@ def make_p1(
 def make_pms(
     template: Template, bus: Bus, address: str | int | None, period_s: float | None, options: Mapping[str, Any]
 ) -> Driver:
-    """A driver for a template of protocol pms. Raises ValueError."""
+    """A driver for a template of protocol pms; option ``model``: plain, T or S. Raises ValueError."""
+    _only(options, ("model",))
+    model = options.get("model", "plain")
+    if model not in get_args(pms.Model):
+        raise ValueError(f"option model is {model!r}: expected one of {', '.join(get_args(pms.Model))}")
+    return _driver(template, bus, address, period_s, partial(pms.take, model=model))
+
+
+def make_sds(
+    template: Template, bus: Bus, address: str | int | None, period_s: float | None, options: Mapping[str, Any]
+) -> Driver:
+    """A driver for a template of protocol sds. Raises ValueError."""
     _only(options, ())
-    return _driver(template, bus, address, period_s, pms.take)
+    return _driver(template, bus, address, period_s, sds.take)
+
+
+def make_mcu680(
+    template: Template, bus: Bus, address: str | int | None, period_s: float | None, options: Mapping[str, Any]
+) -> Driver:
+    """A driver for a template of protocol mcu680. Raises ValueError."""
+    _only(options, ())
+    return _driver(template, bus, address, period_s, mcu680.take)
+
+
+def make_nmea(
+    template: Template, bus: Bus, address: str | int | None, period_s: float | None, options: Mapping[str, Any]
+) -> Driver:
+    """A driver for a template of protocol nmea. Raises ValueError."""
+    _only(options, ())
+    port = own_port(template, bus, address)
+    return GnssDriver(port, template.silence_s, period_s or template.period_s or 0.0)
+
+
+def own_port(template: Template, bus: Bus, address: str | int | None) -> SerialBus:
+    """The bus of a device that has its port for itself. Raises ValueError."""
+    if not isinstance(bus, SerialBus):
+        raise ValueError(f"{template.name} needs a bus of type serial")
+    if address is not None:
+        raise ValueError(f"{template.name} has its port for itself: it takes no address")
+    return bus
 
 
 def _driver(
     template: Template, bus: Bus, address: str | int | None, period_s: float | None, take: Take
 ) -> StreamDriver:
-    if not isinstance(bus, SerialBus):
-        raise ValueError(f"{template.name} needs a bus of type serial")
-    if address is not None:
-        raise ValueError(f"{template.name} has its port for itself: it takes no address")
-    return StreamDriver(bus, take, template.silence_s, period_s or template.period_s or 0.0)
+    port = own_port(template, bus, address)
+    return StreamDriver(port, take, template.silence_s, period_s or template.period_s or 0.0)
 
 
 def _only(options: Mapping[str, Any], known: tuple[str, ...]) -> None:

@@ -11,7 +11,7 @@ from gateway.config.tree import Scalar
 MODBUS = ("modbus-rtu", "modbus-tcp")
 BUS_TYPES: Mapping[str, tuple[str, ...]] = {
     "modbus": MODBUS,
-    **dict.fromkeys(("p1", "sml", "d0", "pms", "sds", "hpma", "nmea", "sps30", "mhz19"), ("serial",)),
+    **dict.fromkeys(("p1", "sml", "d0", "pms", "sds", "hpma", "mcu680", "nmea", "sps30", "mhz19"), ("serial",)),
     "mbus": ("mbus",),
     **dict.fromkeys(("ble-adv", "csc", "cycling-power", "airthings", "openbikesensor", "bike"), ("ble",)),
     **dict.fromkeys(("shelly", "tasmota", "zigbee2mqtt", "mqtt-json", "sparkplug"), ("mqtt",)),
