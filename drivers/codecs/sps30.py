@@ -22,6 +22,7 @@ from drivers.errors import BadFrame
 Format = Literal["float", "integer"]
 
 START, STOP, READ, WAKE_UP, STATUS = 0x00, 0x01, 0x03, 0x11, 0xD2
+START_DATA: dict[Format, bytes] = {"float": b"\x01\x03", "integer": b"\x01\x05"}
 WAKE_PULSE = b"\xff"  # any low pulse ends the sleep of the interface, then WAKE_UP must follow within 100 ms
 NOT_ALLOWED = 0x43  # in the present state: it measures already (to START), or does not (to READ)
 FAILURES = {4: "fan", 5: "laser"}  # bits of the device status register that mean that values are worth nothing
@@ -52,11 +53,6 @@ def request(command: int, data: bytes = b"") -> bytes:
     for byte in content + bytes([_check_byte(content)]):
         stuffed += bytes([_ESCAPE, byte ^ 0x20]) if byte in _ESCAPED else bytes([byte])
     return bytes([_FLAG, *stuffed, _FLAG])
-
-
-def start(form: Format) -> bytes:
-    """The frame that starts to measure."""
-    return request(START, bytes([0x01, 0x03 if form == "float" else 0x05]))
 
 
 def take(buffer: bytearray) -> Answer | None:
