@@ -10,16 +10,17 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from drivers.base import Measurement
+from drivers.base import Measurement, Observation
+from drivers.codecs.framing import Hints
+from drivers.codecs.gatt import uuid16
 from drivers.errors import BadFrame
 
-SERVICE = "00001816-0000-1000-8000-00805f9b34fb"
-MEASUREMENT = "00002a5b-0000-1000-8000-00805f9b34fb"
+SERVICE = uuid16(0x1816)
+MEASUREMENT = uuid16(0x2A5B)
 
 _WHEEL, _CRANK = 0x01, 0x02
 _TICKS_PER_S = 1024
 _TIME_MODULUS = 0x10000
-_TIME_WRAP_S = _TIME_MODULUS / _TICKS_PER_S
 _WHEEL_MODULUS, _CRANK_MODULUS = 0x1_0000_0000, 0x10000
 PER_S_MAX = 20.0  # revolutions a second: 150 km/h on a 2.1 m wheel; more is a counter that began again
 STILL_S = 4.0  # no turn for so long is standing still
@@ -27,7 +28,7 @@ STILL_S = 4.0  # no turn for so long is standing still
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A cumulative count and the time of its last step, in 1/1024 s, wrapping."""
+    """A cumulative count and the time of its last step in ticks of the sensor's clock, wrapping at 16 bits."""
 
     count: int
     ticks: int
@@ -35,7 +36,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One CSC Measurement; a part that the sensor does not have is None."""
+    """What one measurement says of wheel and crank; a part that the sensor does not have is None."""
 
     wheel: Event | None
     crank: Event | None
@@ -78,15 +79,18 @@ def parse(data: bytes) -> Sample:
     return Sample(wheel, crank)
 
 
-def follow(ride: Ride, sample: Sample, elapsed_s: float) -> Ride:
-    """The ride after one more sample, ``elapsed_s`` seconds after the one before."""
+def follow(ride: Ride, sample: Sample, elapsed_s: float, wheel_ticks_per_s: int = _TICKS_PER_S) -> Ride:
+    """The ride after one more sample, ``elapsed_s`` seconds after the one before.
+
+    ``wheel_ticks_per_s`` is 2048 for power meters, whose wheel clock is twice as fast.
+    """
     return Ride(
-        _turn(ride.wheel, sample.wheel, elapsed_s, _WHEEL_MODULUS) if sample.wheel else None,
-        _turn(ride.crank, sample.crank, elapsed_s, _CRANK_MODULUS) if sample.crank else None,
+        _turn(ride.wheel, sample.wheel, elapsed_s, _WHEEL_MODULUS, wheel_ticks_per_s) if sample.wheel else None,
+        _turn(ride.crank, sample.crank, elapsed_s, _CRANK_MODULUS, _TICKS_PER_S) if sample.crank else None,
     )
 
 
-def _turn(before: Turning | None, event: Event, elapsed_s: float, modulus: int) -> Turning:
+def _turn(before: Turning | None, event: Event, elapsed_s: float, modulus: int, ticks_per_s: int) -> Turning:
     if before is None:
         return Turning(event, event.count)
     turns = (event.count - before.event.count) % modulus
@@ -97,9 +101,9 @@ def _turn(before: Turning | None, event: Event, elapsed_s: float, modulus: int) 
         return Turning(event, event.count)
     total = before.total + turns
     ticks = (event.ticks - before.event.ticks) % _TIME_MODULUS
-    if ticks == 0 or since_s > _TIME_WRAP_S - STILL_S:
+    if ticks == 0 or since_s > _TIME_MODULUS / ticks_per_s - STILL_S:
         return Turning(event, total)  # the event times do not say how long these turns took
-    per_s = turns * _TICKS_PER_S / ticks
+    per_s = turns * ticks_per_s / ticks
     return Turning(event, total, per_s if per_s <= PER_S_MAX else None)
 
 
@@ -123,3 +127,39 @@ def measurements(ride: Ride, wheel_m: float) -> tuple[Measurement, ...]:
         if ride.crank.per_s is not None:
             found.append(Measurement("cadence", round(ride.crank.per_s * 60, 1)))
     return tuple(found)
+
+
+class Sensor:
+    """A cycling speed and cadence sensor; ``wheel_m`` is the wheel around, in metres. See drivers.codecs.gatt."""
+
+    service = SERVICE
+    asked: tuple[str, ...] = ()
+    notified = (MEASUREMENT,)
+
+    def __init__(self, wheel_m: float) -> None:
+        self._wheel_m = wheel_m
+        self._ride = Ride()
+        self._last_ns: int | None = None
+
+    def take(self, uuid: str, value: bytes, mono_ns: int) -> tuple[Observation, ...]:
+        """One CSC Measurement. Raises BadFrame."""
+        del uuid
+        sample = parse(value)
+        elapsed_s = 0.0 if self._last_ns is None else (mono_ns - self._last_ns) / 1e9
+        self._ride, self._last_ns = follow(self._ride, sample, elapsed_s), mono_ns
+        return (Observation(measurements(self._ride, self._wheel_m), mono_ns),)
+
+
+def decode_frame(data: bytes, hints: Hints) -> tuple[Measurement, ...]:
+    """The counts in one CSC Measurement; speed takes two, distance the size of the wheel. Raises BadFrame."""
+    del hints
+    sample = parse(data)
+    if data[0] & ~(_WHEEL | _CRANK):
+        raise BadFrame(f"CSC measurement with reserved flags {data[0]:#04x}")
+    return counts(sample)
+
+
+def counts(sample: Sample) -> tuple[Measurement, ...]:
+    """The counts as the sensor gives them."""
+    found = (("wheel_revolutions", sample.wheel), ("crank_revolutions", sample.crank))
+    return tuple(Measurement(quantity, event.count) for quantity, event in found if event)
