@@ -11,6 +11,8 @@
     └── NeedsHuman         retried slowly; somebody has to do something
         ├── NoPort             the port, adapter or host is not there
         ├── NoPermission       it is there and may not be opened
+        │   ├── LoginRefused       name, password or certificate are refused
+        │   └── NotTrusted         the certificate of the other side cannot be trusted
         ├── WrongDevice        another device answers at that address
         └── Misconfigured      bus, template, address and options do not go together
 
@@ -81,6 +83,20 @@ class NoPermission(NeedsHuman):
 
     code = "driver.no-permission"
     fix = "Add the service's user to the group of the device (dialout, bluetooth) and restart."
+
+
+class LoginRefused(NoPermission):
+    """The other side refuses name, password or certificate, or what was asked of it with them."""
+
+    code = "driver.login-refused"
+    fix = "Check username, password_file and certificate of the bus, and what the other side allows them."
+
+
+class NotTrusted(NoPermission):
+    """The certificate of the other side cannot be trusted."""
+
+    code = "driver.not-trusted"
+    fix = "Name its authority in ca_file; check the name in its certificate, and the date of both sides."
 
 
 class WrongDevice(NeedsHuman):
