@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,6 +59,8 @@ def command(bus: str | None, seconds: float, thorough: bool, as_json: bool, **wh
     if given and bus is None:
         bus = _configured(where, given[0])
     scanned = _on_bus(bus, seconds, where) if bus is not None else _elsewhere(given[0], where, seconds, thorough)
+    for device in scanned.devices:
+        device["evidence"] = _evidence(device.get("could_be") or ())
     if as_json:
         say_json(scanned.devices)
         return
@@ -73,6 +76,14 @@ def ports() -> list[dict[str, Any]]:
     from drivers.buses.serial_port import list_ports
 
     return [{"port": found.path, "device": found.device, "usable": found.usable} for found in list_ports()]
+
+
+def _evidence(names: Iterable[str]) -> list[str]:
+    """How far the map of each model is proven, in the same order."""
+    from drivers import template
+
+    known = set(template.names())
+    return [template.load(name).evidence if name in known else "unknown" for name in names]
 
 
 def _configured(where: dict[str, Any], option: str) -> str | None:

@@ -166,7 +166,7 @@ async def test_scan_prints_a_stanza_that_can_be_pasted(wire: Wire, tmp_path: Pat
         "storage": {"path": str(tmp_path / "data")},
     }
     (tmp_path / "lamppost.yaml").write_text(json.dumps(config))
-    code, out, err = await lamppost(tmp_path, "scan", "--config", str(tmp_path / "lamppost.yaml"), "--mqtt", "a:b")
+    code, _, err = await lamppost(tmp_path, "scan", "--config", str(tmp_path / "lamppost.yaml"), "--mqtt", "a:b")
     assert (code, "HOST:PORT" in err) == (2, True)
-    code, out, err = await lamppost(tmp_path, "scan", "line", "--ble", "hci0")
+    code, _, err = await lamppost(tmp_path, "scan", "line", "--ble", "hci0")
     assert (code, "one thing at a time" in err) == (2, True)
