@@ -13,11 +13,6 @@ from drivers.quantities import QUANTITIES
 
 U8, U16, U32 = st.integers(0, 0xFF), st.integers(0, 0xFFFF), st.integers(0, 2**32 - 1)
 I16 = st.integers(-(2**15), 2**15 - 1)
-    st.integers(0, 0xFF),
-    st.integers(0, 0xFFFF),
-    st.integers(0, 2**32 - 1),
-    st.integers(-(2**15), 32767),
-)
 # flag, layout and values of the fields in the order of the GATT Specification Supplement
 FIELDS: tuple[tuple[int, st.SearchStrategy[bytes]], ...] = (
     (0x0001, st.builds(lambda a: struct.pack("<B", a), U8)),
