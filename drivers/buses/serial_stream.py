@@ -11,11 +11,13 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, get_args
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from drivers.base import Bus, Driver, Frame, Observation, Tap
+from drivers.buses.keys import read_key
 from drivers.buses.mailbox import Mailbox
 from drivers.buses.serial_port import PortFound, PortSettings, SerialPort, list_ports
-from drivers.codecs import mcu680, nmea, p1, pms, sds
+from drivers.codecs import mcu680, nmea, p1, pms, sds, sml
 from drivers.codecs.framing import Decoded, Take
 from drivers.errors import BadFrame, Disconnected, Misconfigured
 from drivers.template import Template
@@ -220,12 +222,34 @@ def make_bus(name: str, settings: Mapping[str, Any]) -> Bus:
 def make_p1(
     template: Template, bus: Bus, address: str | int | None, period_s: float | None, options: Mapping[str, Any]
 ) -> Driver:
-    """A driver for a template of protocol p1; option ``crc: false`` takes telegrams without one. Raises ValueError."""
-    _only(options, ("crc",))
-    crc = options.get("crc", True)
-    if not isinstance(crc, bool):
+    """A driver for a template of protocol p1. Raises ValueError.
+
+    Options: ``crc`` true or false (without it telegrams of DSMR 2 and 3 alone need none), ``time_zone`` of the meter's
+    clock, ``key_file`` for encrypted telegrams.
+    """
+    _only(options, ("crc", "time_zone", "key_file"))
+    crc = options.get("crc")
+    if crc is not None and not isinstance(crc, bool):
         raise ValueError(f"option crc is {crc!r}: expected true or false")
-    return _driver(template, bus, address, period_s, partial(p1.take, crc=crc))
+    name = options.get("time_zone", "Europe/Amsterdam")
+    try:
+        zone = ZoneInfo(str(name))
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f"option time_zone is {name!r}: expected a name such as Europe/Amsterdam") from None
+    if "key_file" not in options:
+        return _driver(template, bus, address, period_s, partial(p1.take, crc=crc, zone=zone))
+    from drivers.codecs import p1_cipher  # loads `cryptography`, which most sites never need
+
+    key = read_key(str(options["key_file"]), p1_cipher.KEY_LENGTHS)
+    return _driver(template, bus, address, period_s, partial(p1_cipher.take, key=key, zone=zone))
+
+
+def make_sml(
+    template: Template, bus: Bus, address: str | int | None, period_s: float | None, options: Mapping[str, Any]
+) -> Driver:
+    """A driver for a template of protocol sml. Raises ValueError."""
+    _only(options, ())
+    return _driver(template, bus, address, period_s, sml.take)
 
 
 def make_pms(
