@@ -150,6 +150,8 @@ class Edge:
         )[1]
 
     def _emit(self, device: str, observation: Observation) -> None:
+        if observation.time_trusted and observation.device_ns is not None:
+            self.clock.learn_fix(observation.device_ns, observation.mono_ns)
         readings = self._pipeline.process(device, observation)
         if not readings:
             return

@@ -20,7 +20,7 @@ LOG = logging.getLogger("lamppost.uplink")
 SECOND = 1_000_000_000
 UNDATED_LOOK_S = 1.0  # how often to look whether the clock is trusted now
 ASK_TIME_S = 5.0  # while there is no trusted time ...
-ASK_TIME_AGAIN_S = 3600.0  # ... and while there is none but the server's
+ASK_TIME_AGAIN_S = 3600.0  # ... and while there is none but the server's or a GNSS receiver's
 PROBLEMS_KEPT = 20
 FULL_SHARE = 0.9  # of batch_max: a batch cut at a whole observation is a little short
 
@@ -123,7 +123,7 @@ class Uplink:
         """Ask the server for the time where the box has no better source."""
         self._clock.refresh()
         now_ns = self._clock.mono_ns()
-        if self._clock.source not in ("none", "server") or now_ns < self._ask_time_at_ns:
+        if self._clock.source in ("configured", "kernel") or now_ns < self._ask_time_at_ns:
             return
         try:
             await self._learn_time()
