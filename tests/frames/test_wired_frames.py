@@ -13,7 +13,6 @@ from drivers import template
 from drivers.buses import modbus_adu as adu
 from drivers.buses.modbus_device import decode_blocks
 from drivers.codecs import p1, pms, shelly
-from drivers.errors import BadFrame
 from drivers.planner import Block
 from drivers.template import Example, Template
 
