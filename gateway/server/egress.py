@@ -11,7 +11,7 @@ import ipaddress
 import socket
 from collections.abc import Mapping, Sequence
 
-from gateway import http1
+from drivers import http1
 
 REDIRECTS_MAX = 3
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import orjson
 
+from drivers.http1 import HttpClient, HttpError, Response
 from gateway.errors import UplinkError
-from gateway.http1 import HttpClient, HttpError, Response
 from gateway.model import Ack, Batch, Reading
 from gateway.uplink.backoff import retry_after_s
 from gateway.uplink.transport import BusyError, Receipt, RejectedError, TransportError, UnreachableError

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from gateway.http1 import HttpClient, HttpError
+from drivers.http1 import HttpClient, HttpError
 from tests.sim.scripted_server import Answer, ScriptedServer
 
 

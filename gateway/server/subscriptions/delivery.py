@@ -17,7 +17,7 @@ from typing import Any
 
 import orjson
 
-from gateway.http1 import HttpError
+from drivers.http1 import HttpError
 from gateway.server.broker.model import Change
 from gateway.server.broker.represent import View, represent
 from gateway.server.egress import Egress

@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 
 import orjson
 
-from gateway.http1 import HttpError
+from drivers.http1 import HttpError
 from gateway.server.broker.model import Change, time_us
 from gateway.server.broker.service import Broker
 from gateway.server.contexts import Context, Contexts
