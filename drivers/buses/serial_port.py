@@ -66,12 +66,14 @@ class SerialPort:
     def __init__(self, settings: PortSettings) -> None:
         """Open it, for this process alone. Raises NoPort, NoPermission or Disconnected."""
         self.path = settings.path
+        # a pseudo-terminal has characters of 8 bits without parity, and kernels refuse to pretend otherwise
+        plain = os.path.realpath(settings.path).startswith("/dev/pts/")
         try:
             self._serial = serial.Serial(
                 settings.path,
                 settings.baud,
-                settings.data_bits,
-                _PARITY[settings.parity],
+                8 if plain else settings.data_bits,
+                serial.PARITY_NONE if plain else _PARITY[settings.parity],
                 settings.stop_bits,
                 timeout=0,
                 exclusive=True,
