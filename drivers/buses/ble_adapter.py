@@ -35,7 +35,7 @@ SCAN_S = 5.0  # slow sensors advertise every few seconds
 DEAF_S = 90.0  # a scanner that has heard nobody at all for so long is started again
 _ADDRESS = re.compile(r"^([0-9A-F]{2}:){5}[0-9A-F]{2}$")
 _BASE_UUID = "-0000-1000-8000-00805f9b34fb"
-_ADVERTISEMENT, _NOTIFICATION = 1, 2
+_ADVERTISEMENT, _NOTIFICATION, _NOTIFICATION_128 = 1, 2, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,10 +241,9 @@ class BleBus:
         return sorted(found, key=lambda one: -one.rssi)
 
     def notified(self, address: str, uuid: str, value: bytes) -> None:
-        """Show a notification to the tap."""
+        """Show the value of a characteristic to the tap, whether it was notified or read."""
         if self.tap is not None:
-            short = struct.pack("<H", int(uuid[4:8], 16))
-            self._show(bytes((_NOTIFICATION,)) + _address_bytes(address) + short + value)
+            self._show(notification_frame(address, uuid, value))
 
     def _hear(self, device: BLEDevice, data: AdvertisementData) -> None:
         self._heard_at = time.monotonic()
@@ -288,8 +287,7 @@ def advertisement_frame(
 ) -> bytes:
     """The bytes of a captured advertisement: 1, address, RSSI (i8), AD structures (Core 5.4, Vol 3, Part C, 11).
 
-    BlueZ gives parsed data only; flags and names are not kept. A captured notification is 2, address, 16-bit UUID of
-    the characteristic, value.
+    BlueZ gives parsed data only; flags and names are not kept.
     """
     parts = [bytes((_ADVERTISEMENT,)), _address_bytes(address), struct.pack("<b", max(-128, min(127, rssi)))]
     rows = [(0xFF, struct.pack("<H", company) + value) for company, value in manufacturer.items()]
@@ -301,6 +299,13 @@ def advertisement_frame(
     for kind, payload in rows:
         parts.append(bytes((min(255, len(payload) + 1), kind)) + payload[:254])
     return b"".join(parts)
+
+
+def notification_frame(address: str, uuid: str, value: bytes) -> bytes:
+    """The bytes of a captured value: 2, address, 16-bit UUID of the characteristic, value; 3 with one of 128 bits."""
+    if uuid.endswith(_BASE_UUID) and uuid.startswith("0000"):
+        return bytes((_NOTIFICATION,)) + _address_bytes(address) + struct.pack("<H", int(uuid[4:8], 16)) + value
+    return bytes((_NOTIFICATION_128,)) + _address_bytes(address) + UUID(uuid).bytes[::-1] + value
 
 
 def _address_bytes(address: str) -> bytes:

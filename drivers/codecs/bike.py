@@ -271,7 +271,7 @@ class Sensor:
 
     service = SERVICE
     asked: tuple[str, ...] = ()
-    notified = (MEASUREMENT,)
+    notified: tuple[str, ...] = (MEASUREMENT,)
 
     def __init__(self) -> None:
         self._sequence: int | None = None

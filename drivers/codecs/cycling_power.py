@@ -89,7 +89,7 @@ class Sensor:
 
     service = SERVICE
     asked: tuple[str, ...] = ()
-    notified = (MEASUREMENT,)
+    notified: tuple[str, ...] = (MEASUREMENT,)
 
     def __init__(self, wheel_m: float) -> None:
         self._wheel_m = wheel_m

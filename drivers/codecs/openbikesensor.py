@@ -62,8 +62,8 @@ class Sensor:
     """
 
     service = SERVICE
-    asked = (OFFSET,)
-    notified = (DISTANCE, CLOSE_PASS)
+    asked: tuple[str, ...] = (OFFSET,)
+    notified: tuple[str, ...] = (DISTANCE, CLOSE_PASS)
 
     def __init__(self, spacing_s: float, overtaken_on: Side) -> None:
         self._spacing_ns = int(spacing_s * 1e9)

@@ -19,7 +19,8 @@ import pytest
 from drivers import template
 from drivers.base import Driver, Frame, Observation
 from drivers.buses import ble, ble_adapter
-from drivers.buses.ble import BleBus, make_advertisement_driver, make_bus, make_csc_driver
+from drivers.buses.ble import BleBus, make_advertisement_driver, make_bus
+from drivers.buses.ble_gatt import make_csc_driver
 from drivers.codecs.csc import parse
 from drivers.errors import BadFrame, Disconnected, DriverError, NoPort, Timeout
 from firmware_sim.ble.peripherals import DEFAULT
@@ -256,7 +257,8 @@ async def test_a_link_left_by_a_process_that_was_killed_is_taken_over(air: Air, 
     lines = f"""
 import asyncio
 from drivers import template
-from drivers.buses.ble import make_bus, make_csc_driver
+from drivers.buses.ble import make_bus
+from drivers.buses.ble_gatt import make_csc_driver
 async def main():
     bike = make_csc_driver(template.load("csc-sensor"), make_bus("radio", {{}}), "{BICYCLE}", None, {{}})
     await bike.read()
