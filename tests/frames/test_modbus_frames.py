@@ -1,4 +1,4 @@
-"""Captured frames of Modbus devices against the templates that claim them: `captured:` is no claim without this test."""
+"""Captured frames of Modbus devices against the templates whose `captured` names them."""
 
 from __future__ import annotations
 
