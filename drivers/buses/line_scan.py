@@ -7,25 +7,25 @@ speed, if only as garbage; so a port that is silent is listened to once, and one
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
 from itertools import product
 
+from drivers import registry
 from drivers import template as templates
 from drivers.buses import modbus_scan
 from drivers.buses.modbus_rtu import ModbusRtuBus
 from drivers.buses.serial_port import PortSettings, SerialPort
-from drivers.codecs.framing import BUFFER_BYTES_MAX, Take
+from drivers.buses.serial_stream import PortDriver, SerialBus
 from drivers.errors import BadFrame, Refused, Timeout
 from drivers.planner import Block
+from drivers.template import Template
 
 Progress = Callable[[str, int, int], None]  # what is being tried, how much is done, of how much
 
-SPEAKERS: dict[str, str] = {  # protocol: module of its codec
-    name: f"drivers.codecs.{name}" for name in ("p1", "sml", "d0", "pms", "sds", "hpma", "nmea")
-}
+SPEAKERS = ("p1", "sml", "d0", "pms", "sds", "hpma", "mcu680", "nmea")
 HEARD_AT = (  # the usual settings of devices that speak by themselves
     *((115_200, "none", 8), (9600, "none", 8), (9600, "even", 7), (4800, "none", 8), (38_400, "none", 8)),
     *((300, "even", 7), (2400, "even", 8)),
@@ -64,18 +64,18 @@ async def _listen(path: str, progress: Progress, listen_s: float) -> FoundOnPort
     for done, (baud, parity, bits) in enumerate(HEARD_AT):
         settings = PortSettings(path, baud, parity, bits)
         progress(f"listening at {_shown(settings)}", done, len(HEARD_AT))
-        heard, protocol = await _hear(settings, listen_s)
-        if protocol:
-            return FoundOnPort(settings, protocol, None, "speaks by itself", tuple(_speaking(protocol)))
+        heard, speaking = await _hear(settings, listen_s)
+        if speaking:
+            names = tuple(template.name for template in speaking)
+            return FoundOnPort(settings, speaking[0].protocol, None, "speaks by itself", names)
         if not heard:
             return None
     return None
 
 
-async def _hear(settings: PortSettings, listen_s: float) -> tuple[bool, str]:
-    """(whether anything came, the protocol of the first good frame)."""
-    takes = dict(_takes())
-    buffers = {protocol: bytearray() for protocol in takes}
+async def _hear(settings: PortSettings, listen_s: float) -> tuple[bool, list[Template]]:
+    """(whether anything came, the templates that a good frame fits)."""
+    speakers = list(_speakers(settings))
     heard = False
     port = SerialPort(settings)
     loop = asyncio.get_running_loop()
@@ -85,33 +85,22 @@ async def _hear(settings: PortSettings, listen_s: float) -> tuple[bool, str]:
             await asyncio.sleep(LOOK_S)
             data = port.read()
             heard = heard or bool(data)
-            for protocol, take in takes.items():
-                buffers[protocol] += data
-                if _good(take, buffers[protocol]):
-                    return True, protocol
+            fitting = [template for template, driver in speakers if driver.feed(data, time.monotonic_ns())]
+            if fitting:
+                return True, fitting
     finally:
         port.close()
-    return heard, ""
+    return heard, []
 
 
-def _takes() -> Iterator[tuple[str, Take]]:
-    for protocol, module in SPEAKERS.items():
-        yield protocol, import_module(module).take
-
-
-def _good(take: Take, buffer: bytearray) -> bool:
-    """Whether a good frame is in the buffer; what is used up or too old is cut off."""
-    while True:
-        try:
-            decoded = take(buffer)
-        except BadFrame:
-            continue
-        del buffer[:-BUFFER_BYTES_MAX]
-        return decoded is not None
-
-
-def _speaking(protocol: str) -> Iterable[str]:
-    return (name for name in templates.names() if templates.load(name).protocol == protocol)
+def _speakers(settings: PortSettings) -> Iterator[tuple[Template, PortDriver]]:
+    """A driver for each template of a device that speaks by itself, none of which opens the port."""
+    for name in templates.names():
+        template = templates.load(name)
+        if template.protocol in SPEAKERS:
+            driver = registry.make_driver(template, SerialBus("scan", settings), None, None, {})
+            if isinstance(driver, PortDriver):
+                yield template, driver
 
 
 async def _ask(path: str, progress: Progress, thorough: bool) -> list[FoundOnPort]:

@@ -143,6 +143,11 @@ class PortDriver:
         """Let go of the port."""
         self._bus.unlisten(self._hear)
 
+    def feed(self, data: bytes, mono_ns: int) -> tuple[Observation, ...]:
+        """What these bytes, come from elsewhere than the port, complete: recorded ones, or those of a scan."""
+        self._hear(data, mono_ns)
+        return self._mailbox.drain()
+
     def _gone(self, why: str) -> None:
         self._buffer.clear()
         self._mailbox.lose(why)

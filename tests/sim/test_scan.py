@@ -53,6 +53,7 @@ def few_units(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(line_scan, "FIRST_UNITS", (1, 3))
     monkeypatch.setattr(line_scan, "LISTEN_S", 0.3)
     monkeypatch.setattr(line_scan, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(line_scan, "BAUDS", (9600, 19_200))
 
 
 async def lamppost(folder: Path, *arguments: str) -> tuple[int, str, str]:
