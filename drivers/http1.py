@@ -1,6 +1,7 @@
 """A small asyncio HTTP/1.1 client over h11: one connection, one request at a time, every answer bounded.
 
-Shared by the buses, the uplink and the server's notifications. It follows no redirects and keeps no cookies: who calls decides.
+Shared by the buses, the uplink and the server's notifications. It follows no redirects and keeps no cookies: who calls
+decides.
 ``Connection`` and ``request`` raise OSError (also TimeoutError, ssl.SSLError) where the network fails and HttpError
 where the peer breaks the protocol; ``HttpClient`` adds the reuse of a kept connection and raises HttpError only.
 The usual asynchronous clients cost 11 MiB and more, too much for the edge.
