@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
 from typing import Any
 
 from drivers.base import Frame, Measurement
-from drivers.codecs import bthome, csc, p1, pms, registers, ruuvi, shelly
-from drivers.codecs.framing import Take
+from drivers.codecs import bthome, csc, registers, ruuvi
+from drivers.codecs.framing import Hints
+from drivers.decoding import decode_with
 from drivers.errors import BadFrame
 from drivers.quantities import QUANTITIES
 from drivers.template import Template
@@ -52,21 +52,35 @@ def _values(frame: Frame, address: str, measurements: Iterable[Measurement]) -> 
         }
 
 
-def _stream(take: Take, _template: Template, frames: Iterable[Frame], _address: str | None) -> Iterator[Item]:
-    buffer = bytearray()
+def _stream(template: Template, frames: Iterable[Frame], _address: str | None) -> Iterator[Item]:
+    """Of a device that speaks by itself: its driver says what the bytes complete."""
+    from drivers import registry
+    from drivers.buses.serial_port import PortSettings
+    from drivers.buses.serial_stream import PortDriver, SerialBus
+
+    driver = registry.make_driver(template, SerialBus("replay", PortSettings("")), None, None, {})
+    if not isinstance(driver, PortDriver):
+        yield from _each(template, frames, _address)
+        return
     for frame in frames:
         if frame.direction != "rx":
             continue
-        buffer += frame.data
-        while True:
-            try:
-                decoded = take(buffer)
-            except BadFrame as error:
-                yield {"at_ns": frame.at_ns, "address": frame.bus, "error": str(error)}
-                continue
-            if decoded is None:
-                break
-            yield from _values(frame, frame.bus, decoded.measurements)
+        bad = driver.bad_frames
+        for observation in driver.feed(frame.data, frame.at_ns):
+            yield from _values(frame, frame.bus, observation.measurements)
+        if driver.bad_frames > bad:
+            yield {"at_ns": frame.at_ns, "address": frame.bus, "error": "damaged frame"}
+
+
+def _each(template: Template, frames: Iterable[Frame], _address: str | None) -> Iterator[Item]:
+    """Of a device whose every answer is a frame of its own."""
+    for frame in frames:
+        if frame.direction != "rx":
+            continue
+        try:
+            yield from _values(frame, frame.bus, decode_with(template, frame.data))
+        except BadFrame as error:
+            yield {"at_ns": frame.at_ns, "address": frame.bus, "error": str(error)}
 
 
 def _modbus(template: Template, frames: Iterable[Frame], address: str | None) -> Iterator[Item]:
@@ -156,23 +170,25 @@ def _cycling(_template: Template, frames: Iterable[Frame], address: str | None) 
         yield from _values(frame, sender, csc.measurements(ride, WHEEL_M))
 
 
-def _shelly(_template: Template, frames: Iterable[Frame], address: str | None) -> Iterator[Item]:
+def _mqtt(template: Template, frames: Iterable[Frame], address: str | None) -> Iterator[Item]:
+    """The tap of an MQTT bus gives topic, a zero byte, payload; ``address`` is the prefix of the device's topics."""
     for frame in frames:
         topic, zero, payload = frame.data.partition(b"\0")
-        prefix, slash, rest = topic.decode("utf-8", "replace").partition("/status/")
-        if not zero or not slash or (address is not None and prefix != address):
+        name = topic.decode("utf-8", "replace")
+        if not zero or (address is not None and not name.startswith(f"{address}/")):
             continue
+        sender = address or name.split("/", 1)[0]
         try:
-            yield from _values(frame, prefix, shelly.decode(f"status/{rest}", payload))
+            yield from _values(frame, sender, decode_with(template, payload, Hints(topic=name)))
         except BadFrame as error:
-            yield {"at_ns": frame.at_ns, "address": prefix, "error": str(error)}
+            yield {"at_ns": frame.at_ns, "address": sender, "error": str(error)}
 
 
 _DECODERS: Mapping[str, Decoder] = {
-    "p1": partial(_stream, p1.take),
-    "pms": partial(_stream, pms.take),
+    **dict.fromkeys(("p1", "sml", "d0", "pms", "sds", "hpma", "mcu680", "nmea"), _stream),
+    **dict.fromkeys(("sps30", "mhz19", "mbus"), _each),
+    **dict.fromkeys(("shelly", "tasmota", "zigbee2mqtt", "mqtt-json", "sparkplug"), _mqtt),
     "modbus": _modbus,
     "ble-adv": _advertisements,
     "csc": _cycling,
-    "shelly": _shelly,
 }
