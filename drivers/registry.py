@@ -63,3 +63,5 @@ def _factory(group: str, name: str, whose: str) -> Any:
         return points[name].load()
     except ImportError as error:
         raise Misconfigured(f"{whose}: {name} needs a package that is not installed: {error}") from None
+    except AttributeError as error:
+        raise Misconfigured(f"{whose}: the distribution that brings {name} is broken: {error}") from None

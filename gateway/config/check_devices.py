@@ -8,20 +8,18 @@ from collections.abc import Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from drivers import planner, registry
+from drivers import registry
 from drivers import template as templates
 from drivers.base import Bus
 from drivers.errors import Misconfigured
 from drivers.quantities import QUANTITIES
 from drivers.template import Template, TemplateError
-from gateway.config import addresses
-from gateway.config.buses import ModbusRtuBus
+from gateway.config import addresses, budget
 from gateway.config.problem import Problem, meant
 from gateway.config.schema import Config
 from gateway.config.tree import Node, Scalar, Source, shown
 
 Mistyped = frozenset[tuple[str, ...]]
-LOAD_MAX = 0.8  # of the line's time: the rest is for retries and units that do not answer
 BY_ID = Path("/dev/serial/by-id")
 _UNSTABLE = re.compile(r"/dev/tty(USB|ACM)\d+")
 _NOTHING = Node(Source("", ""), 0, 0, {})
@@ -243,20 +241,10 @@ def _refused(root: Node, config: Config) -> Iterator[Problem]:
 
 
 def _busy(root: Node, config: Config) -> Iterator[Problem]:
-    """The share of a line's time that the polls of its devices take (gateway goals: `check` shows the bus load)."""
-    for name, bus in config.buses.items():
-        if not isinstance(bus, ModbusRtuBus):
-            continue
-        char_s = (1 + 8 + (bus.parity != "none") + bus.stop_bits) / bus.baud
-        load = 0.0
-        for device in config.devices.values():
-            template = templates.load(device.template)
-            period_s = device.period or template.period_s
-            if device.bus == name and period_s:
-                blocks = planner.plan(
-                    template.points, char_s=char_s, registers_max=template.registers_max, gap_max=template.gap_max
-                )
-                load += planner.wire_s(blocks, char_s) / period_s
-        if load > LOAD_MAX:
-            cause = f"the polls on {shown(name)} need {load:.0%} of its time"
-            yield Problem("config.bus-load", cause, (root.get("buses") or root).key_place(name))
+    """Lines whose time the polls of their devices fill, or more than fill."""
+    for line in budget.budgets(config):
+        if line.share > budget.WARN:
+            code = "config.bus-overload" if line.share > budget.FULL else "config.bus-load"
+            cause = f"the polls on {shown(line.bus)} need {line.share:.0%} of its time"
+            place = (root.get("buses") or root).key_place(line.bus)
+            yield Problem(code, cause, place, budget.remedy(config, line.bus))

@@ -19,10 +19,14 @@ from gateway.errors import Place
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """``config`` is None where there is an error; warnings alone leave it. ``problems`` stand in the file's order."""
+    """``config`` is None where there is an error; warnings alone leave it. ``problems`` stand in the file's order.
+
+    ``draft`` is what the file says where it fits the schema, right or wrong.
+    """
 
     config: Config | None
     problems: tuple[Problem, ...]
+    draft: Config | None = None
 
 
 def load(path: Path, role: Role | None = None) -> Loaded:
@@ -74,7 +78,7 @@ def _loaded(config: Config | None, problems: list[Problem]) -> Loaded:
         more = len(ordered) - PROBLEMS_MAX
         ordered = ordered[:PROBLEMS_MAX]
         ordered.append(Problem("config.more", f"and {more} more", ordered[-1].place))
-    return Loaded(usable, tuple(ordered))
+    return Loaded(usable, tuple(ordered), config)
 
 
 def _read(path: Path) -> tuple[bytes, Problem | None]:

@@ -69,7 +69,8 @@ RULES: Mapping[str, Rule] = MappingProxyType(
             "A port name that may change with the next restart.", "Use its name below /dev/serial/by-id/.", "warning"
         ),
         "config.option": Rule("The template does not take these settings.", "Correct or remove them."),
-        "config.bus-load": Rule("The line is too slow for what is to be read.", "Poll less often.", "warning"),
+        "config.bus-load": Rule("The line has little time left for retries.", "See `lamppost config plan`.", "warning"),
+        "config.bus-overload": Rule("The line is too slow for what is to be read.", "See `lamppost config plan`."),
         "config.unknown-quantity": Rule("The template does not deliver this quantity.", "Name one that it delivers."),
         "config.unknown-device": Rule("A device that does not exist.", "Name one of the devices."),
         "config.duplicate-link": Rule("Two links have one name.", "Rename one."),
