@@ -289,13 +289,15 @@ def _point(item: _Part, modbus: dict[str, _Part]) -> Point:
         "every": _positive,
     }
     bounds = _bounds(parts["range"]) if "range" in parts else (None, None)
+    kind = parts["type"].choice(get_args(RegisterType))
+    usual = modbus if kind != "ascii" else {}  # the order of words is one of numbers: text reads as it stands
     point = Point(
         quantity=parts["quantity"].quantity(),
         address=parts["address"].integer(0, 0xFFFF),
         function=cast("Literal[3, 4]", function),
-        type=cast("RegisterType", parts["type"].choice(get_args(RegisterType))),
-        word_order=_order(parts.get("word_order", modbus.get("word_order"))),
-        byte_order=_order(parts.get("byte_order", modbus.get("byte_order"))),
+        type=cast("RegisterType", kind),
+        word_order=_order(parts.get("word_order", usual.get("word_order"))),
+        byte_order=_order(parts.get("byte_order", usual.get("byte_order"))),
         low=bounds[0],
         high=bounds[1],
         **{word: read(parts[word]) for word, read in readers.items() if word in parts},

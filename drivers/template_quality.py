@@ -12,7 +12,7 @@ silver
 gold
     It can be trusted. ``evidence`` is ``agreed`` or ``captured``, and no point is ``disputed``.
 platinum
-    It is proven. ``evidence`` is ``captured``, and a frame of the device stands in the file or is named in ``captured``.
+    It is proven. ``evidence`` is ``captured``, with a frame of the device in the file or named in ``captured``.
 """
 
 from __future__ import annotations
