@@ -115,7 +115,7 @@ class CyclingState:
 
 
 @dataclass(frozen=True, slots=True)
-class _Course:
+class Course:
     """A closed ride: speeds in m/s at the knots, linear between them; sums of metres rolled and metres pedalled."""
 
     at_s: tuple[float, ...]
@@ -125,7 +125,7 @@ class _Course:
 
 
 @lru_cache(maxsize=4)
-def _course(seed: int) -> _Course:
+def course_of(seed: int) -> Course:
     """Some laps through a town: pull away, cruise up and down, brake, wait at the lights."""
     at, speed, pedal = [0.0], [0.0], []
     for lap in range(LAPS):
@@ -139,16 +139,16 @@ def _course(seed: int) -> _Course:
         pedal.append(False)
     spans = [(b - a) * (v + w) / 2 for (a, b), (v, w) in zip(pairwise(at), pairwise(speed), strict=True)]
     pedalled = [metres if turning else 0.0 for metres, turning in zip(spans, pedal, strict=True)]
-    return _Course(tuple(at), tuple(speed), (0.0, *accumulate(spans)), (0.0, *accumulate(pedalled)))
+    return Course(tuple(at), tuple(speed), (0.0, *accumulate(spans)), (0.0, *accumulate(pedalled)))
 
 
-def _into_span(course: _Course, index: int, tau: float) -> float:
+def _into_span(course: Course, index: int, tau: float) -> float:
     """Metres from the knot ``index`` after ``tau`` seconds."""
     v, w = course.speed[index], course.speed[index + 1]
     return v * tau + (w - v) * tau * tau / (2 * (course.at_s[index + 1] - course.at_s[index]))
 
 
-def _moment(course: _Course, index: int, metres: float) -> float:
+def _moment(course: Course, index: int, metres: float) -> float:
     """The inverse of :func:`_into_span`: seconds from the knot until ``metres`` are done."""
     v = course.speed[index]
     slope = (course.speed[index + 1] - v) / (course.at_s[index + 1] - course.at_s[index])
@@ -157,7 +157,7 @@ def _moment(course: _Course, index: int, metres: float) -> float:
     return (math.sqrt(max(0.0, v * v + 2 * slope * metres)) - v) / slope
 
 
-def _events(course: _Course, sums: tuple[float, ...], step_m: float, t: float) -> tuple[int, float]:
+def _events(course: Course, sums: tuple[float, ...], step_m: float, t: float) -> tuple[int, float]:
     """How many times ``step_m`` was completed until ``t``, and when the last time was (0 where never)."""
     period, lap_m = course.at_s[-1], sums[-1]
     laps, tau = divmod(t, period)
@@ -236,7 +236,7 @@ class World:
 
     def bicycle(self, t: float) -> CyclingState:
         """The cyclist after ``t`` true seconds; the ride repeats after its last lap. Counters wrap as on the device."""
-        course = _course(self.seed)
+        course = course_of(self.seed)
         tau = t % course.at_s[-1]
         index = min(bisect_right(course.at_s, tau) - 1, len(course.at_s) - 2)
         share = (tau - course.at_s[index]) / (course.at_s[index + 1] - course.at_s[index])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from drivers.base import Measurement
-from drivers.codecs import airthings, aranet, atc, bthome, govee, mibeacon, qingping, ruuvi
+from drivers.codecs import airthings, aranet, atc, bike, bthome, govee, mibeacon, qingping, ruuvi
 from drivers.codecs.ad_structures import DecodeAdvert, parse
 from drivers.codecs.broadcast import Advert, Broadcast
 from drivers.codecs.framing import Hints
@@ -20,6 +20,7 @@ CODECS: Mapping[str, DecodeAdvert] = {
     "qingping": qingping.decode_advert,
     "airthings": airthings.decode_advert,
     "govee": govee.decode_advert,
+    "bike": bike.decode_advert,
 }
 
 

@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from firmware_sim.ble.peripherals import DEFAULT, build
+from firmware_sim.ble.kinds import build
+from firmware_sim.ble.peripherals import DEFAULT
 from firmware_sim.ble.simulator import Simulator
 from firmware_sim.world import WORLD_FILE, World
 

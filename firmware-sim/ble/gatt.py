@@ -33,7 +33,7 @@ class Gatt:
                 "UUID": Variant("s", advert.full_uuid(row.uuid)),
                 "Service": Variant("o", service),
                 "Flags": Variant("as", list(row.flags)),
-                "Value": Variant("ay", row.value),
+                "Value": Variant("ay", device.value(row, device.world.elapsed())),
                 "MTU": Variant("q", MTU),
             }
             if "notify" in row.flags:
@@ -82,7 +82,7 @@ class Gatt:
             del self._notifying[path]
             self._tree.change(path, CHARACTERISTIC, {"Notifying": Variant("b", False)})
 
-    def notify(self, path: str, uuid: int, value: bytes) -> bool:
+    def notify(self, path: str, uuid: int | str, value: bytes) -> bool:
         """The device at ``path`` notifies a value. Returns whether a client was told."""
         full = advert.full_uuid(uuid)
         for characteristic in self._notifying:

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import struct
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from firmware_sim.ble import advert
 from firmware_sim.world import Place, World, noise
 
 RUUVI_COMPANY = 0x0499
 BTHOME_UUID = 0xFCD2
-PERIOD_S_MIN = 0.02  # the shortest advertising interval of the Core specification
 CSC_SERVICE, CSC_MEASUREMENT, CSC_FEATURE = 0x1816, 0x2A5B, 0x2A5C
 
 
 @dataclass(frozen=True, slots=True)
 class Characteristic:
-    """A GATT characteristic: 16-bit UUID, BlueZ's words for its properties, a first value."""
+    """A GATT characteristic: UUID (a number of 16 bits or a whole one), BlueZ's words for its properties, a value."""
 
-    uuid: int
+    uuid: int | str
     flags: tuple[str, ...]
     value: bytes = b""
 
@@ -41,14 +38,19 @@ class Peripheral:
     period_s: float
     usual_period_s: ClassVar[float] = 1.0
     address_type: ClassVar[str] = "random"
-    service: ClassVar[int | None] = None
+    service: ClassVar[int | str | None] = None
     characteristics: ClassVar[tuple[Characteristic, ...]] = ()
 
     def advertisement(self, t: float, number: int) -> bytes:
         """The advertising bytes at ``t``, the ``number``-th of this device."""
         raise NotImplementedError
 
-    def notification(self, t: float) -> tuple[int, bytes] | None:
+    def value(self, row: Characteristic, t: float) -> bytes:
+        """What is read of a characteristic over a connection that began at ``t``."""
+        del t
+        return row.value
+
+    def notification(self, t: float) -> tuple[int | str, bytes] | None:
         """The characteristic and the value that it notifies at ``t``, None for a device that never does."""
         del t
         return None
@@ -120,24 +122,8 @@ class CyclingSensor(Peripheral):
         return CSC_MEASUREMENT, value
 
 
-KINDS: Mapping[str, type[Peripheral]] = {"ruuvi": RuuviTag, "bthome": Thermometer, "csc": CyclingSensor}
 DEFAULT = (
     {"name": "ruuvi", "kind": "ruuvi", "address": "DE:AD:7B:3F:EF:01", "place": "classroom"},
     {"name": "thermometer", "kind": "bthome", "address": "A4:C1:38:00:00:02", "place": "corridor"},
     {"name": "bicycle", "kind": "csc", "address": "F8:9C:FC:53:5E:03"},
 )
-
-
-def build(rows: list[dict[str, Any]], world: World) -> list[Peripheral]:
-    """Make the devices of a scenario: rows of name, kind, address, perhaps place and period_s. Raises ValueError."""
-    made: list[Peripheral] = []
-    for row in rows:
-        kind = KINDS.get(row.get("kind", ""))
-        if kind is None or "name" not in row or "address" not in row:
-            raise ValueError(f"a Bluetooth device needs name, address and kind ({', '.join(KINDS)}): {json.dumps(row)}")
-        place: Place = "corridor" if row.get("place") == "corridor" else "classroom"
-        period_s = float(row.get("period_s", kind.usual_period_s))
-        made.append(kind(row["name"], row["address"].upper(), world, place, max(PERIOD_S_MIN, period_s)))
-    if len({device.address for device in made}) < len(made) or len({device.name for device in made}) < len(made):
-        raise ValueError("two Bluetooth devices have one name or one address")
-    return made
