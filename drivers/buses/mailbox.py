@@ -20,17 +20,23 @@ WAITING_MAX = 64
 class Mailbox:
     """Bounded: the oldest observation goes, counted in ``dropped``. ``bad_frames`` counts what was damaged."""
 
-    def __init__(self) -> None:
+    def __init__(self, waiting_max: int = WAITING_MAX) -> None:
         self.dropped = 0
         self.bad_frames = 0
+        self._waiting_max = waiting_max
         self._waiting: deque[Observation] = deque()
         self._last_bad: BadFrame | None = None
         self._lost: DriverError | None = None
         self._something = asyncio.Event()
 
+    @property
+    def room(self) -> int:
+        """How many observations fit in before the oldest goes."""
+        return self._waiting_max - len(self._waiting)
+
     def put(self, observation: Observation) -> None:
         """Add what was heard."""
-        if len(self._waiting) == WAITING_MAX:
+        if len(self._waiting) == self._waiting_max:
             self._waiting.popleft()
             self.dropped += 1
         self._waiting.append(observation)

@@ -139,7 +139,9 @@ class CoapBus(Part):
     listen: Listen | None = None
     """Where sensors may push to, as `POST /push/ADDRESS`; without it nothing listens."""
     credentials_file: FilePath | None = None
-    """File with the OSCORE keys of the sensors; needed to listen beyond loopback."""
+    """File with the OSCORE keys of the sensors; with it nothing unprotected is taken or asked."""
+    unprotected: bool = False
+    """True to listen beyond loopback without OSCORE: anybody who reaches the port can then send values."""
     state_path: FilePath | None = None
     """Folder for what OSCORE must remember; without it `oscore` beside the credentials."""
     timeout: Seconds = 30.0
