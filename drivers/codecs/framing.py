@@ -23,12 +23,14 @@ class Decoded:
 class Hints:
     """What a frame alone does not say: a bind key, the sender's Bluetooth address, the MQTT topic it came on.
 
-    ``address`` is in the form ``AA:BB:CC:DD:EE:FF``; empty members are unknown.
+    ``address`` is in the form ``AA:BB:CC:DD:EE:FF``; ``model`` is the template's option of that name; empty members are
+    unknown.
     """
 
     key: bytes = b""
     address: str = ""
     topic: str = ""
+    model: str = ""
 
 
 NO_HINTS = Hints()

@@ -54,8 +54,13 @@ def decode_answer(frame: bytes) -> Decoded:
     return _decoded("S0" if len(frame) == 8 else "C0", frame, 3)
 
 
-def decode_frame(data: bytes, _hints: Hints) -> tuple[Measurement, ...]:
-    """The measurements of one captured answer; what is sent unasked does not say whose it is. Raises BadFrame."""
+def decode_frame(data: bytes, hints: Hints) -> tuple[Measurement, ...]:
+    """The measurements of one captured answer, or of what was sent unasked where the model is known.
+
+    Raises BadFrame.
+    """
+    if hints.model in _QUANTITIES and data.startswith(_SENT):
+        return decode_sent(data, hints.model).measurements
     return decode_answer(data).measurements
 
 

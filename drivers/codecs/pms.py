@@ -15,7 +15,7 @@ import struct
 from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, cast, get_args
 
 from drivers.base import Measurement
 from drivers.codecs.framing import Decoded, Hints, take_headed, word_checked
@@ -44,12 +44,14 @@ def decode(frame: bytes, model: Model = "plain") -> Decoded:
     return Decoded(tuple(found))
 
 
-def decode_frame(data: bytes, _hints: Hints) -> tuple[Measurement, ...]:
+def decode_frame(data: bytes, hints: Hints) -> tuple[Measurement, ...]:
     """The measurements of one captured frame; a PMS5003T is told by counts that no plain sensor can have.
 
     Raises BadFrame.
     """
     words = _words(data)
+    if hints.model in get_args(Model):
+        return decode(data, cast("Model", hints.model)).measurements
     plain = len(words) != 13 or words[9] >= words[10] >= words[11]
     return decode(data, "plain" if plain else "T").measurements
 
