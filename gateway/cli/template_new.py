@@ -27,7 +27,10 @@ _POINT = re.compile(
 ORDERS = {name: orders for orders, name in ORDER_NAMES.items()}
 # What makes a device plausible to a scan, where the quantity is one of these.
 IDENTIFY = {"voltage": (80, 300), "frequency": (45, 65), "co2": (300, 10_000), "pressure": (800, 1100)}
-MODELS = ("ThreePhaseAcMeasurement", "ACMeasurement", "AirQualityObserved", "CyclingMeasurement", "Device")
+MODELS = (
+    *("ThreePhaseAcMeasurement", "ACMeasurement", "AirQualityObserved", "CyclingMeasurement"),
+    *("TrafficFlowObserved", "Device"),
+)
 
 
 @dataclass(frozen=True, slots=True)

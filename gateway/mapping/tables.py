@@ -1,6 +1,7 @@
 """Which attribute of which data model a quantity becomes, with UN/CEFACT unit code and factor.
 
-Attribute names and codes: Smart Data Models (smartdatamodels.org, CC BY 4.0), subjects Energy, Environment and Device.
+Attribute names and codes: Smart Data Models (smartdatamodels.org, CC BY 4.0), subjects Energy, Environment,
+Transportation and Device.
 A quantity without a row keeps its own name in camelCase, in the default context: nothing that was measured is dropped.
 """
 
@@ -15,6 +16,7 @@ _SUBJECT = "https://raw.githubusercontent.com/smart-data-models/dataModel.{}/mas
 ENERGY = _SUBJECT.format("Energy")
 ENVIRONMENT = _SUBJECT.format("Environment")
 DEVICE = _SUBJECT.format("Device")
+TRANSPORTATION = _SUBJECT.format("Transportation")
 CORE = "https://uri.etsi.org/ngsi-ld/v1/ngsi-ld-core-context-v1.9.jsonld"
 
 
@@ -77,12 +79,16 @@ _AIR = {
     "battery_level": Target("batteryLevel", None, "C62", 0.01),
 }
 
+# `intensity` is the number of vehicles within a period: a count that goes on for ever keeps its own name
+_TRAFFIC = {"speed": Target("averageVehicleSpeed", None, "KMH")}
+
 MODELS: dict[str, DataModel] = {
     model.type: model
     for model in (
         DataModel("ThreePhaseAcMeasurement", ENERGY, _electric(), {}, False, "electricityConsumption"),
         DataModel("ACMeasurement", ENERGY, _electric(), {"phaseType": "singlePhase"}, True, "electricityConsumption"),
         DataModel("AirQualityObserved", ENVIRONMENT, _AIR, {"typeofLocation": "indoor"}, True, "airPollution"),
+        DataModel("TrafficFlowObserved", TRANSPORTATION, _TRAFFIC, {"vehicleType": "bicycle"}, True, "trafficFlow"),
         DataModel("CyclingMeasurement", CORE, {}, {}, False, "motion"),
         DataModel("Device", DEVICE, {}, {}, False, ""),
     )

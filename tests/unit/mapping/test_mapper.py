@@ -24,12 +24,14 @@ PUBLISHED = {
     "ACMeasurement": "dataModel.Energy/ACMeasurement/schema.json",
     "AirQualityObserved": "dataModel.Environment/AirQualityObserved/schema.json",
     "Device": "dataModel.Device/Device/schema.json",
+    "TrafficFlowObserved": "dataModel.Transportation/TrafficFlowObserved/schema.json",
 }
 PROFILES = {
     "main": Profile("ThreePhaseAcMeasurement", 52.1, 5.1, "Main board"),
     "kitchen": Profile("ACMeasurement", 52.1, 5.1),
     "class": Profile("AirQualityObserved", 52.1, 5.1, "Room 3"),
     "bike": Profile("CyclingMeasurement", 52.1, 5.1),
+    "loop": Profile("TrafficFlowObserved", 52.1, 5.1),
     GATEWAY: Profile("Device", 52.1, 5.1, "", {"controlledProperty": ["electricityConsumption"]}),
 }
 ELECTRIC = ["active_power_total", "active_power_l1", "active_power_l2", "active_power_l3", "voltage_l1", "voltage_l2"]
@@ -41,6 +43,7 @@ SAID = {
     "kitchen": ELECTRIC[:1] + ELECTRIC[8:],
     "class": AIR,
     "bike": ["speed"],
+    "loop": ["bicycle_count_in", "bicycle_count_out", "speed", "supply_voltage"],
     GATEWAY: GATEWAY_SAYS,
 }
 
