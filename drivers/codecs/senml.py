@@ -239,14 +239,11 @@ def _matches(record: Record, path: str) -> bool:
 
 
 def _number(record: Record, quantity: str, *, summed: bool) -> Value | bytes | None:
-    """The value in the quantity's unit where the record states one of the registry; as it is where it states none."""
+    """The value in the quantity's unit; None where the record's is another dimension's. As it is where it has none."""
     value = record.total if summed else record.value
     if isinstance(value, bool) or not isinstance(value, int | float) or not senml_units.known(record.unit):
         return value
-    converted = senml_units.convert(value, record.unit, QUANTITIES[quantity], summed=summed)
-    if converted is None:
-        raise BadFrame(f"SenML with {record.name} in {record.unit}, which is no unit of {quantity}")
-    return converted
+    return senml_units.convert(value, record.unit, QUANTITIES[quantity], summed=summed)
 
 
 def _by_names(records: list[Record]) -> Iterator[Measurement]:
