@@ -9,18 +9,31 @@ from gateway.mapping.tables import MODELS
 from gateway.pipeline.stages import Correction
 
 
+POSITION = "position"  # kind of templates of receivers that say where they are
+# what a Device is for, by kind of template: terms of the Smart Data Model's ControlledPropertyType
+_CONTROLLED = {
+    POSITION: "location",
+    "weather": "weatherConditions",
+    "thermostat": "temperature",
+    "heater": "temperature",
+}
+
+
 def profiles(config: Config, version: str) -> dict[str, Profile]:
     """A profile a device, and one for the gateway itself. Raises template.TemplateError for an unknown template."""
     site = config.site.location
     made = {}
     controlled = set()
     for name, device in config.devices.items():
-        model = template.load(device.template).data_model
-        place = device.location or site
-        made[name] = Profile(model, place.latitude, place.longitude, device.place)
-        controlled.add(MODELS[model].controlled_property)
-    constant = {"controlledProperty": sorted(controlled) or ["power"], "softwareVersion": version}
-    made[GATEWAY] = Profile("Device", site.latitude, site.longitude, config.site.name, constant)
+        known = template.load(device.template)
+        model, place = known.data_model, device.location or site
+        own = MODELS[model].controlled_property or _CONTROLLED.get(known.kind, "power")
+        constant = {"controlledProperty": [own]} if model == "Device" else {}
+        moves = known.kind == POSITION
+        made[name] = Profile(model, place.latitude, place.longitude, device.place, constant, moves)
+        controlled.add(own)
+    about = {"controlledProperty": sorted(controlled) or ["power"], "softwareVersion": version}
+    made[GATEWAY] = Profile("Device", site.latitude, site.longitude, config.site.name, about)
     return made
 
 

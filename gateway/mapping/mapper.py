@@ -21,13 +21,17 @@ _QUALITY = {Quality.SUSPECT: "suspect", Quality.BAD: "bad"}
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What the mapping must know of a device. ``constant`` are further members that never change."""
+    """What the mapping must know of a device. ``constant`` are further members that never change.
+
+    ``moves``: only the device itself says where it is; the place of the site is not claimed for it.
+    """
 
     data_model: str
     latitude: float
     longitude: float
     place: str = ""
     constant: Mapping[str, object] = field(default_factory=dict)
+    moves: bool = False
 
 
 def entity_id(site: str, device: str, data_model: str) -> str:
@@ -106,8 +110,9 @@ def _constants(device: str, profile: Profile) -> Json:
     members: Json = {"name": _property(device)}
     if profile.place:
         members["description"] = _property(profile.place)
-    coordinates = [profile.longitude, profile.latitude]
-    members["location"] = {"type": "GeoProperty", "value": {"type": "Point", "coordinates": coordinates}}
+    if not profile.moves:
+        coordinates = [profile.longitude, profile.latitude]
+        members["location"] = {"type": "GeoProperty", "value": {"type": "Point", "coordinates": coordinates}}
     constants = {**MODELS[profile.data_model].constant, **profile.constant}
     return members | {name: _property(value) for name, value in constants.items()}
 

@@ -95,10 +95,14 @@ MODELS: dict[str, DataModel] = {
 }
 
 
+# a device that says where it is: GeoProperty `location`, as all Smart Data Models have it
+_EVERYWHERE = {"position": Target("location", None, "C62")}
+
+
 @cache
 def target(model: str, quantity: str) -> Target:
     """The place of a quantity in a data model. Raises KeyError for a model that is not in MODELS."""
-    found = MODELS[model].targets.get(quantity)
+    found = MODELS[model].targets.get(quantity) or _EVERYWHERE.get(quantity)
     if found is not None:
         return found
     known = QUANTITIES.get(quantity)

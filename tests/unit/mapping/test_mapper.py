@@ -128,8 +128,17 @@ def test_removed_device_still_goes_out() -> None:
 def test_position_becomes_a_geoproperty() -> None:
     value = Reading("bike", "position", Position(52.0, 5.0), "", AT)
     entity: dict[str, Any] = Mapper("s", PROFILES).entities([value])[0]
-    assert entity["position"]["value"] == {"type": "Point", "coordinates": [5.0, 52.0]}
+    where = {"type": "Point", "coordinates": [5.0, 52.0]}
+    assert entity["location"] == {"type": "GeoProperty", "value": where, "observedAt": iso(AT)}
     assert count_readings(entity) == 1
+
+
+def test_place_of_the_site_is_not_claimed_for_what_moves() -> None:
+    at_site, moving = (Profile("Device", 52.1, 5.1, moves=moves) for moves in (False, True))
+    mapper = Mapper("s", {"fixed": at_site, "van": moving})
+    fixed, van = (mapper.entities([reading(name, "satellites", 0)])[0] for name in ("fixed", "van"))
+    assert "location" in fixed
+    assert "location" not in van
 
 
 known = st.sampled_from(sorted(QUANTITIES))
