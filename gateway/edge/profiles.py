@@ -8,7 +8,6 @@ from gateway.mapping.mapper import GATEWAY, Profile
 from gateway.mapping.tables import MODELS
 from gateway.pipeline.stages import Correction
 
-
 POSITION = "position"  # kind of templates of receivers that say where they are
 # what a Device is for, by kind of template: terms of the Smart Data Model's ControlledPropertyType
 _CONTROLLED = {
