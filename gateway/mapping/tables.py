@@ -50,6 +50,8 @@ def _electric() -> dict[str, Target]:
         "power_factor_total": Target("totalPowerFactor", None, "C62"),
         "energy_import_total": Target("totalActiveEnergyImport", None, "KWH"),
         "energy_export_total": Target("totalActiveEnergyExport", None, "KWH"),
+        "reactive_energy_import_total": Target("totalReactiveEnergyImport", None, "K3"),
+        "reactive_energy_export_total": Target("totalReactiveEnergyExport", None, "K3"),
         "frequency": Target("frequency", None, "HTZ"),
         "current_n": Target("current", "N", "AMP"),
     }
@@ -60,9 +62,15 @@ def _electric() -> dict[str, Target]:
         "power_factor": ("powerFactor", "C62"),
         "current": ("current", "AMP"),
         "voltage": ("phaseVoltage", "VLT"),
+        "energy_import": ("activeEnergyImport", "KWH"),
+        "energy_export": ("activeEnergyExport", "KWH"),
+        "reactive_energy_import": ("reactiveEnergyImport", "K3"),
+        "reactive_energy_export": ("reactiveEnergyExport", "K3"),
     }
     for stem, (attribute, code) in phased.items():
         rows |= {f"{stem}_{phase}": Target(attribute, phase.upper(), code) for phase in PHASES}
+    for stem, attribute in (("thd_voltage", "thdVoltage"), ("thd_current", "thdCurrent")):
+        rows |= {f"{stem}_{phase}": Target(attribute, phase.upper(), "C62", 0.01) for phase in PHASES}
     for pair in ("l12", "l23", "l31"):
         rows[f"voltage_{pair}"] = Target("phaseToPhaseVoltage", pair.upper(), "VLT")
     return rows
@@ -72,7 +80,12 @@ _AIR = {
     "co2": Target("co2", None, "59"),
     "pm1": Target("pm1", None, "GQ"),
     "pm25": Target("pm25", None, "GQ"),
+    "pm4": Target("pm4", None, "GQ"),
     "pm10": Target("pm10", None, "GQ"),
+    "co": Target("co", None, "59"),
+    "no2": Target("no2", None, "61"),
+    "o3": Target("o3", None, "61"),
+    "voc_ppb": Target("volatileOrganicCompoundsTotal", None, "61"),
     "temperature": Target("temperature", None, "CEL"),
     "relative_humidity": Target("relativeHumidity", None, "C62", 0.01),
     "pressure": Target("pressure", None, "A97"),

@@ -35,12 +35,14 @@ PROFILES = {
     GATEWAY: Profile("Device", 52.1, 5.1, "", {"controlledProperty": ["electricityConsumption"]}),
 }
 ELECTRIC = ["active_power_total", "active_power_l1", "active_power_l2", "active_power_l3", "voltage_l1", "voltage_l2"]
+ELECTRIC += ["reactive_energy_import_l1", "reactive_energy_import_total", "energy_export_l3", "thd_voltage_l2"]
 ELECTRIC += ["current_l1", "current_n", "frequency", "energy_import_total", "energy_export_total", "power_factor_total"]
-AIR = ["co2", "pm1", "pm25", "pm10", "temperature", "relative_humidity", "pressure", "battery_voltage"]
+AIR = ["co2", "pm1", "pm25", "pm4", "pm10", "co", "voc_ppb", "temperature", "relative_humidity", "pressure"]
+AIR += ["battery_voltage"]
 GATEWAY_SAYS = ["outbox_depth", "outbox_age", "devices_up", "readings_made"]
 SAID = {
     "main": ELECTRIC,
-    "kitchen": ELECTRIC[:1] + ELECTRIC[8:],
+    "kitchen": ELECTRIC[:1] + ELECTRIC[12:],
     "class": AIR,
     "bike": ["speed"],
     "loop": ["bicycle_count_in", "bicycle_count_out", "speed", "supply_voltage"],
