@@ -1,7 +1,9 @@
 """The BLE bus: one adapter, one scanner for the whole process, advertisements handed to those who listen.
 
-The scanner starts on first use. When the adapter, BlueZ or the D-Bus goes, every listener is told at once; the next
-``read`` of any device starts the scanner again, at most every RETRY_S.
+The scanner starts on first use. It only listens (passive) where BlueZ and all who listen allow it: that costs neither
+the sensors' batteries nor air, and BlueZ lets through only what a codec may know. When the adapter, BlueZ or the D-Bus
+goes, every listener is told at once; the next ``read`` of any device starts the scanner again, at most every RETRY_S.
+An adapter that is there and does not hear, or refuses to scan, is worked on (``drivers.buses.ble_ladder``).
 """
 
 from __future__ import annotations
@@ -11,9 +13,9 @@ import contextlib
 import re
 import struct
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any, Literal
 from uuid import UUID
 
 from bleak import BleakAdapter, BleakScanner
@@ -21,33 +23,26 @@ from bleak.backends.device import BLEDevice
 from bleak.backends.scanner import AdvertisementData
 
 from drivers.base import Frame, Tap
+from drivers.buses.ble_inbox import SENDER_PER_S_MAX, TOTAL_PER_S_MAX, Advertisement, Budget, Inbox, again
+from drivers.buses.ble_ladder import LOG, Ladder, Step, take
 from drivers.buses.ble_slots import SLOT_HOLD_S, Slot, Slots
 from drivers.buses.ble_watch import BLE_ERRORS, AdapterWatch
-from drivers.codecs import bthome, csc, ruuvi
-from drivers.errors import Disconnected, DriverError
+from drivers.codecs.advertising import PATTERNS, could_be
+from drivers.codecs.broadcast import Advert
+from drivers.errors import Disconnected, DriverError, NeedsHuman
 
 CONNECTIONS_MAX = 4  # at the same time, where the configuration does not say
-INBOX_MAX = 32  # advertisements that wait for one listener; then the oldest is dropped and counted
 OPEN_S = 15.0
 STOP_S = 1.0
 RETRY_S = 2.0
 SCAN_S = 5.0  # slow sensors advertise every few seconds
+SCAN_SENDERS_MAX = 1000  # that a scan lists; more are a flood of made-up addresses
 DEAF_S = 90.0  # a scanner that has heard nobody at all for so long is started again
 _ADDRESS = re.compile(r"^([0-9A-F]{2}:){5}[0-9A-F]{2}$")
 _BASE_UUID = "-0000-1000-8000-00805f9b34fb"
 _ADVERTISEMENT, _NOTIFICATION, _NOTIFICATION_128 = 1, 2, 3
 
-
-@dataclass(frozen=True, slots=True)
-class Advertisement:
-    """One advertisement as heard: ``rssi`` in dBm, manufacturer data by company, service data by UUID."""
-
-    address: str
-    rssi: int
-    manufacturer: Mapping[int, bytes]
-    services: Mapping[str, bytes]
-    mono_ns: int
-    device: BLEDevice = field(compare=False, repr=False)
+Mode = Literal["active", "passive"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,55 +55,21 @@ class Found:
     could_be: tuple[str, ...]
 
 
-class Inbox:
-    """Advertisements that wait for one listener, and the news that the bus was lost."""
+@dataclass(slots=True)
+class _Sender:
+    """A device that is listened to."""
 
-    def __init__(self, on_lost: Callable[[], None] | None = None) -> None:
-        self.dropped = 0
-        self._on_lost = on_lost
-        self._waiting: deque[Advertisement] = deque()
-        self._lost: DriverError | None = None
-        self._something = asyncio.Event()
-
-    def put(self, advertisement: Advertisement) -> None:
-        """Add one; the oldest goes, counted, where INBOX_MAX wait."""
-        if len(self._waiting) == INBOX_MAX:
-            self._waiting.popleft()
-            self.dropped += 1
-        self._waiting.append(advertisement)
-        self._something.set()
-
-    def lose(self, error: DriverError) -> None:
-        """Tell the listener, once, that the bus was lost."""
-        self._lost = error
-        self._something.set()
-        if self._on_lost is not None:
-            self._on_lost()
-
-    def found(self) -> None:
-        """The bus is back: a loss that nobody was waiting to hear of is old news."""
-        self._lost = None
-
-    def clear(self) -> None:
-        """Forget what waits."""
-        self._waiting.clear()
-
-    async def get(self) -> Advertisement:
-        """The next one, waiting for it. Raises Disconnected, once, after what had arrived before the loss."""
-        while True:
-            if self._waiting:
-                return self._waiting.popleft()
-            if self._lost is not None:
-                error, self._lost = self._lost, None
-                raise _again(error)
-            self._something.clear()
-            await self._something.wait()
+    budget: Budget
+    inboxes: list[Inbox]
+    handle: BLEDevice | None = None
 
 
 class BleBus:
     """One adapter of BlueZ; see drivers.base.Bus.
 
     ``connections_max`` devices may be connected at a time; one that has been for ``slot_hold_s`` makes room for others.
+    ``heard`` counts all advertisements; those beyond what one sender, or all, may send are not handed on but counted
+    in ``flooded``.
     """
 
     def __init__(
@@ -122,56 +83,114 @@ class BleBus:
         self.adapter = adapter
         self.slots = Slots(connections_max, slot_hold_s)
         self.tap: Tap | None = None
-        self._inboxes: dict[str, list[Inbox]] = {}
-        self._known: dict[str, BLEDevice] = {}
-        self._overheard: list[dict[str, tuple[str, AdvertisementData]]] = []
+        self.heard = 0
+        self.mode: Mode | None = None  # in which the scanner runs
+        self._senders: dict[str, _Sender] = {}
+        self._total = Budget(TOTAL_PER_S_MAX)
+        self._flooded = 0  # of senders that nobody listens to any longer
+        self._overheard: list[dict[str, Advert]] = []
+        self._passive_works = True
         self._lock = asyncio.Lock()
         self._watch: AdapterWatch | None = None
         self._scanner: BleakScanner | None = None
-        self._scanning = False
+        self._ladder = Ladder()
+        self._refused = False  # the adapter is there and would not scan
         self._fault: DriverError | None = None
         self._retry_at = 0.0
-        self._heard_at = 0.0
+        self._heard_ns = 0
+
+    @property
+    def flooded(self) -> int:
+        """Advertisements of those listened to that were beyond the budgets."""
+        return self._flooded + self._total.refused + sum(one.budget.refused for one in self._senders.values())
 
     async def open(self) -> None:
         """Start scanning where nobody does. Raises NoPort, NoPermission or Disconnected."""
         async with self._lock:
             now = time.monotonic()
-            if self._scanning and now - self._heard_at < DEAF_S:
+            deaf = self.mode is not None and now - self._heard_ns / 1e9 >= DEAF_S
+            if self.mode == self._wanted() and not deaf:
                 return
-            if self._fault is not None and now < self._retry_at:
-                raise _again(self._fault)
+            if self.mode is None and self._fault is not None and now < self._retry_at:
+                raise again(self._fault)
             self._retry_at = now + RETRY_S
             try:
+                await self._unstick(deaf=deaf)
                 async with asyncio.timeout(OPEN_S):
-                    await self._start()
+                    await self._start("active" if deaf else self._wanted())
+            except NeedsHuman as error:
+                self._fault, self._refused = error, False
+                raise
             except DriverError as error:
-                self._fault = error
+                self._fault, self._refused = error, True
                 raise
             except TimeoutError:
-                self._fault = Disconnected("BlueZ does not answer")
-                raise self._fault from None
+                raise self._refuses("BlueZ does not answer") from None
             except BLE_ERRORS as error:
-                self._fault = Disconnected(f"BlueZ cannot scan through {self.adapter}: {error}")
-                raise self._fault from None
+                raise self._refuses(f"BlueZ cannot scan through {self.adapter}: {error}") from None
 
-    async def _start(self) -> None:
-        self._scanning = False
-        if self._watch is not None:
-            await self._watch.close()
+    def _refuses(self, why: str) -> DriverError:
+        self._fault, self._refused = Disconnected(why), True
+        return self._fault
+
+    def _wanted(self) -> Mode:
+        asked = any(inbox.active for sender in self._senders.values() for inbox in sender.inboxes)
+        return "active" if self._overheard or asked or not self._passive_works else "passive"
+
+    async def _unstick(self, *, deaf: bool) -> None:
+        """Take the next step where the adapter is there and does not work."""
+        if not deaf and not self._refused:
+            return
+        known = self._ladder.climbing
+        step = self._ladder.next(time.monotonic(), deaf=deaf, linked=self.slots.taken > 0)
+        if step is not Step.RESCAN or not known:  # said once, and each time that it gets harder
+            why = f"has heard nothing for {DEAF_S:g} s" if deaf else str(self._fault)
+            LOG.warning("Bluetooth %s: %s; next: %s", self.adapter, why, step)
+        if deaf and self.mode == "passive":
+            self._passive_works = False  # whatever it was: those who ask hear more
+        if step is not Step.RESCAN:
+            await self._end()
+            failed = await take(step, self.adapter)
+            LOG.warning("Bluetooth %s: %s: %s", self.adapter, step, failed or "done")
+
+    async def _start(self, mode: Mode) -> None:
+        await self._end()
         self._watch = AdapterWatch(self.adapter, self._lose)
         await self._watch.open()
         # bleak connects to the D-Bus again here where it was lost; stopping the old scanner would hang before that
         await BleakAdapter.get(bluez={"adapter": self.adapter})
         await self._stop_scanner()
-        self._scanner = BleakScanner(self._hear, bluez={"adapter": self.adapter})
-        await self._scanner.start()
+        mode = await self._scan_as(mode)
         if self._watch.lost is not None:
             raise self._watch.lost
-        self._scanning, self._fault, self._heard_at = True, None, time.monotonic()
-        for inboxes in self._inboxes.values():
-            for inbox in inboxes:
+        self._watch.discovers = mode == "active"
+        self.mode, self._fault, self._refused, self._heard_ns = mode, None, False, time.monotonic_ns()
+        for sender in self._senders.values():
+            for inbox in sender.inboxes:
                 inbox.found()
+
+    async def _scan_as(self, mode: Mode) -> Mode:
+        """Start a scanner, an active one where BlueZ cannot be passive. Returns which it is."""
+        if mode == "passive":
+            patterns: list[Any] = [(0, kind, start) for kind, start in PATTERNS]
+            self._scanner = BleakScanner(
+                self._hear, scanning_mode=mode, bluez={"adapter": self.adapter, "or_patterns": patterns}
+            )
+            try:
+                await self._scanner.start()
+                return mode
+            except BLE_ERRORS as error:
+                self._passive_works = False
+                LOG.warning("Bluetooth %s: BlueZ cannot scan passively, so it asks: %s", self.adapter, error)
+        self._scanner = BleakScanner(self._hear, scanning_mode="active", bluez={"adapter": self.adapter})
+        await self._scanner.start()
+        return "active"
+
+    async def _end(self) -> None:
+        self.mode = None
+        if self._watch is not None:
+            watch, self._watch = self._watch, None
+            await watch.close()
 
     async def _stop_scanner(self) -> None:
         scanner, self._scanner = self._scanner, None
@@ -184,26 +203,29 @@ class BleBus:
     async def close(self) -> None:
         """Stop scanning; safe to call twice."""
         async with self._lock:
-            self._scanning = False
-            watch, self._watch = self._watch, None
+            self.mode = None
             await self._stop_scanner()
-            if watch is not None:
-                await watch.close()
+            await self._end()
 
-    def listen(self, address: str, on_lost: Callable[[], None] | None = None) -> Inbox:
-        """Begin to collect what that device advertises; ``on_lost`` is called when the bus is lost."""
-        inbox = Inbox(on_lost)
-        self._inboxes.setdefault(address, []).append(inbox)
+    def listen(self, address: str, on_lost: Callable[[], None] | None = None, *, active: bool = False) -> Inbox:
+        """Begin to collect what that device advertises; ``on_lost`` is called when the bus is lost.
+
+        ``active``: what is wanted of it is only said to those who ask; the next ``open`` sees to that.
+        """
+        inbox = Inbox(on_lost, active=active)
+        sender = self._senders.setdefault(address, _Sender(Budget(SENDER_PER_S_MAX), []))
+        sender.inboxes.append(inbox)
         return inbox
 
     def unlisten(self, address: str, inbox: Inbox) -> None:
         """Stop collecting; safe to call twice."""
-        inboxes = self._inboxes.get(address, [])
-        if inbox in inboxes:
-            inboxes.remove(inbox)
-        if not inboxes:
-            self._inboxes.pop(address, None)
-            self._known.pop(address, None)
+        sender = self._senders.get(address)
+        if sender is None or inbox not in sender.inboxes:
+            return
+        sender.inboxes.remove(inbox)
+        if not sender.inboxes:
+            self._flooded += sender.budget.refused
+            del self._senders[address]
 
     def slot(self, address: str) -> Slot:
         """That device's claim to a connection: ``async with bus.slot(address) as slot``."""
@@ -211,7 +233,8 @@ class BleBus:
 
     def known(self, address: str) -> BLEDevice | None:
         """The handle of a device that is listened to and was heard since the scanner started."""
-        return self._known.get(address)
+        sender = self._senders.get(address)
+        return None if sender is None else sender.handle
 
     async def connected(self, address: str, service: str) -> BLEDevice | None:
         """The handle of a device to which BlueZ holds a connection already, as after a crash of this process.
@@ -230,14 +253,14 @@ class BleBus:
 
     async def scan(self, seconds: float = SCAN_S) -> list[Found]:
         """Everything heard within ``seconds``, strongest first. Raises as ``open`` does."""
-        await self.open()
-        heard: dict[str, tuple[str, AdvertisementData]] = {}
+        heard: dict[str, Advert] = {}
         self._overheard.append(heard)
         try:
+            await self.open()
             await asyncio.sleep(seconds)
         finally:
             self._overheard.remove(heard)
-        found = [Found(address, name, data.rssi, _could_be(data)) for address, (name, data) in heard.items()]
+        found = [Found(one.address, one.name, one.rssi or 0, could_be(one)) for one in heard.values()]
         return sorted(found, key=lambda one: -one.rssi)
 
     def notified(self, address: str, uuid: str, value: bytes) -> None:
@@ -246,31 +269,40 @@ class BleBus:
             self._show(notification_frame(address, uuid, value))
 
     def _hear(self, device: BLEDevice, data: AdvertisementData) -> None:
-        self._heard_at = time.monotonic()
-        address = device.address.upper()
+        now_ns = time.monotonic_ns()
+        self.heard += 1
+        self._heard_ns = now_ns
+        sender = self._senders.get(device.address)
+        if sender is None and not self._overheard and self.tap is None and not self._ladder.climbing:
+            return
+        if self._ladder.climbing:
+            self._ladder.recovered()
+            LOG.warning("Bluetooth %s: hears again", self.adapter)
+        name = data.local_name or ""
+        advert = Advert(data.manufacturer_data, data.service_data, device.address, name, data.service_uuids, data.rssi)
         for heard in self._overheard:
-            heard[address] = (device.name or "", data)
-        inboxes = self._inboxes.get(address)
-        if inboxes:
-            self._known[address] = device
-            now_ns = time.monotonic_ns()
-            one = Advertisement(address, data.rssi, data.manufacturer_data, data.service_data, now_ns, device)
-            for inbox in inboxes:
-                inbox.put(one)
+            if len(heard) < SCAN_SENDERS_MAX or device.address in heard:
+                heard[device.address] = advert
+        if sender is not None:
+            sender.handle = device
+            if sender.budget.take(now_ns) and self._total.take(now_ns):
+                one = Advertisement(advert, now_ns, device)
+                for inbox in sender.inboxes:
+                    inbox.put(one)
         if self.tap is not None:
-            self._show(advertisement_frame(address, data.rssi, data.manufacturer_data, data.service_data))
+            self._show(advertisement_frame(device.address, data.rssi, data.manufacturer_data, data.service_data))
 
     def _show(self, data: bytes) -> None:
         if self.tap is not None:
             self.tap(Frame(self.name, "rx", data, time.time_ns()))
 
     def _lose(self, error: DriverError) -> None:
-        if not self._scanning:
+        if self.mode is None:
             return
-        self._scanning, self._fault, self._retry_at = False, error, 0.0
-        self._known.clear()
-        for inboxes in self._inboxes.values():
-            for inbox in inboxes:
+        self.mode, self._fault, self._retry_at = None, error, 0.0
+        for sender in self._senders.values():
+            sender.handle = None
+            for inbox in sender.inboxes:
                 inbox.lose(error)
 
 
@@ -310,19 +342,3 @@ def notification_frame(address: str, uuid: str, value: bytes) -> bytes:
 
 def _address_bytes(address: str) -> bytes:
     return bytes.fromhex(address.replace(":", ""))
-
-
-def _could_be(data: AdvertisementData) -> tuple[str, ...]:
-    found = []
-    if ruuvi.COMPANY in data.manufacturer_data:
-        found.append("ruuvi-ruuvitag")
-    if bthome.SERVICE in data.service_data:
-        found.append("bthome-thermometer")
-    if csc.SERVICE in data.service_uuids:
-        found.append("csc-sensor")
-    return tuple(found)
-
-
-def _again(error: DriverError) -> DriverError:
-    """A fresh exception that says the same: one instance must not be raised by several tasks."""
-    return type(error)(*error.args)

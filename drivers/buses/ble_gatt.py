@@ -18,7 +18,8 @@ from bleak.backends.characteristic import BleakGATTCharacteristic
 from bleak.backends.device import BLEDevice
 
 from drivers.base import Bus, Driver, Observation
-from drivers.buses.ble_adapter import BleBus, Inbox, check_address
+from drivers.buses.ble_adapter import BleBus, check_address
+from drivers.buses.ble_inbox import Inbox
 from drivers.buses.ble_watch import BLE_ERRORS
 from drivers.codecs import airthings_gatt, bike, csc, cycling_power, openbikesensor
 from drivers.codecs.gatt import GattCodec

@@ -42,13 +42,17 @@ class AdapterOff(NoPort):
 
 
 class AdapterWatch:
-    """Hears one adapter's fate. ``on_lost`` is called once, with what happened, after ``open`` succeeded."""
+    """Hears one adapter's fate. ``on_lost`` is called once, with what happened, after ``open`` succeeded.
+
+    ``discovers`` says that a discovery of ours runs: its end is the end of hearing. A passive scan is none.
+    """
 
     def __init__(self, adapter: str, on_lost: Callable[[DriverError], None]) -> None:
         self._adapter = adapter
         self._path = f"/org/bluez/{adapter}"
         self._on_lost = on_lost
         self.lost: DriverError | None = None
+        self.discovers = False
         self._bus: MessageBus | None = None
         self._waiter: asyncio.Task[None] | None = None
         self._pause: asyncio.TimerHandle | None = None
@@ -130,7 +134,8 @@ class AdapterWatch:
         self._lose("the D-Bus connection was lost")
 
     def _paused(self) -> None:
-        self._lose(f"BlueZ stopped scanning through {self._adapter}")
+        if self.discovers:
+            self._lose(f"BlueZ stopped scanning through {self._adapter}")
 
     def _resume(self) -> None:
         if self._pause is not None:

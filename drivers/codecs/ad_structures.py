@@ -20,7 +20,7 @@ _REPORT, _EXTENDED_REPORT = 0x02, 0x0D
 _EXTENDED = struct.Struct("<HB6sBBBbbHB6sB")
 _INCOMPLETE = 0x60  # bits 5 and 6 of the event type: more to come, or cut off
 
-SHORT_NAME, NAME = 0x08, 0x09
+FLAGS, SHORT_NAME, NAME = 0x01, 0x08, 0x09
 UUIDS_16, UUIDS_32, UUIDS_128 = (0x02, 0x03), (0x04, 0x05), (0x06, 0x07)
 SERVICE_DATA_16, SERVICE_DATA_32, SERVICE_DATA_128, MANUFACTURER = 0x16, 0x20, 0x21, 0xFF
 DATA_BYTES_MAX = 1650  # of an advertisement that is put together from several extended ones

@@ -1,12 +1,31 @@
-"""All codecs of Bluetooth LE advertisements in one table, and finding the right one."""
+"""All codecs of Bluetooth LE advertisements in one table, and finding the right one.
+
+``PATTERNS`` is what a passive scan lets through: (type of AD structure, how its content begins). The kernel takes 16 at
+most (HCI_MAX_ADV_MONITOR_NUM_PATTERNS). Besides the codecs' own there are the usual flags of whoever can be connected
+to (Core Specification Supplement, A 1.3). ``ACTIVE`` are codecs whose values come only in answer to a scan request.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from uuid import UUID
 
 from drivers.base import Measurement
-from drivers.codecs import airthings, aranet, atc, bike, bthome, govee, mibeacon, qingping, ruuvi
-from drivers.codecs.ad_structures import DecodeAdvert, parse
+from drivers.codecs import (
+    airthings,
+    aranet,
+    atc,
+    bike,
+    bthome,
+    csc,
+    cycling_power,
+    govee,
+    mibeacon,
+    openbikesensor,
+    qingping,
+    ruuvi,
+)
+from drivers.codecs.ad_structures import FLAGS, MANUFACTURER, SERVICE_DATA_16, SERVICE_DATA_128, DecodeAdvert, parse
 from drivers.codecs.broadcast import Advert, Broadcast
 from drivers.codecs.framing import Hints
 from drivers.errors import BadFrame
@@ -23,6 +42,26 @@ CODECS: Mapping[str, DecodeAdvert] = {
     "bike": bike.decode_advert,
 }
 
+ACTIVE = frozenset({"govee"})
+
+PATTERNS: tuple[tuple[int, bytes], ...] = (
+    *((MANUFACTURER, company.to_bytes(2, "little")) for company in (ruuvi.COMPANY, aranet.COMPANY, airthings.COMPANY)),
+    *((SERVICE_DATA_16, short.to_bytes(2, "little")) for short in (0xFCD2, 0xFE95, 0x181A, 0xFDCD, 0xFEAA)),
+    (SERVICE_DATA_128, UUID(bike.SERVICE).bytes[::-1]),
+    *((FLAGS, bytes((flags,))) for flags in (0x02, 0x04, 0x05, 0x06, 0x1A)),
+)
+
+# templates of what is connected to, by the service that it claims
+_CONNECTED: Mapping[str, str] = {
+    csc.SERVICE: "csc-sensor",
+    cycling_power.SERVICE: "cycling-power-sensor",
+    openbikesensor.SERVICE: "openbikesensor",
+    bike.SERVICE: "lamppost-bike-gatt",
+}
+_AIRTHINGS = {"2920": "airthings-wave-mini", "2930": "airthings-wave-plus", "2950": "airthings-wave-2"}
+_ARANETS = {1: "aranet-aranet2", 2: "aranet-radiation", 3: "aranet-radon-plus"}
+_RUUVI_AIR = (0x06, 0xE1)
+
 
 def recognise(advert: Advert, key: bytes = b"") -> tuple[str, Broadcast | BadFrame] | None:
     """The codec that the advertisement is of, with what it says or why it cannot be read. None for everything else."""
@@ -34,6 +73,37 @@ def recognise(advert: Advert, key: bytes = b"") -> tuple[str, Broadcast | BadFra
         if found is not None:
             return name, found
     return None
+
+
+def could_be(advert: Advert) -> tuple[str, ...]:
+    """Names of the templates that may fit the sender, best guess first."""
+    recognised = recognise(advert)
+    broadcasts = () if recognised is None else _templates(recognised[0], advert)
+    return (*broadcasts, *(_CONNECTED[one] for one in advert.uuids if one in _CONNECTED))
+
+
+def _templates(codec: str, advert: Advert) -> tuple[str, ...]:
+    match codec:
+        case "ruuvi":
+            air = advert.manufacturer.get(ruuvi.COMPANY, b"\0")[0] in _RUUVI_AIR
+            return ("ruuvi-air",) if air else ("ruuvi-ruuvitag",)
+        case "aranet":
+            data = advert.manufacturer[aranet.COMPANY]
+            return ("aranet-aranet4",) if len(data) in aranet.LENGTHS_4 else (_ARANETS.get(data[0], "aranet-aranet2"),)
+        case "airthings":
+            digits = airthings.serial_number(advert.manufacturer[airthings.COMPANY])[:4]
+            return (_AIRTHINGS[digits],) if digits in _AIRTHINGS else ()
+    return _OF_CODEC[codec]
+
+
+_OF_CODEC: Mapping[str, tuple[str, ...]] = {
+    "bthome": ("bthome-thermometer", "bthome-sensor"),
+    "mibeacon": ("xiaomi-mibeacon",),
+    "atc": ("atc-thermometer",),
+    "qingping": ("qingping-sensor",),
+    "govee": ("govee-thermometer",),
+    "bike": ("lamppost-bike",),
+}
 
 
 def decode_frame(data: bytes, hints: Hints) -> tuple[Measurement, ...]:

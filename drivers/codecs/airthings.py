@@ -31,10 +31,15 @@ MODELS = {
 
 def decode(data: bytes) -> Broadcast:
     """Decode manufacturer data without the company number. Raises BadFrame where there is no serial number."""
-    serial = str(int.from_bytes(data[:_SERIAL_BYTES], "little"))
+    serial = serial_number(data)
     if len(data) < _LENGTH or len(serial) != _DIGITS:
         raise BadFrame(f"{len(data)} bytes that are no Airthings serial number")
     return Broadcast((Measurement("serial_number", serial),))
+
+
+def serial_number(data: bytes) -> str:
+    """Its decimal digits; the first four name the model."""
+    return str(int.from_bytes(data[:_SERIAL_BYTES], "little"))
 
 
 def decode_advert(advert: Advert, key: bytes) -> Broadcast | None:

@@ -20,6 +20,7 @@ COMPANY = 0x0702
 _INTEGRATIONS = 0x20  # of the flags: the owner allows others to read
 _LENGTH_4, _LENGTH = 22, 24
 _SHORT_4, _SHORT = 7, 8
+LENGTHS_4 = (_SHORT_4, _LENGTH_4)
 
 _ARANET4 = struct.Struct("<8xHHHBBBHHB")
 _ARANET2 = struct.Struct("<10xH2xHxBBHHB")
@@ -34,7 +35,7 @@ _MAJOR_MAX = 16  # firmware is at 1.x
 
 def decode(data: bytes) -> Broadcast:
     """Decode manufacturer data without the company number. Raises BadFrame where it is not whole or not an Aranet's."""
-    old = len(data) in (_SHORT_4, _LENGTH_4)
+    old = len(data) in LENGTHS_4
     head = data if old else data[1:]
     decoder = _aranet4 if old else _DECODERS.get(data[0]) if len(data) in (_SHORT, _LENGTH) else None
     if decoder is None or head[0] >= 2 * _INTEGRATIONS or head[3] >= _MAJOR_MAX:

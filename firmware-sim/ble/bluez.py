@@ -12,18 +12,18 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from dbus_fast import Message, MessageFlag, MessageType, Variant
+from dbus_fast import Message, MessageType, Variant
 from dbus_fast.aio import MessageBus
 from dbus_fast.errors import DBusError
 
 from firmware_sim.ble import advert
 from firmware_sim.ble.gatt import CHARACTERISTIC, Gatt
+from firmware_sim.ble.monitors import MANAGER, Monitors
 from firmware_sim.ble.peripherals import Peripheral
 from firmware_sim.ble.tree import PROPERTIES, UNKNOWN_OBJECT, ObjectTree, Properties, bluez_error
 
 BLUEZ = "org.bluez"
 ADAPTER, DEVICE = "org.bluez.Adapter1", "org.bluez.Device1"
-MONITORS, MONITOR = "org.bluez.AdvertisementMonitorManager1", "org.bluez.AdvertisementMonitor1"
 HCI0 = "/org/bluez/hci0"
 
 CONNECT_S, RESOLVE_S = 0.15, 0.15  # a connection and a service discovery over the air
@@ -55,15 +55,17 @@ class Bluez:
         self._held: dict[str, _Held] = {}
         self._filters: dict[str, dict[str, Any]] = {}
         self._discovering: set[str] = set()
-        self._monitors: dict[tuple[str, str], bool] = {}  # (client, path): told to activate
+        self.monitors = Monitors(self.tree, spawn)
+        self.sick = ""  # until the adapter is switched off and on: "deaf", or "stuck" and refusing to scan
+        self._can_monitor = True
         self._methods: dict[tuple[str, str], Callable[[Message], Message | None]] = {
             (ADAPTER, "SetDiscoveryFilter"): self._set_filter,
             (ADAPTER, "GetDiscoveryFilters"): self._get_filters,
             (ADAPTER, "StartDiscovery"): self._start_discovery,
             (ADAPTER, "StopDiscovery"): self._stop_discovery,
             (ADAPTER, "RemoveDevice"): self._remove_device,
-            (MONITORS, "RegisterMonitor"): self._register_monitor,
-            (MONITORS, "UnregisterMonitor"): self._unregister_monitor,
+            (MANAGER, "RegisterMonitor"): self._register_monitor,
+            (MANAGER, "UnregisterMonitor"): self._unregister_monitor,
             (PROPERTIES, "Set"): self._set,
             (DEVICE, "Connect"): self._connect,
             (DEVICE, "Disconnect"): self._disconnect,
@@ -108,7 +110,7 @@ class Bluez:
         """Discovery and notifications end with the client that asked for them; a connection stays."""
         self._filters.pop(client, None)
         self._discovering.discard(client)
-        self._monitors = {key: told for key, told in self._monitors.items() if key[0] != client}
+        self.monitors.forget(client)
         self.gatt.client_gone(client)
         self._tell_discovering()
 
@@ -126,7 +128,8 @@ class Bluez:
             "Roles": Variant("as", ["central"]),
             "UUIDs": Variant("as", []),
         }
-        self.tree.add(HCI0, {ADAPTER: shown, MONITORS: {"SupportedMonitorTypes": Variant("as", ["or_patterns"])}})
+        self.sick = ""
+        self.tree.add(HCI0, {ADAPTER: shown, MANAGER: {"SupportedMonitorTypes": Variant("as", ["or_patterns"])}})
 
     def remove_adapter(self) -> None:
         """Pull the adapter out, with all that was known through it. Nobody says that links were lost."""
@@ -149,12 +152,13 @@ class Bluez:
             for held in self._held.values():
                 self.drop(held.device)
             self._quiet()
+            self.sick = ""
         self.tree.change(HCI0, ADAPTER, {"Powered": Variant("b", on)})
 
     def _quiet(self) -> None:
         self._discovering.clear()
         self._filters.clear()
-        self._monitors.clear()
+        self.monitors.forget()
         self._tell_discovering()
 
     def _tell_discovering(self) -> None:
@@ -183,7 +187,7 @@ class Bluez:
     def _start_discovery(self, message: Message) -> Message:
         self._need_power()
         client = message.sender or ""
-        if client in self._discovering:
+        if client in self._discovering or self.sick == "stuck":
             raise bluez_error("InProgress", "Operation already in progress")
         self._discovering.add(client)
         self._tell_discovering()
@@ -206,15 +210,20 @@ class Bluez:
                 return Message.new_method_return(message)
         raise bluez_error("DoesNotExist", "Does Not Exist")
 
+    def let_monitor(self, can: bool) -> None:
+        """Whether this BlueZ is new enough, and allowed, to scan passively."""
+        self._can_monitor = can
+
     def _register_monitor(self, message: Message) -> Message:
+        if not self._can_monitor:
+            raise DBusError("org.freedesktop.DBus.Error.UnknownMethod", "no such method")
         self._need_power()
-        self._monitors[(message.sender or "", message.body[0])] = False
-        return Message.new_method_return(message)
+        if self.sick == "stuck":
+            raise bluez_error("Failed", "Failed to register")
+        return self.monitors.register(message)
 
     def _unregister_monitor(self, message: Message) -> Message:
-        if self._monitors.pop((message.sender or "", message.body[0]), None) is None:
-            raise bluez_error("DoesNotExist", "Does Not Exist")
-        return Message.new_method_return(message)
+        return self.monitors.unregister(message)
 
     def _set(self, message: Message) -> Message:
         interface, name, value = message.body
@@ -228,12 +237,18 @@ class Bluez:
 
     # what is in the air
 
-    def hear(self, device: Peripheral, data: bytes, rssi: int, now_s: float) -> bool:
-        """An advertisement reaches the antenna. Returns whether a client was told of it."""
-        if not self.powered or not (self._discovering or self._monitors) or self.connected(device):
+    def hear(self, device: Peripheral, data: bytes, response: bytes, rssi: int, now_s: float) -> bool:
+        """An advertisement reaches the antenna; those who scan actively hear the ``response`` to their request too.
+
+        Returns whether a client was told of it.
+        """
+        if not self.powered or self.sick or self.connected(device):
             return False
-        path, found = device_path(device.address), advert.properties(data)
-        held = self._held.get(device.address)
+        monitors = self.monitors.hear(data)
+        if not self._discovering and not monitors:
+            return False
+        found = advert.properties(data + response if self._discovering else data)
+        path, held = device_path(device.address), self._held.get(device.address)
         if held is None:
             self._held[device.address] = _Held(device, now_s)
             self.tree.add(path, {DEVICE: self._shown(device, rssi) | found})
@@ -241,8 +256,8 @@ class Bluez:
         else:
             held.heard_s = now_s
             told = self._update(path, found, rssi)
-        for (client, monitor), active in list(self._monitors.items()):
-            self._tell_monitor(client, monitor, path, activate=not active)
+        for client, monitor in monitors:
+            self.monitors.tell(client, monitor, path)
         return told
 
     def _update(self, path: str, found: Properties, rssi: int) -> bool:
@@ -259,13 +274,6 @@ class Bluez:
             changed["RSSI"] = Variant("n", rssi)
         self.tree.change(path, DEVICE, changed)
         return bool(changed)
-
-    def _tell_monitor(self, client: str, monitor: str, path: str, *, activate: bool) -> None:
-        quiet = MessageFlag.NO_REPLY_EXPECTED
-        if activate:
-            self._monitors[(client, monitor)] = True
-            self.tree.send(Message(client, monitor, MONITOR, "Activate", flags=quiet))
-        self.tree.send(Message(client, monitor, MONITOR, "DeviceFound", flags=quiet, signature="o", body=[path]))
 
     @staticmethod
     def _shown(device: Peripheral, rssi: int) -> Properties:

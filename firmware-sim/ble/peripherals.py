@@ -50,6 +50,11 @@ class Peripheral:
         del t
         return row.value
 
+    def scan_response(self, t: float) -> bytes:
+        """What it adds for those who ask: scan actively."""
+        del t
+        return b""
+
     def notification(self, t: float) -> tuple[int | str, bytes] | None:
         """The characteristic and the value that it notifies at ``t``, None for a device that never does."""
         del t

@@ -1,7 +1,8 @@
 """Brings the peripherals to life over a private D-Bus, and takes orders for faults on a control socket.
 
 The control socket ``<run>/ble.sock`` speaks JSON lines: one request, one answer ``{"ok": true, ...}`` or
-``{"ok": false, "error": text}``. Requests: ``{"do": "adapter", "state": "off|on|removed|added"}``,
+``{"ok": false, "error": text}``. Requests: ``{"do": "adapter", "state": "off|on|removed|added|deaf|stuck"}`` (the last
+two until it is switched off and on), ``{"do": "monitors", "on": bool}`` (whether BlueZ can scan passively),
 ``{"do": "dbus", "state": "restart"}``, ``{"do": "bluez", "state": "restart"}`` (it crashed, the D-Bus did not),
 ``{"do": "silence", "device": name, "on": bool}``, ``{"do": "drop", "device": name}`` and ``{"do": "counts"}``.
 """
@@ -107,7 +108,8 @@ class Simulator:
         if bluez is None:
             return
         if not bluez.connected(device):
-            told = bluez.hear(device, device.advertisement(t, counts.sent), device.rssi(t), t)
+            data, response = device.advertisement(t, counts.sent), device.scan_response(t)
+            told = bluez.hear(device, data, response, device.rssi(t), t)
             counts.advertisements += told
             return
         notification = device.notification(t)
@@ -169,6 +171,12 @@ class Simulator:
                 return {}
             case {"do": "adapter", "state": "added"}:
                 self._alive().add_adapter(powered=True)
+                return {}
+            case {"do": "adapter", "state": "deaf" | "stuck" as state}:
+                self._alive().sick = state
+                return {}
+            case {"do": "monitors", "on": bool(on)}:
+                self._alive().let_monitor(on)
                 return {}
         raise ValueError(f"unknown request {json.dumps(request)}")
 
