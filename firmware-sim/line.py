@@ -65,10 +65,8 @@ class Line:
 
     def __init__(self, name: str, baud: int, parity: Parity = "none", *, seed: int = 1) -> None:
         self.name = name
-        self.baud = baud
-        self.byte_s = (10 if parity == "none" else 11) / baud
-        # Modbus over serial line 1.02, 2.5.1.1: 3.5 characters, above 19200 baud a fixed 1.75 ms
-        self.silence_s = 3.5 * self.byte_s if baud <= 19_200 else 0.001_75
+        self._byte_bits = 10 if parity == "none" else 11
+        self.set_baud(baud)
         self.noise = 0.0
         self.loss = 0.0
         self.echo = False
@@ -78,6 +76,13 @@ class Line:
         self._sendings: list[_Sending] = []
         self._wake: asyncio.TimerHandle | None = None
         self._idle_since_s = 0.0
+
+    def set_baud(self, baud: int) -> None:
+        """Devices speak at another speed from now on; nothing may be on the wire."""
+        self.baud = baud
+        self.byte_s = self._byte_bits / baud
+        # Modbus over serial line 1.02, 2.5.1.1: 3.5 characters, above 19200 baud a fixed 1.75 ms
+        self.silence_s = 3.5 * self.byte_s if baud <= 19_200 else 0.001_75
 
     def attach(self, station: Station) -> None:
         """Join a station to the line."""

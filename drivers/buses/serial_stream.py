@@ -70,6 +70,16 @@ class SerialBus:
             self._drop()
             raise
 
+    def set_speed(self, baud: int) -> None:
+        """Go on at another speed, until the port is opened again. Raises Disconnected, also where it is not open."""
+        if self._port is None:
+            raise Disconnected(f"{self.settings.path} is not open")
+        try:
+            self._port.set_speed(baud)
+        except Disconnected:
+            self._drop()
+            raise
+
     def unlisten(self, sink: Sink) -> None:
         """Let go; safe to call twice."""
         if self._sink == sink:

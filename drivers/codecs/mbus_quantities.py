@@ -26,16 +26,18 @@ from drivers.codecs.mbus_records import Header, Record
 from drivers.quantities import QUANTITIES
 from drivers.template import Field
 
-ELECTRICITY, GAS, HEAT_AND_COOLING, OTHER = 0x02, 0x03, 0x0D, 0x00
-HEAT = frozenset({0x04, 0x0C, HEAT_AND_COOLING})
+ELECTRICITY, GAS = 0x02, 0x03
+HEAT = frozenset({0x04, 0x0C, 0x0D})  # 0x0D: of heating and cooling
 COOLING = frozenset({0x0A, 0x0B})
 WATER = frozenset({0x06, 0x07, 0x15, 0x16, 0x17})
-MEDIA: Mapping[int, str] = MappingProxyType(
+MEDIUM_NAMES: Mapping[str, frozenset[int]] = MappingProxyType(
     {
-        **{0x00: "other", 0x01: "oil", 0x02: "electricity", 0x03: "gas", 0x04: "heat", 0x05: "steam"},
-        **{0x06: "warm water", 0x07: "water", 0x08: "heat cost", 0x09: "compressed air", 0x0A: "cooling"},
-        **{0x0B: "cooling", 0x0C: "heat", 0x0D: "heat and cooling", 0x15: "hot water", 0x16: "cold water"},
-        **{0x17: "hot and cold water", 0x18: "pressure", 0x19: "converter", 0x1B: "room sensor"},
+        "electricity": frozenset({ELECTRICITY}),
+        "gas": frozenset({GAS}),
+        "heat": HEAT,
+        "cooling": COOLING,
+        "water": WATER,
+        "heat cost": frozenset({0x08}),
     }
 )
 # unit of a record -> unit of ``drivers.quantities`` -> factor
@@ -129,6 +131,11 @@ def measurements(header: Header, records: Sequence[Record], fields: Sequence[Fie
     return tuple(Measurement(quantity, value) for quantity, value in found.items())
 
 
+def medium(code: int) -> str:
+    """The kind of meter that a medium stands for."""
+    return next((name for name, codes in MEDIUM_NAMES.items() if code in codes), f"medium {code:#04x}")
+
+
 def _status(status: int) -> str:
     return ", ".join(text for bit, text in _STATUS if status & bit) or "ok"
 
@@ -207,15 +214,15 @@ def _electric(header: Header, record: Record) -> str:
     return _of_medium(meaning.name, header.medium) if not reactive else ""
 
 
-def _of_medium(name: str, medium: int) -> str:
+def _of_medium(name: str, code: int) -> str:
     if name == "energy":
-        return "heat_energy_total" if medium in HEAT else "cooling_energy_total" if medium in COOLING else ""
+        return "heat_energy_total" if code in HEAT else "cooling_energy_total" if code in COOLING else ""
     if name == "volume":
-        return "water_volume_total" if medium in WATER else "gas_volume_total" if medium == GAS else "volume_total"
+        return "water_volume_total" if code in WATER else "gas_volume_total" if code == GAS else "volume_total"
     if name == "power":
-        return "heat_power" if medium in HEAT | COOLING else ""
+        return "heat_power" if code in HEAT | COOLING else ""
     if name == "external_temperature":
-        return "outdoor_temperature" if medium in HEAT | COOLING else "temperature"
+        return "outdoor_temperature" if code in HEAT | COOLING else "temperature"
     return {
         "mass": "mass_total",
         "flow": "flow_rate",

@@ -71,6 +71,23 @@ def header(head: bytes) -> Header:
     return Header(head[3::-1].hex(), maker, head[6], head[7], head[8], head[9])
 
 
+def identity(header: Header) -> str:
+    """The secondary address of a meter: identification, maker as on the wire, version, medium; F where unknown."""
+    maker = "ffff"
+    if header.maker:
+        code = sum(ord(letter) - 64 << shift for letter, shift in zip(header.maker, (10, 5, 0), strict=True))
+        maker = code.to_bytes(2, "little").hex()
+    version = "ff" if header.version is None else f"{header.version:02x}"
+    return f"{header.serial or 'ffffffff'}{maker}{version}{header.medium:02x}"
+
+
+def fits(header: Header, secondary: str) -> bool:
+    """Whether a meter feels addressed; F stands for anything on both sides."""
+    return all(
+        wanted in ("f", digit) or digit == "f" for digit, wanted in zip(identity(header), secondary, strict=True)
+    )
+
+
 def variable(data: bytes) -> tuple[tuple[Record, ...], bool]:
     """The records of variable data, and whether more follow in another telegram. Raises BadFrame."""
     records: list[Record] = []
