@@ -26,6 +26,7 @@ KEYS: Mapping[str, str] = {
     "devices.*.bus": "Its bus.",
     "devices.*.template": "Its template.",
     "devices.*.place": "Where it hangs.",
+    "devices.*.evidence": "How far its template is proven: `captured`, `agreed`, `one source` or `manual`.",
     "devices.*.last_s": "Seconds since it last answered; null: never.",
     "devices.*.made": "Readings put into the outbox since the stream began.",
     "devices.*.error.code": "Code of the last error; `error` is null while all is well.",
@@ -81,7 +82,7 @@ def lines(status: Mapping[str, Any]) -> Iterator[str]:
     )
     devices = status.get("devices") or {}
     if devices:
-        head = ("device", "state", "last", "made", "bus", "place", "what to do")
+        head = ("device", "state", "last", "made", "bus", "place", "evidence", "what to do")
         yield "\n" + table(head, (_row(name, device) for name, device in devices.items()))
     yield ""
     yield from _ways(status)
@@ -91,7 +92,8 @@ def _row(name: str, device: Mapping[str, Any]) -> tuple[object, ...]:
     last = ago(device.get("last_s"))
     error = device.get("error") or {}
     what = error.get("fix", "") if device.get("state") != "up" else ""
-    return name, device.get("state"), last, device.get("made"), device.get("bus"), device.get("place") or "", what
+    where = device.get("bus"), device.get("place") or "", device.get("evidence") or ""
+    return name, device.get("state"), last, device.get("made"), *where, what
 
 
 def _ways(status: Mapping[str, Any]) -> Iterator[str]:

@@ -18,6 +18,7 @@ class DeviceHealth:
     bus: str
     template: str
     place: str
+    evidence: str = ""
     state: State = "starting"
     last_mono_ns: int | None = None
     error: DriverError | None = None
@@ -45,6 +46,7 @@ class DeviceHealth:
             "bus": self.bus,
             "template": self.template,
             "place": self.place,
+            "evidence": self.evidence,
             "last_s": None if self.last_mono_ns is None else round((now_mono_ns - self.last_mono_ns) / 1e9, 3),
             "made": made,
             "error": described,

@@ -27,7 +27,9 @@ def profiles(config: Config, version: str) -> dict[str, Profile]:
         known = template.load(device.template)
         model, place = known.data_model, device.location or site
         own = MODELS[model].controlled_property or _CONTROLLED.get(known.kind, "power")
-        constant = {"controlledProperty": [own]} if model == "Device" else {}
+        constant: dict[str, object] = {"evidence": known.evidence}
+        if model == "Device":
+            constant["controlledProperty"] = [own]
         moves = known.kind == POSITION
         made[name] = Profile(model, place.latitude, place.longitude, device.place, constant, moves)
         controlled.add(own)

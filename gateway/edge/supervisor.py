@@ -78,9 +78,9 @@ class Supervisor:
 
     def _start_device(self, name: str, config: Config) -> None:
         device = config.devices[name]
-        self.health[name] = health = DeviceHealth(device.bus, device.template, device.place)
-        health.back_by_mono_ns = time.monotonic_ns()
         known = template.load(device.template)
+        self.health[name] = health = DeviceHealth(device.bus, device.template, device.place, known.evidence)
+        health.back_by_mono_ns = time.monotonic_ns()
         driver = registry.make_driver(
             known, self.buses[device.bus], device.address, device.period, device.driver_options
         )

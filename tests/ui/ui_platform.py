@@ -38,6 +38,7 @@ DEVICES = {
     "test-bike": ("CyclingMeasurement", "Bicycle stand"),
     "gateway": ("Device", ""),
 }
+EVIDENCE = {"main-meter": "one source"}
 
 
 class Platform:
@@ -46,9 +47,11 @@ class Platform:
     def __init__(self, data: Path, token: str | None = None) -> None:
         self._data = data
         self._token = token
-        self._mapper = Mapper(
-            "school", {name: Profile(model, 52.4, 4.9, place) for name, (model, place) in DEVICES.items()}
-        )
+        profiles = {
+            name: Profile(model, 52.4, 4.9, place, {"evidence": EVIDENCE[name]} if name in EVIDENCE else {})
+            for name, (model, place) in DEVICES.items()
+        }
+        self._mapper = Mapper("school", profiles)
         self.url = "http://127.0.0.1:0"
         self.start()
 

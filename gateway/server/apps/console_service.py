@@ -88,6 +88,7 @@ def compact(entity: Mapping[str, Any]) -> Json:
         "title": _text(attributes, "name", who.name),
         "parent": who.parent,
         "place": _text(attributes, "description", ""),
+        "evidence": _text(attributes, "evidence", ""),
         "kind": kind,
         "type": short(str(types[0])),
         "at": max((value["at"] for value in values if value["at"]), default=None),

@@ -16,12 +16,14 @@ function deviceRow(model) {
     state: h("span", { class: "state" }),
     name: h("span", { class: "row-name" }),
     place: h("span", { class: "row-place" }),
+    evidence: h("span", { class: "evidence", title: "How far the register map or decoder of this model is proven" }),
     chips: h("span", { class: "chips" }),
     age: h("span", { class: "row-age figure" }),
     all: h("dl", { class: "all" }),
     id: h("p", { class: "note" }),
   };
-  const who = h("span", { class: "who" }, parts.name, parts.place);
+  const under = h("span", { class: "row-under" }, parts.place, parts.evidence);
+  const who = h("span", { class: "who" }, parts.name, under);
   const summary = h("summary", {}, parts.state, who, parts.chips, parts.age);
   const details = h("details", {}, summary, h("div", { class: "more" }, parts.all, parts.id));
   const node = h("li", { class: "row" }, details);
@@ -35,6 +37,8 @@ function updateRow(node, parts, entity, model) {
   text(parts.state, STATE_WORDS[state]);
   text(parts.name, words(entity.title));
   text(parts.place, entity.place);
+  text(parts.evidence, entity.evidence);
+  parts.evidence.hidden = !entity.evidence;
   text(parts.age, entity.at === null ? "never" : age(model.age(entity)));
   const mains = entity.values.filter((value) => value.main);
   const chosen = (mains.length ? mains : entity.values).slice(0, CHIPS);

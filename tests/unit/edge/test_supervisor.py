@@ -64,7 +64,8 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[[Mapping[str, list[Any
         drivers = {name: ScriptedDriver(script, period_s) for name, script in scripts.items()}
         monkeypatch.setattr(registry, "make_bus", lambda name, _settings: ScriptedBus(name))
         monkeypatch.setattr(registry, "make_driver", lambda _t, _b, address, *_: drivers[address])
-        monkeypatch.setattr(template, "load", lambda _name: None)
+        known = template.load("senseair-s8")
+        monkeypatch.setattr(template, "load", lambda _name: known)
         devices = {name: {"template": "t", "bus": "line", "address": name} for name in scripts}
         bus = {"type": "modbus-rtu", "port": "/dev/null"}
         return Config.model_validate({"site": SITE, "buses": {"line": bus}, "devices": devices})
