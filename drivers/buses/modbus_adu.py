@@ -17,7 +17,7 @@ from pymodbus.pdu.register_message import ReadHoldingRegistersRequest, ReadInput
 
 ANSWER_OVERHEAD = 5  # unit, function, byte count, two of CRC
 EXCEPTION_LENGTH = 5
-GATEWAY_TARGET_SILENT = 11
+GATEWAY_EXCEPTIONS = (10, 11)  # a gateway says that the unit behind it cannot be reached
 EXCEPTIONS: Mapping[int, str] = MappingProxyType(
     {
         1: "illegal function",
@@ -28,7 +28,7 @@ EXCEPTIONS: Mapping[int, str] = MappingProxyType(
         6: "device busy",
         8: "memory parity error",
         10: "gateway path unavailable",
-        GATEWAY_TARGET_SILENT: "gateway target does not answer",
+        11: "gateway target does not answer",
     }
 )
 _REQUESTS = {3: ReadHoldingRegistersRequest, 4: ReadInputRegistersRequest}
@@ -67,9 +67,10 @@ def find_answer(heard: bytes, unit: int, function: int, count: int) -> Answer | 
     refusal = bytes((unit, function | 0x80))
     start = heard.find(unit)
     while 0 <= start <= len(heard) - EXCEPTION_LENGTH:
-        if heard.startswith(good, start) and sound(frame := heard[start : start + length]) and len(frame) == length:
-            return Answer(frame[3:-2])
-        if heard.startswith(refusal, start) and sound(frame := heard[start : start + EXCEPTION_LENGTH]):
+        if heard.startswith(good, start) and len(heard) - start >= length:
+            if sound(frame := heard[start : start + length]):
+                return Answer(frame[3:-2])
+        elif heard.startswith(refusal, start) and sound(frame := heard[start : start + EXCEPTION_LENGTH]):
             return Answer(b"", frame[2])
         start = heard.find(unit, start + 1)
     return None

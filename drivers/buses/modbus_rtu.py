@@ -1,238 +1,236 @@
-"""A Modbus RTU line: one owner, one request at a time, and no answer ever taken for another one's.
+"""Modbus RTU frames over bytes: one owner, one request at a time, and no answer ever taken for another one's.
 
 Timing and matching are ours. RTU has no transaction number, so an answer that comes after its time-out looks like the
 answer to the next request of the same shape to the same unit. What keeps them apart:
 
-1. 3.5 characters of silence before each request; whatever came in before is thrown away.
+1. 3.5 characters of silence, or the device's gap, before each request; whatever came in before is thrown away.
 2. An answer must fit in unit, function, byte count and CRC.
-3. A unit that let a request time out may owe an answer: it is asked nothing for QUIET_TIMES its time-out. The other
+3. A unit that let a request time out may owe an answer: it is asked nothing until its ``late`` time is over. The other
    units go on at once, because their answers carry another number.
+4. After that rest, a request whose answer would look like one that is still owed is only sent behind one of another
+   shape that was answered: units answer in order (:mod:`drivers.buses.modbus_owed`).
 
-A unit that is known to be silent is given only the time that it usually took, so that it costs its neighbours little.
+What remains: a device that answers out of order, or later than ``late`` where its map has one register only, and there
+an older value of the same register is what it gets. The bytes come from a serial port, or from a converter that passes
+those of a line through a TCP connection (:mod:`drivers.buses.modbus_tcp`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol
 
-from drivers.base import Bus, Direction, Driver, Frame, Tap
+from drivers.base import Bus
 from drivers.buses import modbus_adu as adu
-from drivers.buses import modbus_scan
-from drivers.buses.modbus_device import ModbusDriver
-from drivers.buses.modbus_scan import SCAN_UNITS, FoundUnit, Progress
+from drivers.buses.modbus_bus import TIMEOUT_S, ModbusBus, Unit, took
+from drivers.buses.modbus_poll import Answer, Timing
 from drivers.buses.serial_port import PortSettings, SerialPort
-from drivers.errors import BadFrame, Disconnected, Refused, Timeout
-from drivers.planner import Block
-from drivers.template import Template
+from drivers.errors import BadFrame, Disconnected, Timeout
+from drivers.planner import Block, silence_s
 
-SILENCE_CHARS = 3.5  # Modbus serial line v1.02, 2.5.1.1
-SILENCE_FAST_S = 0.00175  # the same clause, above 19200 baud
-FAST_BAUD = 19_200
-TURNAROUND_S = 0.05  # the least a unit gets, besides the wire: USB adapters hold bytes back for 16 ms
-LEARNED_TIMES = 4  # a silent unit gets so many times its usual turn-around
-QUIET_TIMES = 3  # a unit that timed out rests for so many time-outs, counted from its request
-QUIET_MIN_S = 1.0
-FULL_EVERY = 4  # of the requests to a silent unit, one in so many waits the full time: it may have become slower
+log = logging.getLogger("lamppost.drivers")
 SETTLE_S = 0.05  # no byte for so long: what should have come has come
 SILENCE_WAIT_S = 1.0
+LOOK_EARLY_S = 0.0015  # timers come up to 1 ms late: the last bytes of an answer are waited for on the port itself
 RX_BYTES_MAX = 4096
-UNIT_MAX = 255
-PERIOD_S = 10.0  # between polls, where neither the device nor its template says
 
 
-@dataclass(slots=True)
-class _Unit:
-    """What the bus knows of one address. Times are the loop's."""
+class BytePort(Protocol):
+    """Where the bytes go, without blocking. Methods raise Disconnected."""
 
-    quiet_until: float = 0.0
-    usual_s: float | None = (
-        None  # turn-around: from the end of the request to the answer, wire time of the answer aside
-    )
-    misses: int = 0
+    fd: int
 
+    def read(self) -> bytes:
+        """What has arrived, b"" for nothing."""
 
-@dataclass(frozen=True, slots=True)
-class Poll:
-    """The registers of each block, and the monotonic instants of the first byte sent and the last one received."""
+    def write(self, data: bytes) -> None:
+        """Hand all bytes over."""
 
-    data: tuple[bytes, ...]
-    begin_mono_ns: int
-    end_mono_ns: int
+    def close(self) -> None:
+        """Close it; safe to call twice."""
 
 
-class ModbusRtuBus:
-    """See drivers.base.Bus. ``timeout_s`` counts from the end of the request, wire time of the answer aside."""
+class RtuBus(ModbusBus):
+    """RTU over any bytes. ``timeout_s`` counts from the end of the request, wire time of the answer aside."""
 
-    def __init__(self, name: str, port: PortSettings, timeout_s: float = 0.5, *, echo: bool = False) -> None:
-        self.name = name
-        self.tap: Tap | None = None
-        self.settings = port
-        self.timeout_s = timeout_s
-        self.char_s = port.char_s
+    def __init__(
+        self,
+        name: str,
+        where: str,
+        opened: Callable[[], Awaitable[BytePort]],
+        timing: Timing,
+        char_s: float,
+        *,
+        echo: bool = False,
+        settle_s: float = SETTLE_S,
+    ) -> None:
+        super().__init__(name, timing, char_s)
+        self._where = where
+        self._opened = opened
         self._echo = echo
-        self._silence_s = SILENCE_CHARS * port.char_s if port.baud <= FAST_BAUD else SILENCE_FAST_S
-        self._port: SerialPort | None = None
-        self._units: dict[int, _Unit] = {}
-        self._lock = asyncio.Lock()  # first come, first served
+        self._settle_s = settle_s
+        self._silence_s = silence_s(char_s)
+        self._port: BytePort | None = None
         self._idle_at = 0.0  # when the line fell silent, as far as we heard
 
     async def open(self) -> None:
         """Open the port. Raises NoPort, NoPermission or Disconnected."""
         if self._port is None:
-            self._port = SerialPort(self.settings)
+            self._port = await self._opened()
             self._idle_at = asyncio.get_running_loop().time()
-
-    async def close(self) -> None:
-        """Close the port, once the exchange in progress is over."""
-        async with self._lock:
-            self._drop()
-
-    async def read(self, unit: int, blocks: Sequence[Block], *, patience_s: float | None = None) -> Poll:
-        """Read the blocks of one unit, nobody else between them. Raises a DriverError; nothing is returned by half.
-
-        ``patience_s`` is the time-out of this poll instead of the bus's.
-        """
-        loop = asyncio.get_running_loop()
-        known = self._units.setdefault(unit, _Unit())
-        while True:
-            rest_s = known.quiet_until - loop.time()
-            if rest_s > 0:
-                await asyncio.sleep(rest_s)
-            async with self._lock:
-                if known.quiet_until <= loop.time():
-                    return await self._poll(unit, known, blocks, patience_s or self.timeout_s)
-
-    async def scan(self, progress: Progress | None = None, units: Iterable[int] = SCAN_UNITS) -> list[FoundUnit]:
-        """Ask every address for one register, read only, and guess the templates of those that answer."""
-        return await modbus_scan.scan(self, units, progress)
-
-    async def _poll(self, unit: int, known: _Unit, blocks: Sequence[Block], timeout_s: float) -> Poll:
-        await self.open()
-        data: list[bytes] = []
-        begin_ns = 0
-        try:
-            for block in blocks:
-                await self._silence()
-                begin_ns = begin_ns or time.monotonic_ns()
-                answer = await self._exchange(unit, known, block, timeout_s)
-                if answer is None:  # damaged on its way: noise is often gone by the next time
-                    await self._silence()
-                    answer = await self._exchange(unit, known, block, timeout_s)
-                data.append(_registers(answer, unit, block))
-        except Disconnected:
-            self._drop()
-            raise
-        return Poll(tuple(data), begin_ns, time.monotonic_ns())
-
-    async def _exchange(self, unit: int, known: _Unit, block: Block, timeout_s: float) -> adu.Answer | None:
-        """One request, one answer; None where the answer came damaged. Raises Timeout, BadFrame or Disconnected."""
-        loop = asyncio.get_running_loop()
-        request = adu.encode_read(unit, block.function, block.address, block.count)
-        port = self._opened()
-        port.write(request)
-        self._show("tx", request)
-        out_at = loop.time() + len(request) * self.char_s
-        # from here on an answer may be owed, also where we are cancelled
-        known.quiet_until = out_at + max(QUIET_MIN_S, QUIET_TIMES * timeout_s)
-        wire_s = (adu.ANSWER_OVERHEAD + 2 * block.count) * self.char_s
-        deadline = out_at + wire_s + _patience_s(known, timeout_s)
-        try:
-            answer = await self._answer(port, request, block, deadline)
-        except Timeout:
-            known.misses += 1
-            raise
-        finally:
-            self._idle_at = loop.time()
-        known.quiet_until = 0.0
-        if answer is not None:
-            took_s = max(0.0, self._idle_at - out_at - wire_s)
-            known.usual_s = took_s if known.usual_s is None else 0.8 * known.usual_s + 0.2 * took_s
-            known.misses = 0
-        return answer
-
-    async def _answer(self, port: SerialPort, request: bytes, block: Block, deadline: float) -> adu.Answer | None:
-        """The answer that fits; None where it came damaged. Raises Timeout, BadFrame or Disconnected."""
-        loop = asyncio.get_running_loop()
-        unit, length = request[0], adu.ANSWER_OVERHEAD + 2 * block.count + (len(request) if self._echo else 0)
-        heard = b""
-        while True:
-            settled_at = loop.time() + SETTLE_S if heard else deadline
-            if await _readable(port.fd, min(deadline, settled_at)):
-                # the rest is on the wire: one look when it should be here, not one for each byte
-                if length > len(heard):
-                    await asyncio.sleep((length - len(heard)) * self.char_s)
-                chunk = port.read()
-                self._show("rx", chunk)
-                heard = (heard + chunk)[-RX_BYTES_MAX:]
-                if self._echo:
-                    heard = heard.removeprefix(request)
-                if answer := adu.find_answer(heard, unit, block.function, block.count):
-                    return answer
-            elif loop.time() >= deadline:
-                if heard and not adu.sound(heard):
-                    raise BadFrame(f"unit {unit}: what came is not the answer to the request")
-                raise Timeout(f"unit {unit} did not answer")
-            elif adu.sound(heard):
-                heard = b""  # an echo, or somebody's late answer: ours is still to come
-            elif adu.begun(heard, unit, block.function, block.count) or (len(heard) >= length and not self._owed(unit)):
-                return None
-
-    async def _silence(self) -> None:
-        """Wait until the line has been silent for 3.5 characters; what came is thrown away. Raises BadFrame."""
-        loop = asyncio.get_running_loop()
-        give_up_at = loop.time() + SILENCE_WAIT_S
-        while True:
-            if stray := self._opened().read():
-                self._show("rx", stray)
-                self._idle_at = loop.time()
-            wait_s = self._idle_at + self._silence_s - loop.time()
-            if wait_s <= 0:
-                return
-            if loop.time() > give_up_at:
-                raise BadFrame(f"{self.settings.path} never falls silent: another master may be on the line")
-            await asyncio.sleep(wait_s)
-
-    def _owed(self, unit: int) -> bool:
-        """Whether another unit may still bring an answer that it owes."""
-        now = asyncio.get_running_loop().time()
-        return any(known.quiet_until > now for other, known in self._units.items() if other != unit)
-
-    def _opened(self) -> SerialPort:
-        if self._port is None:
-            raise Disconnected(f"{self.settings.path} was closed")
-        return self._port
 
     def _drop(self) -> None:
         port, self._port = self._port, None
         if port is not None:
             port.close()
 
-    def _show(self, direction: Direction, data: bytes) -> None:
-        if self.tap is not None:
-            self.tap(Frame(self.name, direction, data, time.time_ns()))
+    async def _ask(self, known: Unit, block: Block, timing: Timing) -> Answer:
+        await self.open()
+        try:
+            if known.owed.confusable(block):
+                await self._fence(known, block, timing)
+            answer = await self._exchange(known, block, timing)
+            if answer is None:  # damaged on its way: noise is often gone by the next time
+                answer = await self._exchange(known, block, timing)
+        except Disconnected:
+            self._drop()
+            raise
+        if answer is None:
+            raise BadFrame(f"unit {known.address} answered twice with a damaged frame")
+        return answer
+
+    async def _fence(self, known: Unit, block: Block, timing: Timing) -> None:
+        """Make sure that no owed answer can be taken for that of the block. Raises Timeout, BadFrame."""
+        fence = known.owed.fence(block)
+        if fence is not None:
+            await self._exchange(known, fence, timing)
+            if known.owed.confusable(block):
+                raise BadFrame(f"unit {known.address}: it is not certain which answer belongs to which request")
+
+    async def _exchange(self, known: Unit, block: Block, timing: Timing) -> Answer | None:
+        """One request, one answer; None where the answer came damaged. Raises Timeout, BadFrame or Disconnected."""
+        await self._silence(self._gap_s(timing))
+        loop = asyncio.get_running_loop()
+        request = adu.encode_read(known.address, block.function, block.address, block.count)
+        begin_ns = time.monotonic_ns()
+        self._port_now().write(request)
+        self._show("tx", request)
+        out_at = loop.time() + len(request) * self.char_s
+        timeout_s = self._timeout_s(timing)
+        wire_s = (adu.ANSWER_OVERHEAD + 2 * block.count) * self.char_s
+        deadline = out_at + wire_s + self._patience_s(known, timeout_s)
+        # from here on an answer may be owed, also where we are cancelled
+        again = known.owed.sent(block)
+        known.quiet_until = deadline + self._late_s(timing)
+        try:
+            answer = await self._answer(request, block, deadline)
+        except Timeout:
+            known.misses += 1
+            raise
+        finally:
+            self._idle_at = loop.time()
+        known.quiet_until = 0.0
+        if answer is None:
+            return None
+        took(known, max(0.0, self._idle_at - out_at - wire_s))
+        if not answer.exception:
+            known.owed.answered(block, again)
+        elif not known.owed.refused(block, again):
+            raise BadFrame(f"unit {known.address} refused an earlier request")
+        end_ns = time.monotonic_ns()
+        heard_s = (adu.ANSWER_OVERHEAD + len(answer.data)) * self.char_s
+        middle_ns = (begin_ns + end_ns + int((len(request) * self.char_s - heard_s) * 1e9)) // 2
+        return Answer(answer.data, answer.exception, begin_ns, end_ns, middle_ns)
+
+    async def _answer(self, request: bytes, block: Block, deadline: float) -> adu.Answer | None:
+        """The answer that fits; None where it came damaged. Raises Timeout, BadFrame or Disconnected."""
+        loop = asyncio.get_running_loop()
+        port = self._port_now()
+        unit, length = request[0], adu.ANSWER_OVERHEAD + 2 * block.count
+        heard = b""
+        echo_bytes = len(request) if self._echo else 0
+        while True:
+            settled_at = loop.time() + self._settle_s if heard else deadline
+            if await _readable(port.fd, min(deadline, settled_at)):
+                chunk = port.read()
+                self._show("rx", chunk)
+                heard = (heard + chunk)[-RX_BYTES_MAX:]
+                if heard.startswith(request):
+                    heard, echo_bytes = heard[len(request) :], 0
+                    self._noticed_echo()
+                if answer := adu.find_answer(heard, unit, block.function, block.count):
+                    return answer
+                # the rest is on the wire: one look when it should be here, not one for each byte
+                rest_s = (length + echo_bytes - len(heard)) * self.char_s - LOOK_EARLY_S
+                if heard and rest_s > 0:
+                    await asyncio.sleep(rest_s)
+            elif loop.time() >= deadline:
+                if heard and not adu.sound(heard):
+                    raise BadFrame(f"unit {unit}: what came is not the answer to the request")
+                raise Timeout(f"unit {unit} did not answer")
+            elif adu.sound(heard):
+                heard = b""  # somebody's late answer: ours is still to come
+            elif self._is_damaged(heard, unit, block, length):
+                return None
+
+    def _is_damaged(self, heard: bytes, unit: int, block: Block, length: int) -> bool:
+        """Whether what came, and stopped, was our answer; if it can be what another unit owes, it is waited on."""
+        if adu.begun(heard, unit, block.function, block.count):
+            return True
+        return len(heard) >= length and not self._owing(unit)
+
+    async def _silence(self, gap_s: float) -> None:
+        """Wait until the line has been silent long enough; what came is thrown away. Raises BadFrame."""
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + SILENCE_WAIT_S + gap_s
+        while True:
+            if stray := self._port_now().read():
+                self._show("rx", stray)
+                self._idle_at = loop.time()
+            wait_s = self._idle_at + max(self._silence_s, gap_s) - loop.time()
+            if wait_s <= 0:
+                return
+            if loop.time() > give_up_at:
+                raise BadFrame(f"{self._where} never falls silent: another master may be on the line")
+            await asyncio.sleep(wait_s)
+
+    def _noticed_echo(self) -> None:
+        if not self._echo:
+            self._echo = True
+            log.info("bus %s: the adapter hears what it sends; `echo: true` would say so", self.name)
+
+    def _owing(self, unit: int) -> bool:
+        """Whether another unit may still bring an answer that it owes."""
+        now = asyncio.get_running_loop().time()
+        return any(known.quiet_until > now for other, known in self._units.items() if other != unit)
+
+    def _port_now(self) -> BytePort:
+        if self._port is None:
+            raise Disconnected(f"{self._where} was closed")
+        return self._port
 
 
-def _patience_s(known: _Unit, timeout_s: float) -> float:
-    """How long to wait for a unit: a silent one gets what it usually took, and now and then its full time again."""
-    if known.usual_s is None or known.misses % FULL_EVERY == 0:
-        return timeout_s
-    return min(timeout_s, max(TURNAROUND_S, LEARNED_TIMES * known.usual_s))
+class ModbusRtuBus(RtuBus):
+    """A serial line; see drivers.base.Bus."""
 
+    def __init__(
+        self,
+        name: str,
+        port: PortSettings,
+        timeout_s: float = TIMEOUT_S,
+        *,
+        gap_s: float | None = None,
+        late_s: float | None = None,
+        echo: bool = False,
+    ) -> None:
+        async def opened() -> BytePort:
+            return SerialPort(port, low_latency=True)
 
-def _registers(answer: adu.Answer | None, unit: int, block: Block) -> bytes:
-    if answer is None:
-        raise BadFrame(f"unit {unit} answered twice with a damaged frame")
-    if answer.exception == adu.GATEWAY_TARGET_SILENT:
-        raise Timeout(f"the gateway says that unit {unit} does not answer")
-    if answer.exception:
-        meaning = adu.EXCEPTIONS.get(answer.exception, "unknown")
-        where = f"function {block.function}, {block.count} registers from {block.address:#06x}"
-        raise Refused(f"unit {unit} refused {where}: exception {answer.exception}, {meaning}")
-    return answer.data
+        super().__init__(name, port.path, opened, Timing(timeout_s, gap_s, late_s), port.char_s, echo=echo)
+        self.settings = port
 
 
 async def _readable(fd: int, until: float) -> bool:
@@ -255,29 +253,12 @@ async def _readable(fd: int, until: float) -> bool:
 
 def make_bus(name: str, settings: Mapping[str, Any]) -> Bus:
     """The bus of a configuration part of type modbus-rtu."""
+    timing = Timing.of(settings)
     return ModbusRtuBus(
         name,
         PortSettings.of(settings),
-        float(settings.get("timeout", 0.5)),
+        timing.timeout_s or TIMEOUT_S,
+        gap_s=timing.gap_s,
+        late_s=timing.late_s,
         echo=bool(settings.get("echo", False)),
     )
-
-
-def make_driver(
-    template: Template, bus: Bus, address: str | int | None, period_s: float | None, options: Mapping[str, Any]
-) -> Driver:
-    """A driver for a template of protocol modbus. Raises ValueError."""
-    if not isinstance(bus, ModbusRtuBus):
-        raise ValueError(f"{template.name} needs a bus of type modbus-rtu")
-    if options:
-        raise ValueError(f"unknown option {min(options)!r}; known: none")
-    address = template.address if address is None else address
-    if address is None:
-        raise ValueError(f"{template.name} needs an address, 1 to 247")
-    try:
-        unit = int(address)
-    except ValueError:
-        raise ValueError(f"{address!r} is no Modbus address: expected a number, 1 to 247") from None
-    if not 1 <= unit <= UNIT_MAX:
-        raise ValueError(f"{unit} is no Modbus address: expected 1 to 247")
-    return ModbusDriver(bus, template, unit, period_s or template.period_s or PERIOD_S)

@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING
 
 from drivers import template as templates
 from drivers.buses.modbus_device import decode_blocks
+from drivers.buses.modbus_poll import Timing
 from drivers.errors import BadFrame, Refused, Timeout
 from drivers.planner import Block, plan
 
 if TYPE_CHECKING:
-    from drivers.buses.modbus_rtu import ModbusRtuBus
+    from drivers.buses.modbus_bus import ModbusBus
 
 Progress = Callable[[int, int], None]  # how many addresses are done, of how many
 ANY_SENSEAIR = 254  # reserved by the standard; SenseAir sensors answer to it whatever their own address is
 SCAN_UNITS: tuple[int, ...] = (*range(1, 248), ANY_SENSEAIR)
-PATIENCE_S = 0.2
+QUICK = Timing(timeout_s=0.2)
 _PROBE = Block(4, 0, 1, ())
 
 
@@ -34,7 +35,7 @@ class FoundUnit:
     could_be: tuple[str, ...]
 
 
-async def scan(bus: ModbusRtuBus, units: Iterable[int], progress: Progress | None) -> list[FoundUnit]:
+async def scan(bus: ModbusBus, units: Iterable[int], progress: Progress | None) -> list[FoundUnit]:
     """Ask each unit. Raises NoPort, NoPermission or Disconnected where the line itself is gone."""
     units = list(units)
     known = [template for name in templates.names() if (template := templates.load(name)).protocol == "modbus"]
@@ -52,9 +53,9 @@ async def scan(bus: ModbusRtuBus, units: Iterable[int], progress: Progress | Non
     return found
 
 
-async def _probe(bus: ModbusRtuBus, unit: int) -> str:
+async def _probe(bus: ModbusBus, unit: int) -> str:
     try:
-        await bus.read(unit, (_PROBE,), patience_s=PATIENCE_S)
+        await bus.read(unit, (_PROBE,), timing=QUICK)
     except Timeout:
         return ""
     except Refused as refused:
@@ -64,13 +65,13 @@ async def _probe(bus: ModbusRtuBus, unit: int) -> str:
     return "answers"
 
 
-async def _fits(bus: ModbusRtuBus, unit: int, template: templates.Template) -> bool:
+async def _fits(bus: ModbusBus, unit: int, template: templates.Template) -> bool:
     points = [point for point in template.points if point.quantity in template.identify]
     if not points:
         return False
     blocks = plan(points, char_s=bus.char_s, registers_max=template.registers_max, gap_max=template.gap_max)
     try:
-        poll = await bus.read(unit, blocks, patience_s=PATIENCE_S)
+        poll = await bus.read(unit, blocks, timing=QUICK)
     except (Timeout, Refused, BadFrame):
         return False
     values = {m.quantity: m.value for m in decode_blocks(blocks, poll.data)}

@@ -1,11 +1,11 @@
-"""Serial ports: opening them with errors that say what to do, listing them under names that stay."""
+"""Serial ports: opening them with errors that say what to do."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
-import stat
 import termios
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,25 +14,35 @@ from types import MappingProxyType
 from typing import Any
 
 import serial
+from serial.rs485 import RS485Settings
 
+from drivers.buses.serial_names import PortFound, list_ports, resolve
 from drivers.errors import Disconnected, DriverError, NoPermission, NoPort
 
+__all__ = ["PortFound", "PortSettings", "SerialPort", "list_ports", "open_error"]
+
+log = logging.getLogger("lamppost.drivers")
+
 READ_BYTES_MAX = 4096
+_TOLD: set[str] = set()  # ports of which was said that they cannot switch direction: once is enough
 _PARITY: Mapping[str, str] = MappingProxyType(
     {"none": serial.PARITY_NONE, "even": serial.PARITY_EVEN, "odd": serial.PARITY_ODD}
 )
-_PATTERNS = ("ttyUSB*", "ttyACM*", "ttyAMA*", "ttyS[0-9]*")
 
 
 @dataclass(frozen=True, slots=True)
 class PortSettings:
-    """What it takes to open a port; ``path`` best below /dev/serial/by-id."""
+    """What it takes to open a port; ``path`` is a name as ``serial_names.resolve`` takes it.
+
+    ``rs485``: the port itself switches the direction of the line (RTS).
+    """
 
     path: str
     baud: int = 9600
     parity: str = "none"
     data_bits: int = 8
     stop_bits: int = 1
+    rs485: bool = False
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> PortSettings:
@@ -43,6 +53,7 @@ class PortSettings:
             str(settings.get("parity", "none")),
             int(settings.get("data_bits", 8)),
             int(settings.get("stop_bits", 1)),
+            bool(settings.get("rs485", False)),
         )
 
     @property
@@ -51,26 +62,21 @@ class PortSettings:
         return (1 + self.data_bits + (self.parity != "none") + self.stop_bits) / self.baud
 
 
-@dataclass(frozen=True, slots=True)
-class PortFound:
-    """A serial port of this box. ``device`` is its name of the moment, ``path`` the one to configure."""
-
-    path: str
-    device: str
-    usable: bool
-
-
 class SerialPort:
     """An open port, non-blocking. Every failure closes it and is raised as Disconnected."""
 
-    def __init__(self, settings: PortSettings) -> None:
-        """Open it, for this process alone. Raises NoPort, NoPermission or Disconnected."""
+    def __init__(self, settings: PortSettings, *, low_latency: bool = False) -> None:
+        """Open it, for this process alone. Raises NoPort, NoPermission or Disconnected.
+
+        ``low_latency`` asks the adapter not to hold bytes back (an FTDI chip does so for 16 ms).
+        """
         self.path = settings.path
+        path = resolve(settings.path)
         # a pseudo-terminal has characters of 8 bits without parity, and kernels refuse to pretend otherwise
-        plain = os.path.realpath(settings.path).startswith("/dev/pts/")
+        plain = os.path.realpath(path).startswith("/dev/pts/")
         try:
             self._serial = serial.Serial(
-                settings.path,
+                path,
                 settings.baud,
                 8 if plain else settings.data_bits,
                 serial.PARITY_NONE if plain else _PARITY[settings.parity],
@@ -79,10 +85,16 @@ class SerialPort:
                 exclusive=True,
             )
             self.fd: int = self._serial.fileno()
-            _tell_hang_up_from_silence(self.fd)
+            self._checked = settings.parity != "none" and not plain
+            _tune(self.fd, parity=self._checked)
             self._serial.reset_input_buffer()
         except (OSError, ValueError, termios.error) as error:  # pyserial's SerialException is an OSError
-            raise open_error(settings.path, error) from None
+            raise open_error(path, error) from None
+        if low_latency:
+            with contextlib.suppress(OSError, ValueError):  # not every port can, and none must
+                self._serial.set_low_latency_mode(True)
+        if settings.rs485:
+            self._switch_direction()
 
     def read(self) -> bytes:
         """What has arrived, b"" for nothing. Raises Disconnected."""
@@ -105,19 +117,45 @@ class SerialPort:
         if written != len(data):
             raise self._lost(OSError(errno.EAGAIN, "takes no more bytes"))
 
+    def set_speed(self, baud: int) -> None:
+        """Speak and listen at another speed from now on; what was written should be through. Raises Disconnected."""
+        try:
+            self._serial.baudrate = baud
+            _tune(self.fd, parity=self._checked)
+        except (OSError, ValueError, termios.error) as error:
+            raise Disconnected(f"{self.path} cannot be set to {baud} baud: {error}") from None
+
     def close(self) -> None:
         """Close it; safe to call twice."""
         with contextlib.suppress(OSError):
             self._serial.close()
 
+    def _switch_direction(self) -> None:
+        try:
+            self._serial.rs485_mode = RS485Settings()
+        except (OSError, ValueError):
+            if self.path not in _TOLD:
+                _TOLD.add(self.path)
+                log.warning(
+                    "%s cannot switch the direction of an RS-485 line itself: `rs485: true` has no effect. Leave it "
+                    "out for an adapter that does so alone.",
+                    self.path,
+                )
+
     def _lost(self, error: OSError) -> Disconnected:
         return Disconnected(f"{self.path} went away: {error.strerror or error}")
 
 
-def _tell_hang_up_from_silence(fd: int) -> None:
-    """With VMIN 0, as pyserial leaves it, a read without data looks like an end of file (termios(3))."""
+def _tune(fd: int, *, parity: bool) -> None:
+    """Set what pyserial leaves: see termios(3).
+
+    With VMIN 0 a read without data would look like an end of file. With INPCK a character of the wrong parity is read
+    as a zero byte, which no text has: for telegrams without a checksum that is all the protection there is.
+    """
     attributes = termios.tcgetattr(fd)
     attributes[6][termios.VMIN] = 1
+    if parity:
+        attributes[0] = (attributes[0] | termios.INPCK) & ~(termios.IGNPAR | termios.PARMRK)
     termios.tcsetattr(fd, termios.TCSANOW, attributes)
 
 
@@ -135,21 +173,3 @@ def open_error(path: str, error: Exception) -> DriverError:
     if number in (errno.ENOENT, errno.ENODEV, errno.ENXIO, errno.ENOTDIR):
         return NoPort(f"{path} is not there")
     return NoPort(f"{path} cannot be used as a serial port: {error}")
-
-
-def list_ports(dev: Path = Path("/dev")) -> list[PortFound]:
-    """The serial ports of this box: names by id first, then by path, then the bare ones nobody else named."""
-    found: dict[str, PortFound] = {}
-    links = [link for folder in ("by-id", "by-path") for link in sorted((dev / "serial" / folder).glob("*"))]
-    for path in (*links, *(bare for pattern in _PATTERNS for bare in sorted(dev.glob(pattern)))):
-        device = str(path.resolve())
-        if device not in found and _is_terminal(path):
-            found[device] = PortFound(str(path), device, os.access(path, os.R_OK | os.W_OK))
-    return list(found.values())
-
-
-def _is_terminal(path: Path) -> bool:
-    try:
-        return stat.S_ISCHR(path.stat().st_mode)
-    except OSError:
-        return False

@@ -5,7 +5,6 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers import template
 from drivers.planner import plan, wire_s
 from drivers.template import Point
 
@@ -62,8 +61,3 @@ def test_the_best_split_is_not_the_greedy_one() -> None:
     """With at most 4 registers, joining from the left would need three requests for 0, 3, 4..7."""
     blocks = plan([point(0), point(3), *(point(a) for a in range(4, 8))], char_s=CHAR_9600_S, registers_max=4)
     assert [(b.address, b.count) for b in blocks] in ([(0, 4), (4, 4)],)
-
-
-def test_sdm630_takes_two_requests() -> None:
-    sdm = template.load("eastron-sdm630")
-    assert len(plan(sdm.points, char_s=CHAR_9600_S, registers_max=sdm.registers_max)) == 2
