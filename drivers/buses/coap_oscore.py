@@ -133,12 +133,14 @@ class Context(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityContextUtil
             raise
 
     def post_seqnoincrease(self) -> None:
-        """Called by aiocoap before a number is used: it must be reserved by then. Raises NoPermission."""
+        """Called by aiocoap before a number is used: it must be reserved by then. Raises NoPermission, Disconnected."""
+        if self._lock < 0:
+            raise Disconnected(f"the bus of {self.peer} has been closed")
         if self.sender_sequence_number > self._reserved:
             self._reserve()
 
     def close(self) -> None:
-        """Write down exactly what was used. Safe to call twice; the context cannot be used afterwards."""
+        """Write down exactly what was used. Safe to call twice; no number is used afterwards."""
         if self._lock < 0:
             return
         window = self.recipient_replay_window
@@ -147,7 +149,6 @@ class Context(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityContextUtil
         except NoPermission:
             pass  # what stands in the file is true too: it costs the sensor one more round trip
         finally:
-            del self.sender_key, self.recipient_key
             os.close(self._lock)
             self._lock = -1
 

@@ -55,7 +55,7 @@ def test_garbage(data: bytes) -> None:
         assert wire.parse(wire.encode(message)).options == message.options
 
 
-BROKEN = "40 400100 80010000 49010000 44010000aa 4000000001 40010000ff 4001000051 40010000f0 400100000f 40010000d0 40010000e000"
+BROKEN = "40 400100 80010000 49010000 44010000aa 4000000001 40010000ff 4001000051 40010000f0 400100000f 40010000e000"
 
 
 @pytest.mark.parametrize("data", BROKEN.split())
