@@ -6,12 +6,13 @@ whole frame as it was captured and raises BadFrame for everything that is not a 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import cast
 
 from drivers.base import Measurement
+from drivers.codecs import json_paths, published, sparkplug
 from drivers.codecs.framing import NO_HINTS, DecodeFrame, Hints
 from drivers.errors import BadFrame, Misconfigured
 from drivers.template import Template
@@ -25,7 +26,6 @@ NAMED_ONLY = frozenset(
         *("openbikesensor", "qingping", "ruuvi", "sparkplug"),
     }
 )
-BY_FIELDS = ("mqtt-json", "http-json")  # the template itself says what is where
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +52,13 @@ def decode_with(template: Template, data: bytes, hints: Hints = NO_HINTS) -> tup
         from drivers import modbus_capture  # it brings pymodbus
 
         return modbus_capture.measurements(template, modbus_capture.parse(data))
-    if template.protocol in BY_FIELDS:
-        from drivers.codecs import json_paths
-
-        return tuple(json_paths.measurements(json_paths.parse(data), template.fields))
+    if template.protocol in published.PROTOCOLS:
+        return published.decode(template.protocol, template.options, template.fields, hints.topic, data)
+    if template.protocol == "sparkplug":
+        return sparkplug.decode(data, template.fields)
+    if template.protocol == "http-json":
+        return json_paths.measurements(json_paths.parse(data), template.fields)
+    hints = replace(hints, model=str(template.options.get("model", "")))
     return decode_as(template.codec or template.protocol, data, hints)
 
 

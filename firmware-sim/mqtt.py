@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import pwd
 import socket
 import time
 from asyncio.subprocess import Process
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from paho.mqtt.client import MQTT_ERR_SUCCESS, Client
 from paho.mqtt.enums import CallbackAPIVersion
 
-from firmware_sim.devices import shelly
-from firmware_sim.electricity import Snapshot
+from firmware_sim.devices.sparkplug import EdgeNode, Number
 from firmware_sim.process import SimulatorError, find_program, start, stop
 
 PROGRAM = "mosquitto"
@@ -37,10 +38,14 @@ def _free_port() -> int:
 
 
 class Broker:
-    """A mosquitto of our own: loopback, a port that was free, nothing kept on disk. ``port`` stays the same."""
+    """A mosquitto of our own: loopback, a port that was free, nothing kept on disk. ``port`` stays the same.
 
-    def __init__(self, run: Path) -> None:
+    ``settings`` are lines of its configuration that come behind ours: TLS, passwords.
+    """
+
+    def __init__(self, run: Path, settings: Sequence[str] = ("allow_anonymous true",)) -> None:
         self.port = 0
+        self._settings = settings
         self._run = run
         self._process: Process | None = None
 
@@ -77,8 +82,8 @@ class Broker:
         """``user``: a mosquitto that root starts changes its user otherwise, and then outlives a killed parent."""
         path = self._run / "mosquitto.conf"
         user = pwd.getpwuid(os.geteuid()).pw_name
-        text = f"listener {port} {HOST}\nallow_anonymous true\npersistence false\nuser {user}\nlog_type error\n"
-        path.write_text(text, encoding="utf-8")
+        lines = ("persistence false", f"user {user}", "log_type error", f"listener {port} {HOST}", *self._settings)
+        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         return path
 
     @staticmethod
@@ -97,17 +102,30 @@ class Broker:
         return False
 
 
-class Shelly:
-    """A Shelly Pro 3EM on the broker. ``given`` counts the messages of present values that went out."""
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What a device publishes: ``messages`` of the period with that number, from 0, every ``period_s``.
 
-    def __init__(self, prefix: str, snapshot: Callable[[], Snapshot], port: int) -> None:
+    ``presence`` is the topic where it stands, kept by the broker, that the device is here, and that it went away.
+    """
+
+    name: str
+    messages: Callable[[int], Iterable[tuple[str, str | bytes]]]
+    period_s: float = 1.0
+    presence: tuple[str, str, str] | None = None
+
+
+class Publisher:
+    """A device on the broker. ``given`` counts the periods of which it published."""
+
+    def __init__(self, device: Published, port: int) -> None:
         self.silent = False
         self.given = 0
-        self._prefix = prefix
-        self._snapshot = snapshot
+        self._device = device
         self._port = port
-        self._client = Client(CallbackAPIVersion.VERSION2, client_id=prefix)
-        self._client.will_set(f"{prefix}/online", "false", retain=True)
+        self._client = Client(CallbackAPIVersion.VERSION2, client_id=device.name)
+        if device.presence is not None:
+            self._client.will_set(device.presence[0], device.presence[2], retain=True)
         self._client.reconnect_delay_set(1, 2)
 
     async def run(self) -> None:
@@ -118,20 +136,80 @@ class Shelly:
         try:
             while True:
                 connected = self._client.is_connected()
-                if connected and not was_connected:
-                    self._client.publish(f"{self._prefix}/online", "true", retain=True)
+                if connected and not was_connected and self._device.presence is not None:
+                    self._client.publish(*self._device.presence[:2], retain=True)
                 was_connected = connected
                 if connected and not self.silent:
                     self._publish(number)
                     number += 1
-                await asyncio.sleep(shelly.PERIOD_S if connected else 0.2)
+                await asyncio.sleep(self._device.period_s if connected else 0.2)
         finally:
             self._client.disconnect()
             self._client.loop_stop()
 
     def _publish(self, number: int) -> None:
-        sent = [
-            self._client.publish(topic, payload).rc == MQTT_ERR_SUCCESS
-            for topic, payload in shelly.messages(self._prefix, self._snapshot(), number, time.time())
-        ]
+        sent = [self._client.publish(*one).rc == MQTT_ERR_SUCCESS for one in self._device.messages(number)]
         self.given += sent[0]
+
+
+class SparkplugNode:
+    """An edge node on the broker: born when the session begins and whenever it is asked to; its will is its death.
+
+    ``values`` gives the present values of its device. ``given`` counts its messages of data.
+    """
+
+    def __init__(
+        self, group: str, name: str, device: str, values: Callable[[], dict[str, Number | None]], port: int
+    ) -> None:
+        self.silent = False
+        self.given = 0
+        self.births = 0
+        self.node = EdgeNode(group, name, {"uptime": 0}, {device: values()})
+        self._device = device
+        self._values = values
+        self._port = port
+        self._wanted = asyncio.Event()
+        self._client = Client(CallbackAPIVersion.VERSION2, client_id=f"{group}-{name}")
+        self._client.reconnect_delay_set(1, 2)
+
+    async def run(self) -> None:
+        """Publish until cancelled."""
+        loop = asyncio.get_running_loop()
+        commands = self.node.topic("NCMD")
+        self._client.on_connect = lambda client, *_rest: client.subscribe(commands)
+        self._client.on_message = lambda *_message: self._ask(loop)
+        self._client.will_set(*self.node.will(_now_ms()))
+        self._client.connect_async(HOST, self._port, keepalive=30)
+        self._client.loop_start()
+        self._wanted.set()
+        try:
+            while True:
+                if self._client.is_connected() and not self.silent:
+                    self._speak()
+                elif not self._client.is_connected():
+                    self._wanted.set()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(1.0):
+                        await self._wanted.wait()
+        finally:
+            self._client.publish(*self.node.will(_now_ms()))
+            self._client.disconnect()
+            self._client.loop_stop()
+
+    def _ask(self, loop: asyncio.AbstractEventLoop) -> None:
+        loop.call_soon_threadsafe(self._wanted.set)
+
+    def _speak(self) -> None:
+        self.node.devices[self._device].update(self._values())
+        if self._wanted.is_set():
+            self._wanted.clear()
+            self.births += 1
+            for one in self.node.birth(_now_ms()):
+                self._client.publish(*one)
+        else:
+            self._client.publish(*self.node.data(self._device, self._values(), _now_ms()))
+            self.given += 1
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -22,12 +22,21 @@ Model = Literal[
     "bthome-thermometer",
     "csc-sensor",
     "shelly-pro-3em",
+    "shelly-3em",
+    "shelly-plug-s",
+    "tasmota-energy-3p",
+    "tasmota-air",
+    "zigbee2mqtt-air",
+    "zigbee2mqtt-climate",
+    "sparkplug-meter",
 ]
 MODBUS_MODELS = ("eastron-sdm630", "peacefair-pzem-004t-v3", "senseair-s8")
 STREAM_MODELS = ("dsmr-p1-v5", "plantower-pms5003")
 BLE_MODELS = ("ruuvi-ruuvitag", "bthome-thermometer", "csc-sensor")
-MQTT_MODELS = ("shelly-pro-3em",)
-METER_MODELS = ("eastron-sdm630", "peacefair-pzem-004t-v3", "dsmr-p1-v5", "shelly-pro-3em")
+MQTT_METERS = ("shelly-pro-3em", "shelly-3em", "shelly-plug-s", "tasmota-energy-3p", "sparkplug-meter")
+MQTT_MODELS = (*MQTT_METERS, "tasmota-air", "zigbee2mqtt-air", "zigbee2mqtt-climate")
+METER_MODELS = ("eastron-sdm630", "peacefair-pzem-004t-v3", "dsmr-p1-v5", *MQTT_METERS)
+SINGLE_PHASE = ("peacefair-pzem-004t-v3", "shelly-plug-s", "sparkplug-meter")
 BLE, MQTT = "ble", "mqtt"  # the buses that every site has, beside its lines
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -145,6 +154,8 @@ class Scenario(_Part):
             return [f"{where}.address: a whole number from 1 to 254 is needed"]
         if wanted in (BLE, MQTT) and not isinstance(device.address, str):
             return [f"{where}.address: a text is needed"]
+        if device.model == "sparkplug-meter" and str(device.address).count("/") != 2:
+            return [f"{where}.address: GROUP/NODE/DEVICE is needed"]
         if twins[0] != name:
             return [f"{where}.address: {device.address} is {twins[0]}'s already"]
         return []

@@ -12,16 +12,16 @@ from typing import Any, Protocol
 
 from firmware_sim import bluetooth, mqtt
 from firmware_sim.bluetooth import Bluetooth
-from firmware_sim.devices import air, meters, p1
+from firmware_sim.devices import air, meters, p1, publishers
 from firmware_sim.devices.stream import Stream
 from firmware_sim.electricity import Electricity, Meter
 from firmware_sim.line import Line, PtyPort
 from firmware_sim.loads import source
 from firmware_sim.loads.sources import Kind, LoadSource
 from firmware_sim.modbus import READ_HOLDING, READ_INPUT, Slave, Table
-from firmware_sim.mqtt import Broker, Shelly
+from firmware_sim.mqtt import Broker, Published, Publisher, SparkplugNode
 from firmware_sim.process import SimulatorError
-from firmware_sim.scenario import BLE, METER_MODELS, MQTT, DeviceSpec, Scenario, port_path
+from firmware_sim.scenario import BLE, METER_MODELS, MQTT, SINGLE_PHASE, DeviceSpec, Scenario, port_path
 from firmware_sim.world import World
 
 TICK_S = 1.0
@@ -143,13 +143,18 @@ class Simulator:
             return self._slave(spec, lambda: air.s8(self._world.co2(self._world.elapsed())), {})
         if spec.model == "plantower-pms5003":
             return self._stream(spec, lambda: air.pms5003(self._world.pm(self._world.elapsed())), PMS_PERIOD_S)
+        if spec.bus == MQTT:
+            return self._publisher(publishers.sensor(spec.model, str(spec.address), self._air))
         raise SimulatorError(f"{name}: {spec.model} is not a device on a wire")
 
     def _make_meter(self, name: str, spec: DeviceSpec) -> Device:
-        single = spec.model == "peacefair-pzem-004t-v3"
-        meter = Meter(name, self._world.seed, spec.measures, 1 if single else 3)
+        meter = Meter(name, self._world.seed, spec.measures, 1 if spec.model in SINGLE_PHASE else 3)
         self._electricity.add(meter, spec.measures)
-        if single:
+        if spec.model == "sparkplug-meter":
+            return self._sparkplug(str(spec.address), meter)
+        if spec.bus == MQTT:
+            return self._publisher(publishers.meter(spec.model, str(spec.address), lambda: meter.snapshot))
+        if spec.model == "peacefair-pzem-004t-v3":
             settings = meters.pzem_settings(int(spec.address or 0))
             return self._slave(spec, lambda: meters.pzem(meter.snapshot), settings, meters.PZEM_COUNT_MAX)
         if spec.model == "eastron-sdm630":
@@ -158,10 +163,25 @@ class Simulator:
         if spec.model == "dsmr-p1-v5":
             register = p1.Register()
             return self._stream(spec, lambda: self._telegram(meter, register), p1.PERIOD_S)
+        raise SimulatorError(f"{name}: {spec.model} is not a meter")
+
+    def _publisher(self, device: Published) -> Publisher:
         assert self.broker is not None
-        published = Shelly(str(spec.address), lambda: meter.snapshot, self.broker.port)
-        self._lives.append(published.run)
-        return published
+        publisher = Publisher(device, self.broker.port)
+        self._lives.append(publisher.run)
+        return publisher
+
+    def _sparkplug(self, address: str, meter: Meter) -> SparkplugNode:
+        assert self.broker is not None
+        group, name, device = address.split("/")
+        node = SparkplugNode(group, name, device, lambda: publishers.metrics(meter.snapshot), self.broker.port)
+        self._lives.append(node.run)
+        return node
+
+    def _air(self) -> publishers.Air:
+        t = self._world.elapsed()
+        world = self._world
+        return publishers.Air(world.co2(t), world.pm(t), world.temperature(t), world.humidity(t), world.pressure(t))
 
     def _telegram(self, meter: Meter, register: p1.Register) -> bytes:
         gas_m3 = 1873.0 + 0.04 * (self._world.elapsed() // 300)

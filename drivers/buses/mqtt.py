@@ -1,7 +1,11 @@
-"""A session with an MQTT broker, and the devices that publish there.
+"""A session with an MQTT broker (3.1.1), and who publishes there.
 
 One session per bus. paho runs a thread of its own; its callbacks do nothing but hand over to the loop. paho reconnects
-by itself, with a back-off of up to RECONNECT_MAX_S, and every subscription is renewed then.
+by itself, with a back-off of up to RECONNECT_MAX_S, and every subscription is renewed then. A session that the broker
+refuses is ended, and tried anew with what the files hold then, REFUSED_S later at the earliest.
+
+What a broker has kept (retained) is of unknown age: devices' drivers take no value from it, only whether a device is
+there at all. Their values come with the next live message.
 """
 
 from __future__ import annotations
@@ -10,87 +14,142 @@ import asyncio
 import contextlib
 import secrets
 import ssl
+import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage, topic_matches_sub
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from drivers.base import Bus, Driver, Frame, Observation, Tap
-from drivers.buses.mailbox import Mailbox
-from drivers.codecs import shelly
-from drivers.errors import BadFrame, Disconnected, DriverError, NoPermission, NoPort
-from drivers.template import Template
+from drivers.base import Bus, Frame, Tap
+from drivers.buses.mqtt_login import Session
+from drivers.errors import Disconnected, DriverError, LoginRefused, NoPort, NotTrusted
+
+if TYPE_CHECKING:
+    from drivers.buses.mqtt_scan import FoundPublisher
 
 RECONNECT_MIN_S, RECONNECT_MAX_S = 1, 5
+REFUSED_S = 10.0
 CONNECT_S = 3.0
 KEEPALIVE_S = 15  # a broker that vanished without a word is noticed after one and a half of it
-SECRET_BYTES_MAX = 4096
-PAYLOAD_BYTES_MAX = 64 * 1024
-HANDED_OVER_MAX = 256  # messages between paho's thread and the loop; then the oldest is dropped and counted
+PAYLOAD_BYTES_MAX = 256 * 1024  # births of large Sparkplug nodes; what other families read is bounded by their codecs
+TOPIC_CHARACTERS_MAX = 1024
+HANDED_OVER_MAX = 256  # messages between paho's thread and the loop, and their bytes: then the oldest are dropped
+HANDED_OVER_BYTES_MAX = 4 * 2**20
+COMMANDS_MAX = 16  # that may wait to be sent
 SCAN_S = 5.0
 QOS = 1
 
 _DENIED = frozenset({"Not authorized", "Bad user name or password", "Banned", "Client identifier not valid"})
+_WILDCARDS = frozenset("+#\0")
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
-    """Where the broker is and how to get in. ``password_file`` holds the password, alone."""
+class Message:
+    """What a listener hears. ``retained``: the broker had kept it, and nobody knows since when."""
 
-    host: str = "127.0.0.1"
-    port: int = 1883
-    username: str | None = None
-    password_file: Path | None = None
-    tls: bool = False
-    ca_file: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class FoundPublisher:
-    """A device that was heard; ``could_be`` are names of templates."""
-
-    address: str
-    could_be: tuple[str, ...]
+    topic: str
+    payload: bytes
+    mono_ns: int
+    retained: bool = False
 
 
 @dataclass(slots=True, eq=False)
 class Listener:
-    """``heard`` gets topic, payload and monotonic arrival; ``lost`` is told why the session ended."""
+    """``heard`` gets what fits a pattern; ``lost`` is told why there is no session, ``ready`` when there is one."""
 
-    pattern: str
-    heard: Callable[[str, bytes, int], None]
-    lost: Callable[[str], None]
+    patterns: tuple[str, ...]
+    heard: Callable[[Message], None]
+    lost: Callable[[str, type[DriverError]], None]
+    ready: Callable[[], None] = lambda: None
+
+
+class _Client(Client):
+    """paho's client, which else keeps to itself why a connection fails."""
+
+    fault: OSError | None = None
+
+    def reconnect(self) -> Any:
+        """Connect. Raises OSError."""
+        try:
+            return super().reconnect()
+        except OSError as error:
+            self.fault = error
+            raise
+
+
+class _Inbox:
+    """Messages on their way from paho's thread to the loop; where they are too many, the oldest go and are counted."""
+
+    def __init__(self) -> None:
+        self.dropped = 0
+        self._lock = threading.Lock()
+        self._messages: deque[tuple[MQTTMessage, int]] = deque()
+        self._bytes = 0
+
+    def put(self, message: MQTTMessage) -> None:
+        """Add a message that came right now."""
+        with self._lock:
+            if len(message.payload) > PAYLOAD_BYTES_MAX:
+                self.dropped += 1
+                return
+            self._messages.append((message, time.monotonic_ns()))
+            self._bytes += len(message.payload)
+            while len(self._messages) > HANDED_OVER_MAX or self._bytes > HANDED_OVER_BYTES_MAX:
+                self._bytes -= len(self._messages.popleft()[0].payload)
+                self.dropped += 1
+
+    def take(self) -> list[tuple[MQTTMessage, int]]:
+        """All that wait, with the monotonic instant at which each came."""
+        with self._lock:
+            messages = list(self._messages)
+            self._messages.clear()
+            self._bytes = 0
+            return messages
 
 
 class MqttBus:
-    """See drivers.base.Bus. All callbacks of listeners run in the loop."""
+    """See drivers.base.Bus. All callbacks of listeners run in the loop.
+
+    ``shared`` is for what several drivers of this bus have in common, by a name that they agree on.
+    """
 
     def __init__(self, name: str, session: Session) -> None:
         self.name = name
         self.tap: Tap | None = None
+        self.shared: WeakValueDictionary[str, Any] = WeakValueDictionary()
         self._session = session
         self._where = f"MQTT broker {session.host}:{session.port}"
         self._listeners: list[Listener] = []
-        self._client: Client | None = None
+        self._client: _Client | None = None
         self._connected = False
         self._fault: DriverError | None = None
+        self._refused_ns: int | None = None
         self._known = asyncio.Event()  # the outcome of the attempt to connect is known
         self._opening = asyncio.Lock()
-        self.dropped = 0
-        self._handed_over: deque[tuple[MQTTMessage, int]] = deque(maxlen=HANDED_OVER_MAX)
+        self._asked: dict[int, tuple[str, ...]] = {}  # subscriptions that the broker has not confirmed, by message id
+        self._inbox = _Inbox()
         self._waking = False
 
+    @property
+    def dropped(self) -> int:
+        """Messages that came faster than they could be taken, or were too long."""
+        return self._inbox.dropped
+
     async def open(self) -> None:
-        """Be connected, or raise why not: NoPort, NoPermission or Disconnected. paho goes on trying meanwhile."""
+        """Be connected, or raise why not: NoPort, LoginRefused, NotTrusted, NoPermission or Disconnected.
+
+        paho goes on trying meanwhile, but for refusals.
+        """
         async with self._opening:
-            if self._client is None:
+            if self._client is None and not self._is_refused():
                 self._start()
             if not self._connected and self._fault is None:
                 try:
@@ -103,48 +162,67 @@ class MqttBus:
 
     async def close(self) -> None:
         """Say goodbye. paho's thread ends by itself then; nobody waits for it."""
-        client, self._client = self._client, None
-        self._connected, self._fault = False, None
-        if client is not None:
-            client.disconnect()
+        self._stop()
+        self._fault = self._refused_ns = None
 
     def listen(self, listener: Listener) -> None:
         """Subscribe."""
         if listener not in self._listeners:
             self._listeners.append(listener)
-            if self._client is not None and self._connected:
-                self._client.subscribe(listener.pattern, QOS)
+            if self._connected:
+                self._subscribe(listener.patterns)
+                listener.ready()
 
     def unlisten(self, listener: Listener) -> None:
         """Unsubscribe; safe to call twice."""
         if listener not in self._listeners:
             return
         self._listeners.remove(listener)
-        still_wanted = any(other.pattern == listener.pattern for other in self._listeners)
-        if self._client is not None and self._connected and not still_wanted:
-            self._client.unsubscribe(listener.pattern)
+        unwanted = set(listener.patterns).difference(*(other.patterns for other in self._listeners))
+        if self._client is not None and self._connected and unwanted:
+            self._client.unsubscribe(sorted(unwanted))
+
+    def command(self, topic: str, payload: bytes) -> bool:
+        """Publish, once, to a device that asks for it (Sparkplug's rebirth). False where it cannot be sent now."""
+        if self._client is None or not self._connected:
+            return False
+        return self._client.publish(topic, payload, qos=0).rc == 0
 
     async def scan(self, seconds: float = SCAN_S) -> list[FoundPublisher]:
-        """The Shelly meters that publish within ``seconds``; a prefix of one level. Raises as ``open`` does."""
-        prefixes: set[str] = set()
-        listener = Listener("+/status/em:0", lambda topic, _p, _t: prefixes.add(topic.split("/")[0]), lambda _why: None)
-        await self.open()
-        self.listen(listener)
+        """Who publishes within ``seconds``, and whom the broker remembers: see mqtt_scan. Raises as ``open`` does.
+
+        In a session of its own: where subscriptions of one session overlap, brokers may send every message twice.
+        """
+        from drivers.buses.mqtt_scan import PATTERNS, Heard  # it knows all families of devices
+
+        heard = Heard()
+        session = MqttBus(self.name, self._session)
+        session.listen(Listener(PATTERNS, heard.add, lambda _why, _kind: None))
         try:
+            await session.open()
             await asyncio.sleep(seconds)
         finally:
-            self.unlisten(listener)
-        return [FoundPublisher(prefix, ("shelly-pro-3em",)) for prefix in sorted(prefixes)]
+            await session.close()
+        return heard.found()
 
     def _start(self) -> None:
-        client = Client(CallbackAPIVersion.VERSION2, client_id=f"lamppost-{secrets.token_hex(6)}")
+        client = _Client(CallbackAPIVersion.VERSION2, client_id=f"lamppost-{secrets.token_hex(6)}")
         session = self._session
         if session.username is not None:
-            client.username_pw_set(session.username, _secret(session.password_file))
+            client.username_pw_set(session.username, session.password())
         if session.tls:
-            client.tls_set_context(_tls(session.ca_file))
+            client.tls_set_context(session.context())
         client.connect_timeout = CONNECT_S
         client.reconnect_delay_set(RECONNECT_MIN_S, RECONNECT_MAX_S)
+        client.max_queued_messages_set(COMMANDS_MAX)
+        self._call_back(client)
+        self._known.clear()
+        self._fault = self._refused_ns = None
+        self._client = client
+        client.connect_async(session.host, session.port, KEEPALIVE_S)
+        client.loop_start()
+
+    def _call_back(self, client: _Client) -> None:
         loop = asyncio.get_running_loop()
 
         def hand_over(what: Callable[..., None], *args: object) -> None:
@@ -157,65 +235,110 @@ class MqttBus:
         def lost(_c: Client, _u: Any, _f: DisconnectFlags, code: ReasonCode, _p: Properties | None) -> None:
             hand_over(self._on_loss, str(code))
 
+        def subscribed(_c: Client, _u: Any, number: int, codes: list[ReasonCode], _p: Properties | None) -> None:
+            hand_over(self._on_subscribed, number, [code.is_failure for code in codes])
+
         def message(_c: Client, _u: Any, message: MQTTMessage) -> None:
-            if message.retain or len(message.payload) > PAYLOAD_BYTES_MAX:
-                return  # a retained one is of unknown age: never passed off as new
-            self.dropped += len(self._handed_over) == HANDED_OVER_MAX
-            self._handed_over.append((message, time.monotonic_ns()))
+            self._inbox.put(message)
             if not self._waking:
                 self._waking = True
                 hand_over(self._on_messages)
 
-        client.on_connect, client.on_disconnect, client.on_message = connected, lost, message
-        client.on_connect_fail = lambda _c, _u: hand_over(self._on_no_connection)
-        self._known.clear()
-        self._client = client
-        client.connect_async(session.host, session.port, KEEPALIVE_S)
-        client.loop_start()
+        client.on_connect, client.on_disconnect = connected, lost
+        client.on_message, client.on_subscribe = message, subscribed
+        client.on_connect_fail = lambda _c, _u: hand_over(self._on_no_connection, client.fault)
+
+    def _stop(self) -> None:
+        client, self._client = self._client, None
+        self._connected = False
+        self._asked.clear()
+        if client is not None:
+            client.disconnect()
 
     def _if_current(self, client: Client, what: Callable[..., None], *args: object) -> None:
         if client is self._client:
             what(*args)
 
+    def _is_refused(self) -> bool:
+        return self._refused_ns is not None and time.monotonic_ns() - self._refused_ns < REFUSED_S * 1e9
+
     def _on_connect(self, code: ReasonCode) -> None:
-        if code.is_failure:
-            kind = NoPermission if code.getName() in _DENIED else NoPort
-            self._fault = kind(f"{self._where} refused the session: {code}")
+        if code.getName() in _DENIED:
+            self._refuse(LoginRefused(f"{self._where} refused the session: {code}"))
+        elif code.is_failure:
+            self._fault = NoPort(f"{self._where} refused the session: {code}")
         else:
             self._connected, self._fault = True, None
-            if self._client is not None and self._listeners:
-                self._client.subscribe([(pattern, QOS) for pattern in sorted({one.pattern for one in self._listeners})])
+            self._subscribe({pattern for listener in self._listeners for pattern in listener.patterns})
+            for listener in tuple(self._listeners):
+                listener.ready()
         self._known.set()
 
-    def _on_no_connection(self) -> None:
-        if not self._connected and not isinstance(self._fault, Disconnected):
-            self._fault = NoPort(f"{self._where} cannot be reached")
+    def _refuse(self, fault: DriverError) -> None:
+        """Somebody has to do something first: the files are read anew for the next attempt."""
+        self._fault, self._refused_ns = fault, time.monotonic_ns()
+        self._stop()
+
+    def _on_no_connection(self, why: OSError | None) -> None:
+        if isinstance(why, ssl.SSLCertVerificationError):
+            self._refuse(NotTrusted(f"{self._where}: its certificate is not trusted: {why.verify_message}"))
+        elif isinstance(why, ssl.SSLError):
+            self._refuse(NotTrusted(f"{self._where}: no TLS session: {why.reason or why}"))
+        elif not self._connected and not isinstance(self._fault, Disconnected):
+            cause = f": {why.strerror}" if why is not None and why.strerror else ""
+            self._fault = NoPort(f"{self._where} cannot be reached{cause}")
         self._known.set()
 
     def _on_loss(self, why: str) -> None:
         if not self._connected:
-            return  # a refused session: _on_connect said why
+            if self._fault is None:
+                self._on_hang_up(why)
+            return  # else _on_connect said why
         self._connected = False
+        self._asked.clear()
         self._fault = Disconnected(f"{self._where} was lost: {why}")
         for listener in tuple(self._listeners):
-            listener.lost(str(self._fault))
+            listener.lost(str(self._fault), Disconnected)
+
+    def _on_hang_up(self, why: str) -> None:
+        """No answer at all but the end: a broker that misses our certificate does that, and one that waits for TLS."""
+        cause = f"{self._where} ended the session before it began ({why})"
+        if self._session.tls:
+            self._refuse(LoginRefused(f"{cause}: it may want a certificate_file"))
+        else:
+            self._fault = NoPort(f"{cause}: it may want `tls: true`")
+        self._known.set()
+
+    def _subscribe(self, patterns: Iterable[str]) -> None:
+        wanted = tuple(sorted(patterns))
+        if self._client is not None and wanted:
+            _, number = self._client.subscribe([(pattern, QOS) for pattern in wanted])
+            if number is not None:
+                self._asked[number] = wanted
+
+    def _on_subscribed(self, number: int, failures: list[bool]) -> None:
+        patterns = self._asked.pop(number, ())
+        refused = {pattern for pattern, failed in zip(patterns, failures, strict=False) if failed}
+        for listener in tuple(self._listeners):
+            for pattern in sorted(refused.intersection(listener.patterns)):
+                listener.lost(f"{self._where} does not let this box read {pattern!r}", LoginRefused)
 
     def _on_messages(self) -> None:
         self._waking = False  # before the look: what comes from here on wakes the loop again
-        while self._handed_over:
-            message, mono_ns = self._handed_over.popleft()
+        for message, mono_ns in self._inbox.take():
             try:
                 topic = message.topic
             except UnicodeDecodeError:
                 continue
-            self._on_message(topic, bytes(message.payload), mono_ns)
+            if len(topic) <= TOPIC_CHARACTERS_MAX:
+                self._on_message(Message(topic, bytes(message.payload), mono_ns, message.retain))
 
-    def _on_message(self, topic: str, payload: bytes, mono_ns: int) -> None:
-        if self.tap is not None:
-            self.tap(Frame(self.name, "rx", topic.encode() + b"\0" + payload, time.time_ns()))
+    def _on_message(self, message: Message) -> None:
+        if self.tap is not None and not message.retained:
+            self.tap(Frame(self.name, "rx", message.topic.encode() + b"\0" + message.payload, time.time_ns()))
         for listener in tuple(self._listeners):
-            if topic_matches_sub(listener.pattern, topic):
-                listener.heard(topic, payload, mono_ns)
+            if any(topic_matches_sub(pattern, message.topic) for pattern in listener.patterns):
+                listener.heard(message)
 
     def _again(self) -> DriverError:
         """The present fault as a new exception: one instance is not raised twice."""
@@ -223,94 +346,31 @@ class MqttBus:
         return NoPort(f"{self._where} cannot be reached") if fault is None else type(fault)(*fault.args)
 
 
-class ShellyDriver:
-    """A Shelly meter; see drivers.base.Driver. ``prefix`` is its MQTT topic prefix.
-
-    Only ``status`` topics are subscribed: the same values come again in ``events/rpc``.
-    """
-
-    def __init__(self, bus: MqttBus, prefix: str, silence_s: float) -> None:
-        self.period_s: float | None = None
-        self.silence_s = silence_s
-        self._bus = bus
-        self._prefix = prefix
-        self._mailbox = Mailbox()
-        self._listener = Listener(f"{prefix}/status/#", self._heard, self._mailbox.lose)
-
-    @property
-    def bad_frames(self) -> int:
-        """Damaged messages so far."""
-        return self._mailbox.bad_frames
-
-    @property
-    def dropped(self) -> int:
-        """Observations that nobody took in time."""
-        return self._mailbox.dropped
-
-    async def read(self) -> tuple[Observation, ...]:
-        """The next status, with those that wait. Raises a DriverError; see Mailbox.get."""
-        self._bus.listen(self._listener)
-        await self._bus.open()
-        return await self._mailbox.get(self.silence_s)
-
-    async def close(self) -> None:
-        """Unsubscribe."""
-        self._bus.unlisten(self._listener)
-
-    def _heard(self, topic: str, payload: bytes, mono_ns: int) -> None:
-        try:
-            measurements = shelly.decode(topic.removeprefix(f"{self._prefix}/"), payload)
-        except BadFrame as error:
-            self._mailbox.damaged(error)
-            return
-        if measurements:
-            self._mailbox.put(Observation(measurements, mono_ns))
-
-
-def _secret(path: Path | None) -> str | None:
-    if path is None:
-        return None
-    try:
-        with path.open("rb") as file:
-            return file.read(SECRET_BYTES_MAX).decode().strip()
-    except OSError as error:
-        raise NoPermission(f"{path} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise NoPermission(f"{path} is not text") from None
-
-
-def _tls(ca_file: Path | None) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
-    except OSError as error:  # ssl.SSLError is one
-        raise NoPermission(f"{ca_file} cannot be used as a list of certificate authorities: {error}") from None
+def prefix(name: str, bus: Bus, address: str | int | None) -> tuple[MqttBus, str]:
+    """Bus and topic prefix of a device whose template has that name. Raises ValueError where they cannot be those."""
+    if not isinstance(bus, MqttBus):
+        raise ValueError(f"{name} needs a bus of type mqtt")
+    if not isinstance(address, str) or not address.strip("/") or _WILDCARDS.intersection(address):
+        raise ValueError(f"{name} needs its MQTT topic prefix as address, not {address!r}")
+    return bus, address.strip("/")
 
 
 def make_bus(name: str, settings: Mapping[str, Any]) -> Bus:
-    """The bus of a configuration part of type mqtt."""
-    files = {key: None if settings.get(key) is None else Path(settings[key]) for key in ("password_file", "ca_file")}
+    """The bus of a configuration part of type mqtt. Raises ValueError."""
+    keys = ("password_file", "ca_file", "certificate_file", "key_file")
+    files = {key: None if settings.get(key) is None else Path(settings[key]) for key in keys}
+    if files["certificate_file"] is None and files["key_file"] is not None:
+        raise ValueError("key_file without its certificate_file")
+    tls = bool(settings.get("tls", False))
+    if not tls and (files["ca_file"] or files["certificate_file"]):
+        raise ValueError("certificates without `tls: true` would not be used")
     return MqttBus(
         name,
         Session(
             host=str(settings.get("host", "127.0.0.1")),
             port=int(settings.get("port", 1883)),
             username=settings.get("username"),
-            tls=bool(settings.get("tls", False)),
+            tls=tls,
             **files,
         ),
     )
-
-
-def make_driver(
-    template: Template, bus: Bus, address: str | int | None, period_s: float | None, options: Mapping[str, Any]
-) -> Driver:
-    """A driver for a template of protocol shelly; ``address`` is the topic prefix. Raises ValueError."""
-    if not isinstance(bus, MqttBus):
-        raise ValueError(f"{template.name} needs a bus of type mqtt")
-    if not isinstance(address, str) or not address or any(sign in address for sign in "+#\0"):
-        raise ValueError(f"{template.name} needs its MQTT topic prefix as address, not {address!r}")
-    if period_s is not None:
-        raise ValueError(f"{template.name} publishes by itself: it takes no period")
-    if options:
-        raise ValueError(f"unknown option {min(options)!r}; known: none")
-    return ShellyDriver(bus, address.strip("/"), template.silence_s)

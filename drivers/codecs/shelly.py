@@ -144,22 +144,27 @@ def decode_status(document: Mapping[str, Any], choice: Choice | None = None) -> 
     return shelly_gen1.decode_status(document, choice or Choice(ambient="hum" in document))
 
 
-def decode_frame(data: bytes, hints: Hints) -> tuple[Measurement, ...]:
+def below_prefix(topic: str) -> str | None:
+    """What follows the device's prefix in a topic of any generation, None for another topic."""
+    found = _BELOW.search(topic)
+    return shelly_gen1.below_prefix(topic) or (found["rest"] if found else None)
+
+
+def decode_frame(data: bytes, hints: Hints, choice: Choice = WHOLE) -> tuple[Measurement, ...]:
     """See drivers.codecs.framing.DecodeFrame; without a topic only statuses that name themselves are taken."""
     if hints.topic:
-        rest = shelly_gen1.below_prefix(hints.topic)
-        found = _BELOW.search(hints.topic)
-        if rest is None and found is None:
+        rest = below_prefix(hints.topic)
+        if rest is None:
             raise BadFrame(f"{hints.topic!r} is no topic of a Shelly device")
-        return decode(rest or (found["rest"] if found else ""), data)
+        return decode(rest, data, choice)
     document = _object(data)
     if document.get("method") in ("NotifyStatus", "NotifyFullStatus"):
-        return decode("events/rpc", data)
+        return decode("events/rpc", data, choice)
     for kind, members in _SIGNATURES:
         if document.keys() >= members:
-            return _component(f"{kind}:{document['id']}", document, WHOLE)
+            return _component(f"{kind}:{document['id']}", document, choice)
     result = document.get("result")
-    return decode_status(result if isinstance(result, dict) else document)
+    return decode_status(result if isinstance(result, dict) else document, None if choice == WHOLE else choice)
 
 
 def _object(payload: bytes) -> dict[str, Any]:

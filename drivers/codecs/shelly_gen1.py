@@ -20,6 +20,7 @@ from drivers.quantities import PHASES
 from drivers.template import Field
 
 PREFIX = "shellies/"
+TOPICS = ("+", "relay/#", "light/#", "roller/#", "emeter/#", "sensor/#", "ext_temperature/#", "ext_humidity/#")
 _KWH = 0.001
 _KWH_OF_WATT_MINUTES = 1 / 60_000
 _NOT_THERE = 999

@@ -95,12 +95,12 @@ def decode(topic: str, payload: bytes, sensor: str = "") -> tuple[Measurement, .
     return _sensors(inner, sensor)
 
 
-def decode_frame(data: bytes, hints: Hints) -> tuple[Measurement, ...]:
+def decode_frame(data: bytes, hints: Hints, sensor: str = "") -> tuple[Measurement, ...]:
     """See drivers.codecs.framing.DecodeFrame; without a topic only what holds a sensor that is known here is taken."""
     topic = _TOPIC.search(hints.topic)
     if hints.topic and topic is None:
         raise BadFrame(f"{hints.topic!r} is no topic of a Tasmota device")
-    found = decode(topic[1] if topic else "SENSOR", data)
+    found = decode(topic[1] if topic else "SENSOR", data, sensor)
     if not found and not topic:
         raise BadFrame("no sensor of a Tasmota device in it")
     return found

@@ -12,13 +12,13 @@ import pytest
 from drivers import template
 from drivers.buses import modbus_adu as adu
 from drivers.buses.modbus_device import decode_blocks
-from drivers.codecs import p1, pms, shelly
+from drivers.codecs import p1, pms
 from drivers.planner import Block
 from drivers.template import Example, Template
 
 COLLECTION = Path(__file__).parents[2] / "../shared/data/frames"
 needs = pytest.mark.skipif(not COLLECTION.exists(), reason="the collection of captured frames is not here")
-WIRED = [name for name in template.names() if template.load(name).protocol in ("modbus", "p1", "pms", "shelly")]
+WIRED = [name for name in template.names() if template.load(name).protocol in ("modbus", "p1", "pms")]
 
 
 def frames(name: str) -> list[Any]:
@@ -43,8 +43,6 @@ def modbus_values(known: Template, request: bytes, answer: bytes) -> dict[str, o
 def decoded(known: Template, frame: Example) -> Mapping[str, object]:
     if known.protocol == "modbus":
         return modbus_values(known, frame.request, frame.answer)
-    if known.protocol == "shelly":
-        return {m.quantity: m.value for m in shelly.decode(frame.topic, frame.answer)}
     codec = p1.decode if known.protocol == "p1" else pms.decode
     return {m.quantity: m.value for m in codec(frame.answer).measurements}
 
@@ -65,13 +63,3 @@ def test_captured_sdm630_also_between_glitches() -> None:
         request, answer = (bytes.fromhex(items[key][part]) for part in ("request", "response"))
         for wire in (answer, b"\0" + answer + b"\0"):
             assert modbus_values(known, request, wire)["voltage_l1"] == pytest.approx(items[key]["expected"][value])
-
-
-@needs
-def test_captured_shelly() -> None:
-    items = {item["id"]: item for item in frames("mqtt_json.json")}
-    item = items["shelly_pro3em_em0"]
-    values = {m.quantity: m.value for m in shelly.decode(item["topic"].split("/", 1)[1], item["payload"].encode())}
-    assert values["active_power_total"] == item["expected"]["total_power_w"]
-    assert values["active_power_l1"] == item["expected"]["power_l1_w"]
-    assert "current_n" not in values

@@ -1,0 +1,144 @@
+"""Who publishes at a broker: heard for a while, also from what the broker keeps, without a word of our own.
+
+A model is named only where the values that were heard lie in the ``identify`` ranges of its template. Of those that
+fit, the ones that know most of what was heard are listed, all of them where it is a tie. Sparkplug devices name their
+metrics as they like: any template for them may fit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from drivers import template
+from drivers.base import Value
+from drivers.buses.mqtt import PAYLOAD_BYTES_MAX, Message
+from drivers.codecs import json_paths, published, shelly, shelly_gen1, sparkplug
+from drivers.errors import BadFrame
+from drivers.template import Template, TemplateError
+
+FOUND_MAX = 500
+PATTERNS = (
+    *("+/status/+", "+/+/status/+", "+/events/rpc", "+/+/events/rpc"),  # Shelly
+    *(f"shellies/+/{below}" for below in shelly_gen1.TOPICS),
+    *("tele/+/SENSOR", "tele/+/+/SENSOR"),  # Tasmota
+    *("zigbee2mqtt/+", "zigbee2mqtt/+/+"),
+    *(f"{sparkplug.NAMESPACE}/+/+/+", f"{sparkplug.NAMESPACE}/+/+/+/+"),
+)
+_BRIDGE = "zigbee2mqtt/bridge/devices"
+_TASMOTA = re.compile(r"tele/(?P<address>.+)/SENSOR")
+_SILENT = ("zigbee2mqtt", "sparkplug")  # protocols whose devices are listed though none of their values is known
+
+
+@dataclass(frozen=True, slots=True)
+class FoundPublisher:
+    """A device that was heard; ``could_be`` are names of templates."""
+
+    address: str
+    could_be: tuple[str, ...]
+
+
+class Heard:
+    """What was heard so far: of each device what each template of its protocol makes of it. Bounded."""
+
+    def __init__(self) -> None:
+        self._templates = [known for name in template.names() if (known := _load(name)) is not None]
+        self._values: dict[tuple[str, str], dict[str, dict[str, Value]]] = {}
+
+    def add(self, message: Message) -> None:
+        """Take a message; one that cannot be read tells nothing."""
+        with contextlib.suppress(BadFrame):
+            for protocol, address in _senders(message.topic, message.payload):
+                said = {
+                    known.name: {one.quantity: one.value for one in _decode(known, message)}
+                    for known in self._templates
+                    if known.protocol == protocol
+                }
+                if protocol in _SILENT or any(said.values()):
+                    self._take((protocol, address), said)
+
+    def found(self) -> list[FoundPublisher]:
+        """The devices, by address."""
+        devices = sorted(self._values.items(), key=lambda item: item[0][1])
+        return [
+            FoundPublisher(address, self._could_be(protocol, address, said)) for (protocol, address), said in devices
+        ]
+
+    def _could_be(self, protocol: str, address: str, said: dict[str, dict[str, Value]]) -> tuple[str, ...]:
+        fitting = {
+            known.name: len(said.get(known.name, {}).keys() & _delivers(known))
+            for known in self._templates
+            if _fits(known, protocol, address, said)
+        }
+        most = max(fitting.values(), default=0)
+        return tuple(name for name, count in fitting.items() if count == most)
+
+    def _take(self, device: tuple[str, str], said: dict[str, dict[str, Value]]) -> None:
+        if device not in self._values and len(self._values) >= FOUND_MAX:
+            return
+        known = self._values.setdefault(device, {})
+        for name, values in said.items():
+            known.setdefault(name, {}).update(values)
+
+
+def _senders(topic: str, payload: bytes) -> Iterator[tuple[str, str]]:
+    """(protocol, address) of the devices that a message may tell of. Raises BadFrame."""
+    levels = topic.split("/")
+    if levels[0] == sparkplug.NAMESPACE:
+        if len(levels) in (4, 5) and levels[2] in ("NBIRTH", "NDATA", "DBIRTH", "DDATA"):
+            yield "sparkplug", "/".join((levels[1], *levels[3:]))
+    elif topic == _BRIDGE:
+        yield from (("zigbee2mqtt", f"zigbee2mqtt/{name}") for name in _bridged(payload))
+    elif levels[0] == "zigbee2mqtt":
+        if levels[1] != "bridge" and levels[-1] not in ("availability", "set", "get"):
+            yield "zigbee2mqtt", topic
+    elif sensor := _TASMOTA.fullmatch(topic):
+        yield "tasmota", sensor["address"]
+    elif (rest := shelly.below_prefix(topic)) is not None:
+        yield "shelly", topic.removesuffix(f"/{rest}")
+
+
+def _bridged(payload: bytes) -> Iterator[str]:
+    """The names of the devices that zigbee2mqtt knows, those that are silent at present too."""
+    devices = json_paths.parse(payload, PAYLOAD_BYTES_MAX)
+    for device in devices if isinstance(devices, list) else ():
+        name = json_paths.get(device, "friendly_name")
+        if isinstance(name, str) and json_paths.get(device, "type") != "Coordinator":
+            yield name
+
+
+def _decode(known: Template, message: Message) -> published.Measured:
+    if known.protocol == "sparkplug" or message.topic == _BRIDGE:
+        return ()
+    try:
+        return published.decode(known.protocol, known.options, known.fields, message.topic, message.payload)
+    except ValueError:  # a template of this box with options that cannot be meant
+        return ()
+
+
+def _load(name: str) -> Template | None:
+    try:
+        known = template.load(name)
+    except TemplateError:
+        return None
+    return known if known.protocol in ("shelly", "tasmota", "zigbee2mqtt", "sparkplug") else None
+
+
+def _delivers(known: Template) -> set[str]:
+    return {quantity for frame in known.frames for quantity in frame.expect}
+
+
+def _fits(known: Template, protocol: str, address: str, said: dict[str, dict[str, Value]]) -> bool:
+    if known.protocol != protocol or protocol == "sparkplug":
+        return known.protocol == protocol
+    if protocol == "shelly":  # both generations measure the same: a template's frames say for which it is
+        first = [frame.topic.startswith(shelly_gen1.PREFIX) for frame in known.frames]
+        if address.startswith(shelly_gen1.PREFIX) not in first:
+            return False
+    values = said.get(known.name, {})
+    return bool(known.identify) and all(
+        isinstance(value := values.get(quantity), int | float) and low <= value <= high
+        for quantity, (low, high) in known.identify.items()
+    )
