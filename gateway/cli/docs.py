@@ -18,14 +18,12 @@ from typing import Any
 
 import click
 
-from drivers import template as templates
 from drivers.quantities import QUANTITIES
+from gateway.cli import docs_templates
 from gateway.cli.docs_errors import ErrorEntry, error_entries
 from gateway.cli.main import COMMANDS, cli
 from gateway.cli.status import KEYS
 from gateway.config import buses, kinds, schema
-from gateway.config.addresses import BUS_TYPES
-from gateway.config.check_devices import delivers
 from gateway.config.problem import RULES
 
 ROOT = Path(__file__).parents[2]
@@ -40,7 +38,7 @@ def generate() -> dict[str, str]:
         "configuration": _configuration,
         "errors": _errors,
         "quantities": _quantities,
-        "templates": _templates,
+        "templates": docs_templates.page,
         "status": _status,
     }
     files = {f"docs/reference/{name}.md": NOTE + "\n".join(make()) + "\n" for name, make in pages.items()}
@@ -106,8 +104,15 @@ def _cli() -> Iterator[str]:
         for name in COMMANDS:
             command = cli.get_command(top, name)
             assert command is not None
-            with click.Context(command, info_name=name, parent=top, terminal_width=100) as context:
-                yield f"## lamppost {name}\n\n```text\n{command.get_help(context)}\n```\n"
+            yield from _help(command, name, top, "##")
+
+
+def _help(command: click.Command, name: str, parent: click.Context, heading: str) -> Iterator[str]:
+    """The help of a command, and below it that of the commands of a group."""
+    with click.Context(command, info_name=name, parent=parent, terminal_width=100) as context:
+        yield f"{heading} {context.command_path}\n\n```text\n{command.get_help(context)}\n```\n"
+        for below in command.commands.values() if isinstance(command, click.Group) else ():
+            yield from _help(below, below.name or "", context, f"{heading}#")
 
 
 def _configuration() -> Iterator[str]:
@@ -207,20 +212,6 @@ def _quantities() -> Iterator[str]:
         low, high = quantity.low, quantity.high
         span = "" if low is None else f"{low:g} to {high:g}" if high is not None else f"from {low:g}"
         yield f"| `{quantity.name}` | {quantity.unit} | {quantity.code} | {quantity.kind} | {span} |"
-
-
-def _templates() -> Iterator[str]:
-    yield "# Templates\n"
-    yield "The models of devices that are known. `template:` of a device names one.\n"
-    yield "| template | vendor | model | bus | every | data model | evidence |\n|---|---|---|---|---|---|---|"
-    known = [templates.load(name) for name in templates.names()]
-    for one in known:
-        every = "by itself" if one.period_s is None else f"{one.period_s:g} s"
-        bus = ", ".join(BUS_TYPES.get(one.protocol, (one.protocol,)))
-        yield f"| `{one.name}` | {one.vendor} | {one.model} | {bus} | {every} | {one.data_model} | {one.evidence} |"
-    for one in known:
-        yield f"\n## {one.name}\n"
-        yield f"{one.vendor} {one.model}. " + ("Delivers " + ", ".join(f"`{q}`" for q in sorted(delivers(one))) + ".")
 
 
 def _status() -> Iterator[str]:

@@ -52,7 +52,7 @@ def lines(template: Template) -> Iterator[str]:
     yield f"{title}  ({template.name}, {template.kind})"
     if template.variants:
         yield plain(f"also: {', '.join(template.variants)}")
-    yield f"bus: {', '.join(bus_types(template))}; {'; '.join(_way(template))}"
+    yield f"bus: {', '.join(bus_types(template))}; {'; '.join(way(template))}"
     yield f"evidence: {template.evidence}; grade: {style(reached, COLOURS[reached], bold=True)}"
     lacking = missing(template)
     if lacking:
@@ -65,7 +65,8 @@ def lines(template: Template) -> Iterator[str]:
     yield _values(template)
 
 
-def _way(template: Template) -> Iterator[str]:
+def way(template: Template) -> Iterator[str]:
+    """How the device is reached and how often it is read, part by part."""
     line = template.line
     if line.stated:
         letter = {"none": "N", "even": "E", "odd": "O"}[line.parity]
