@@ -1,4 +1,4 @@
-"""Observation to readings: derive, calibrate, check quality, date. Pure but for the memory of the last values.
+"""Observation to readings: derive, follow counters, calibrate, check, date. Pure but for the memory of the last values.
 
 Nothing is dropped here but values that are no numbers (NaN, infinity), which are counted in ``invalid``.
 """
@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from drivers.base import Measurement, Observation, Quality, Reading, Reason, Value
-from drivers.quantities import PHASES, QUANTITIES, Quantity
+from drivers.quantities import PHASES, QUANTITIES, Quantity, plausible
 from gateway.clock import Clock, stamp
 from gateway.model import BootTime
+from gateway.pipeline.counters import Counters
 
 DEVICE_CLOCK_ERROR_MAX_NS = 60_000_000_000  # a device's own time further off than this is not believed
 _SUMS = ("active_power", "reactive_power", "apparent_power")
@@ -30,11 +31,16 @@ class Correction:
 class Pipeline:
     """The stages for all devices of a box; ``corrections`` by device and quantity."""
 
-    def __init__(self, clock: Clock, corrections: Mapping[str, Mapping[str, Correction]]) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        corrections: Mapping[str, Mapping[str, Correction]],
+        counters: Counters | None = None,
+    ) -> None:
         self.invalid = 0
         self._clock = clock
         self._corrections = corrections
-        self._last_counter: dict[tuple[str, str], float] = {}
+        self._counters = counters or Counters()
         self._last_observed_ns: dict[str, int] = {}
 
     def correct(self, corrections: Mapping[str, Mapping[str, Correction]]) -> None:
@@ -45,18 +51,36 @@ class Pipeline:
         """The readings of one observation, all with the same date; empty when no value was a number."""
         observed_ns, clock, own_clock_off = self._date(device, observation)
         corrections = self._corrections.get(device, {})
+        utc_ns = observed_ns if clock is None else None
         readings = []
         for measured in derive(observation.measurements):
-            value = calibrate(measured.value, corrections.get(measured.quantity))
+            value, quality, reason = self._follow(device, measured, observation.mono_ns, utc_ns)
+            value = calibrate(value, corrections.get(measured.quantity))
             if isinstance(value, float) and not math.isfinite(value):
                 self.invalid += 1
                 continue
-            quality, reason = self._check(device, measured.quantity, value)
+            if not plausible(measured.quantity, value):
+                quality, reason = Quality.BAD, Reason.RANGE
             if own_clock_off and quality is Quality.GOOD:
                 quality, reason = Quality.SUSPECT, Reason.CLOCK
             unit = QUANTITIES.get(measured.quantity, _UNKNOWN).unit
             readings.append(Reading(device, measured.quantity, value, unit, observed_ns, clock, quality, reason))
         return readings
+
+    def _follow(
+        self, device: str, measured: Measurement, mono_ns: int, utc_ns: int | None
+    ) -> tuple[Value, Quality, Reason]:
+        """A counter goes on as a total; all else, and what no counter can say, passes unchanged."""
+        quantity, value = measured.quantity, measured.value
+        if (
+            QUANTITIES.get(quantity, _UNKNOWN).kind == "counter"
+            and isinstance(value, int | float)
+            and math.isfinite(value)
+            and plausible(quantity, value)
+        ):
+            followed = self._counters.follow(device, quantity, value, mono_ns, utc_ns)
+            return followed.value, followed.quality, followed.reason
+        return value, Quality.GOOD, Reason.NONE
 
     def _date(self, device: str, observation: Observation) -> tuple[int, BootTime | None, bool]:
         """(observed_ns, clock, whether the device's own clock is too far off to be believed)."""
@@ -73,19 +97,6 @@ class Pipeline:
             observed_ns += 1000
         self._last_observed_ns[device] = observed_ns
         return observed_ns, None, off
-
-    def _check(self, device: str, quantity: str, value: Value) -> tuple[Quality, Reason]:
-        known = QUANTITIES.get(quantity)
-        if known is None or isinstance(value, bool | str) or not isinstance(value, float | int):
-            return Quality.GOOD, Reason.NONE
-        if (known.low is not None and value < known.low) or (known.high is not None and value > known.high):
-            return Quality.BAD, Reason.RANGE
-        if known.kind == "counter":
-            last = self._last_counter.get((device, quantity))
-            self._last_counter[device, quantity] = value
-            if last is not None and value < last:
-                return Quality.SUSPECT, Reason.JUMP
-        return Quality.GOOD, Reason.NONE
 
 
 def calibrate(value: Value, correction: Correction | None) -> Value:
