@@ -182,7 +182,8 @@ def _check_old(lines: Lines) -> None:
     """Whether a telegram can be one of DSMR 2 or 3, and no digit of it is lost. Raises BadFrame."""
     if not all(_OLD_CODES.fullmatch(code) for code in lines):
         raise BadFrame("no CRC behind the `!`, though the telegram is none of DSMR 2 or 3: see option `crc`")
-    if not all(code in lines for code in _OLD_NEEDED):
+    needed = (*_OLD_NEEDED, "1-0:2.7.0") if any(code.startswith("1-0:2.8") for code in lines) else _OLD_NEEDED
+    if not all(code in lines for code in needed):
         raise BadFrame("lines of the telegram are missing")
     widths: dict[str, set[int]] = {}
     for code in lines:
