@@ -1,6 +1,6 @@
 """Writes the reference from the code: ``python -m gateway.cli.docs`` (``--check`` only compares).
 
-docs/reference/{cli,configuration,errors,quantities,templates,status}.md and config/schemas/lamppost.schema.json. A test
+docs/reference/{cli,configuration,errors,quantities,templates,status}.md and config/schemas/*.schema.json. A test
 holds the committed files against what this module makes of the code.
 """
 
@@ -18,6 +18,7 @@ from typing import Any
 
 import click
 
+from drivers import template_schema
 from drivers.quantities import QUANTITIES
 from gateway.cli import docs_templates
 from gateway.cli.docs_errors import ErrorEntry, error_entries
@@ -28,6 +29,7 @@ from gateway.config.problem import RULES
 
 ROOT = Path(__file__).parents[2]
 SCHEMA_FILE = "config/schemas/lamppost.schema.json"
+TEMPLATE_SCHEMA_FILE = "config/schemas/template.schema.json"
 NOTE = "<!-- Made by `python -m gateway.cli.docs` from the code. -->\n"
 
 
@@ -42,7 +44,8 @@ def generate() -> dict[str, str]:
         "status": _status,
     }
     files = {f"docs/reference/{name}.md": NOTE + "\n".join(make()) + "\n" for name, make in pages.items()}
-    files[SCHEMA_FILE] = json.dumps(editor_schema(), indent=2, ensure_ascii=False) + "\n"
+    for name, made in ((SCHEMA_FILE, editor_schema()), (TEMPLATE_SCHEMA_FILE, template_schema.schema())):
+        files[name] = json.dumps(made, indent=2, ensure_ascii=False) + "\n"
     return files
 
 
