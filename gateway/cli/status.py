@@ -36,6 +36,7 @@ KEYS: Mapping[str, str] = {
     "devices.*.outages": "Times that it went down since the start.",
     "devices.*.skipped": "Polls left out because the bus was busy.",
     "devices.*.late_ms_max": "The latest that a poll began after its time, in milliseconds.",
+    "devices.*.counters.*": "What is added to what the device itself says, by quantity, where its count began again.",
     "outbox.stream": "Id of the outbox's stream.",
     "outbox.depth": "Readings not acknowledged by the server yet.",
     "outbox.age_s": "Age of the oldest of them in seconds.",
@@ -53,7 +54,7 @@ KEYS: Mapping[str, str] = {
     "link.error": "Why the link is down.",
     "server.listen": "Address of the server role; `server` is null without it.",
 }
-_MAPS = ("devices", "outbox.made", "outbox.dropped")
+_MAPS = ("devices", "devices.*.counters", "outbox.made", "outbox.dropped")
 
 
 @click.command("status", short_help="Is all well, and if not, what is to be done?")

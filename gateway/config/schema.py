@@ -131,6 +131,8 @@ class Device(Part):
     """File with the device's key (hexadecimal), where what it sends is encrypted."""
     calibration: dict[str, Calibration] = {}
     """Correction by quantity: value = raw x scale + offset."""
+    counters: Literal["total", "raw"] = "total"
+    """`total`: counters go on when the device wraps, restarts or is replaced; `raw`: as its display shows them."""
     options: dict[str, str | int | float | bool] = {}
     """Settings that the template knows."""
 

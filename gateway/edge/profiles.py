@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from drivers import template
+from drivers.quantities import QUANTITIES
 from gateway.config.schema import Config
 from gateway.mapping.mapper import GATEWAY, Profile
 from gateway.mapping.tables import MODELS
+from gateway.pipeline.counters import Rule
 from gateway.pipeline.stages import Correction
 
 POSITION = "position"  # kind of templates of receivers that say where they are
@@ -44,3 +46,23 @@ def corrections(config: Config) -> dict[str, dict[str, Correction]]:
         name: {quantity: Correction(c.scale, c.offset) for quantity, c in device.calibration.items()}
         for name, device in config.devices.items()
     }
+
+
+def counter_rules(config: Config) -> dict[str, dict[str, Rule]]:
+    """What the templates know of the counters of each device. Raises template.TemplateError for an unknown template.
+
+    Where a register holds the scale, the modulus is not known beforehand.
+    """
+    return {
+        name: {
+            point.quantity: Rule(point.modulus if point.scale_register is None else None, point.max_rate)
+            for point in template.load(device.template).points
+            if QUANTITIES[point.quantity].kind == "counter"
+        }
+        for name, device in config.devices.items()
+    }
+
+
+def raw_counters(config: Config) -> set[str]:
+    """Devices whose counters are delivered as they are said; the gateway's own among them, which are sums already."""
+    return {GATEWAY, *(name for name, device in config.devices.items() if device.counters == "raw")}

@@ -20,10 +20,11 @@ from gateway.config.schema import Config, LinkConfig
 from gateway.edge import report
 from gateway.edge.appliances import Appliances
 from gateway.edge.control import Args, ControlServer
+from gateway.edge.counter_file import CounterFile
 from gateway.edge.latest import Latest, as_json
 from gateway.edge.metrics import MetricsServer
 from gateway.edge.modbus import modbus_exchange
-from gateway.edge.profiles import corrections, profiles
+from gateway.edge.profiles import corrections, counter_rules, profiles, raw_counters
 from gateway.edge.supervisor import Supervisor
 from gateway.errors import ControlError
 from gateway.mapping.mapper import GATEWAY, Mapper
@@ -56,7 +57,9 @@ class Edge:
         self._reloading = asyncio.Lock()
         self.clock = SystemClock(configured=config.clock.trusted)
         self._latest = Latest()
-        self._pipeline = Pipeline(self.clock, corrections(config))
+        self._counter_file = CounterFile(config.storage.path)
+        self._counter_file.counters.learn(counter_rules(config), raw_counters(config))
+        self._pipeline = Pipeline(self.clock, corrections(config), self._counter_file.counters)
         self._mapper = Mapper(config.site.id, profiles(config, __version__))
         storage = config.storage
         self._outbox = Outbox(
@@ -96,6 +99,7 @@ class Edge:
             await self._control.start()  # last: who asks gets whole answers
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._report()), group.create_task(self._keep_time())]
+                tasks.append(group.create_task(self._counter_file.keep()))
                 if self._uplink is not None:
                     tasks.append(group.create_task(self._uplink.run()))
                 if self._disaggregator is not None:
@@ -108,6 +112,7 @@ class Edge:
             await self._control.close()
             await self._metrics.close()
             await self._supervisor.close()
+            self._counter_file.close()
             await self._outbox.close()
 
     async def reload(self) -> None:
@@ -123,6 +128,7 @@ class Edge:
         if change.needs_restart:
             log.warning("these parts of the configuration take effect at the next start: %s", change.needs_restart)
         self._pipeline.correct(corrections(new))
+        self._counter_file.counters.learn(counter_rules(new), raw_counters(new))
         self._mapper.learn(profiles(new, __version__))
         await self._supervisor.apply(new, change)
         for name in change.devices_removed:
@@ -235,6 +241,8 @@ class Edge:
         edge = report.status(
             self.config, __version__, self._supervisor.health, self._outbox.stats(), self._link_state(), self.clock
         )
+        for name, device in edge["devices"].items():
+            device["counters"] = self._counter_file.counters.offsets(name)
         address = self._server_address
         return edge | {"role": "both" if address else "edge", "server": {"listen": address} if address else None}
 
