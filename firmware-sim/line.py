@@ -6,7 +6,8 @@ serial adapter does, and the last byte of a message exactly when it is through. 
 each other. Noise flips a bit of a byte, loss swallows it, echo lets the sender hear itself; all by a seeded generator.
 
 A :class:`PtyPort` is a station whose other end is a pseudo-terminal that a program opens under a stable link. As with a
-real port, what arrives while nobody has it open is lost, and a program that set another speed hears garbage.
+real port, what arrives while nobody has it open is lost, and a program that set another speed hears garbage. Parity is
+not to be seen on a pseudo-terminal: what the program would have set, and swapped wires, are set at the port.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ import termios
 import tty
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
-Parity = Literal["none", "even", "odd"]
+from firmware_sim.uart import Parity, Uart, misheard
+
 GROUP_S = 0.002  # the longest that a byte waits for its neighbours
 LOOK_S = 0.02  # how often a port that nobody has open is looked at
 READ_MAX = 4096
@@ -60,12 +62,12 @@ class _Sending:
 class Line:
     """The wire. ``noise`` and ``loss`` are probabilities per byte; both, and ``echo``, may be set at any time.
 
-    ``carried`` counts the bytes that were on the wire.
+    ``settings`` are those of all devices; ``carried`` counts the bytes that were on the wire.
     """
 
     def __init__(self, name: str, baud: int, parity: Parity = "none", *, seed: int = 1) -> None:
         self.name = name
-        self._byte_bits = 10 if parity == "none" else 11
+        self.parity: Parity = parity
         self.set_baud(baud)
         self.noise = 0.0
         self.loss = 0.0
@@ -80,7 +82,8 @@ class Line:
     def set_baud(self, baud: int) -> None:
         """Devices speak at another speed from now on; nothing may be on the wire."""
         self.baud = baud
-        self.byte_s = self._byte_bits / baud
+        self.settings = Uart(baud, self.parity)
+        self.byte_s = self.settings.bits / baud
         # Modbus over serial line 1.02, 2.5.1.1: 3.5 characters, above 19200 baud a fixed 1.75 ms
         self.silence_s = 3.5 * self.byte_s if baud <= 19_200 else 0.001_75
 
@@ -170,7 +173,11 @@ class PtyPort:
 
     def __init__(self, line: Line, link: Path) -> None:
         self.link = link
+        self.parity: Parity = line.parity
+        self.swapped = False
         self._line = line
+        self._misheard = b""
+        self._drove = False
         self._master: int | None = None
         self._look: asyncio.TimerHandle | None = None
         line.attach(self)
@@ -211,13 +218,24 @@ class PtyPort:
         """Hand bytes to the program, if one has the port open; what its full buffer cannot take is lost."""
         if self._master is None or not self._is_open(self._master):
             return
-        if not self._speed_fits(self._master):
-            data = self._line.scramble(data)
+        if self._settings(self._master) != self._line.settings:
+            self._misheard += data  # where its bytes begin shows in the whole message only
+            return
         with contextlib.suppress(BlockingIOError):
             os.write(self._master, data)
 
     def quiet(self) -> None:
-        """A terminal does not care."""
+        """Hand over what a program with other settings makes of the message."""
+        message, self._misheard = self._misheard[-READ_MAX:], b""
+        released, self._drove = self._drove, False
+        if self._master is None or not (message or released):
+            return
+        settings = self._settings(self._master)
+        data = misheard(message, self._line.settings, settings)
+        # a driver that lets go of swapped wires leaves behind what its own receiver takes for a break
+        data += b"\0" if released and settings.swapped else b""
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._master, data)
 
     def _configure(self, master: int) -> None:
         tty.setraw(master)
@@ -227,8 +245,10 @@ class PtyPort:
             settings[4] = settings[5] = code
             termios.tcsetattr(master, termios.TCSANOW, settings)
 
-    def _speed_fits(self, master: int) -> bool:
-        return SPEED_CODES.get(termios.tcgetattr(master)[5], self._line.baud) == self._line.baud
+    def _settings(self, master: int) -> Uart:
+        """What the program has set."""
+        baud = SPEED_CODES.get(termios.tcgetattr(master)[5], self._line.baud)
+        return Uart(baud, self.parity, self.swapped)
 
     @staticmethod
     def _is_open(master: int) -> bool:
@@ -259,4 +279,8 @@ class PtyPort:
             asyncio.get_running_loop().remove_reader(self._master)
             self._look_for_reader()
             return
-        self._line.send(self, data if self._speed_fits(self._master) else self._line.scramble(data))
+        settings = self._settings(self._master)
+        if settings != self._line.settings:
+            data = misheard(data, settings, self._line.settings)
+            self._drove = settings.swapped
+        self._line.send(self, data)
