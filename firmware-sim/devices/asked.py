@@ -105,7 +105,7 @@ class Hpma(Asked):
 
 
 class Sps30(Asked):
-    """SHDLC. It begins idle or asleep, has new values once a second, and says so where fan or laser failed.
+    """SHDLC. It begins idle or asleep, has new values each ``period_s``, and says so where fan or laser failed.
 
     ``answers`` replaces the bytes of an answer where a test wants a broken one.
     """
@@ -113,6 +113,7 @@ class Sps30(Asked):
     def __init__(self, line: Line, pm: Callable[[], Particles], *, asleep: bool = False) -> None:
         super().__init__(line)
         self.asleep = asleep
+        self.period_s = 1.0
         self.measures = False
         self.floats = True
         self.failures = 0  # the device status register
@@ -162,7 +163,7 @@ class Sps30(Asked):
 
     def _values(self) -> tuple[int, bytes]:
         now_s = self._now_s()
-        if now_s - self._read_s < 1.0:
+        if now_s - self._read_s < self.period_s:
             return 0, b""
         self._read_s = now_s
         self.given += 1
