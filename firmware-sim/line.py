@@ -78,6 +78,7 @@ class Line:
         self._sendings: list[_Sending] = []
         self._wake: asyncio.TimerHandle | None = None
         self._idle_since_s = 0.0
+        self._was_quiet = True
 
     def set_baud(self, baud: int) -> None:
         """Devices speak at another speed from now on; nothing may be on the wire."""
@@ -97,6 +98,9 @@ class Line:
             return
         if self._sendings:
             self._pump()  # a late loop may not have seen yet that they are through
+        now = asyncio.get_running_loop().time()
+        if not self._sendings and not self._was_quiet and now >= self._idle_since_s + self.silence_s:
+            self._quiet()  # nor that the line has been idle since: what comes now begins a frame
         for sending in self._sendings:
             if sending.sender is sender:
                 sending.data += data
@@ -104,7 +108,6 @@ class Line:
         clash = bool(self._sendings)
         for sending in self._sendings:
             sending.garbled = True
-        now = asyncio.get_running_loop().time()
         self._sendings.append(_Sending(sender, data, now, garbled=clash))
         self._pump()
 
@@ -136,9 +139,11 @@ class Line:
             soonest = min(min(self._end_s(sending), now + step) for sending in self._sendings)
             self._wake = loop.call_at(soonest, self._pump)
         else:
+            self._was_quiet = False
             self._wake = loop.call_at(self._idle_since_s + self.silence_s, self._quiet)
 
     def _quiet(self) -> None:
+        self._was_quiet = True
         for station in self._stations:
             station.quiet()
 
@@ -157,8 +162,10 @@ class Line:
         for byte in data:
             if self._random.random() < self.loss:
                 continue
-            hit = self._random.random() < self.noise
-            out.append(byte ^ 1 << self._random.randrange(8) if hit else byte)
+            if self._random.random() < self.noise:
+                # with parity the receiver sees that a bit is wrong, and reads zero (termios(3), INPCK)
+                byte = byte ^ 1 << self._random.randrange(8) if self.parity == "none" else 0
+            out.append(byte)
         return bytes(out)
 
     def scramble(self, data: bytes) -> bytes:
