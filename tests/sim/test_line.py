@@ -276,3 +276,17 @@ async def test_a_full_buffer_loses_bytes_and_never_blocks(tmp_path: Path) -> Non
         line.send(mouth, bytes(60_000))
         await settle(line, 60_000)
         assert line.carried == 60_000
+
+
+async def test_a_frame_ends_in_the_silence_also_where_the_loop_was_too_late_to_see_it() -> None:
+    """Two messages with a silence between them are two frames, whenever the simulator gets round to looking."""
+    line = Line("late", 115_200)
+    ear, sender = Ear(), Ear()
+    line.attach(ear)
+    line.attach(sender)
+    line.send(sender, b"first")
+    time.sleep(0.01)  # noqa: ASYNC251 - the loop is held up, that is the case here
+    line.send(sender, b"second")
+    await asyncio.sleep(0.01)
+    line.close()
+    assert ear.frames == [b"first", b"second"]
