@@ -13,7 +13,10 @@ State = Literal["starting", "up", "down", "silent"]
 
 @dataclass(slots=True)
 class DeviceHealth:
-    """``late_ms_*`` tell how long after its deadline a poll began; ``skipped`` counts polls that had no room."""
+    """``late_ms_*`` tell how long after the wanted instant values were taken; ``skipped`` counts polls without room.
+
+    ``error`` of a device that is up is what it does not give; ``lacking_told`` is what was said of that.
+    """
 
     bus: str
     template: str
@@ -30,6 +33,7 @@ class DeviceHealth:
     late_ms_sum: float = 0.0
     polls: int = 0
     back_by_mono_ns: int = 0
+    lacking_told: str = ""
     readings_by_quality: Counter[str] = field(default_factory=Counter)
 
     @property

@@ -94,11 +94,14 @@ class Supervisor:
             while True:
                 if timer is not None:
                     await timer.next()
-                await self._read_once(name, health, driver)
+                observations = await self._read_once(name, health, driver)
+                if timer is not None and observations:
+                    timer.taken(observations[0].mono_ns)
         finally:
             await driver.close()
 
-    async def _read_once(self, name: str, health: DeviceHealth, driver: Driver) -> None:
+    async def _read_once(self, name: str, health: DeviceHealth, driver: Driver) -> tuple[Observation, ...]:
+        """Read and hand on; () where that failed."""
         health.back_by_mono_ns = time.monotonic_ns() + int(driver.silence_s * 1e9)
         error: DriverError
         try:
@@ -109,11 +112,12 @@ class Supervisor:
             log.exception("%s: driver failed unexpectedly", name)
             error = DriverBug(f"{type(bug).__name__}: {bug}")
         else:
-            self._succeeded(name, health)
+            self._succeeded(name, health, getattr(driver, "lacking", None))
             for observation in observations:
                 self._emit(name, observation)
-            return
+            return observations
         await self._failed(name, health, error, polled=driver.period_s is not None)
+        return ()
 
     async def _failed(self, name: str, health: DeviceHealth, error: DriverError, *, polled: bool) -> None:
         health.failures += 1
@@ -129,33 +133,42 @@ class Supervisor:
         health.back_by_mono_ns = time.monotonic_ns() + int(delay * 1e9)
         await asyncio.sleep(delay)
 
-    def _succeeded(self, name: str, health: DeviceHealth) -> None:
+    def _succeeded(self, name: str, health: DeviceHealth, lacking: DriverError | None) -> None:
+        """``lacking``: what a device that is up does not give."""
         if health.state != "up":
             log.info("%s is up", name, extra=_fields(name, None))
-        health.state, health.failures, health.error = "up", 0, None
+        if lacking is not None and str(lacking) != health.lacking_told:
+            log.warning("%s: %s (%s). %s", name, lacking, lacking.code, lacking.fix, extra=_fields(name, lacking))
+            health.lacking_told = str(lacking)
+        health.state, health.failures, health.error = "up", 0, lacking
         health.last_mono_ns = time.monotonic_ns()
 
 
 class PollTimer:
-    """Deadlines at a fixed period from a phase; a deadline that passed while busy is skipped and counted."""
+    """Instants at a fixed period from a phase; one that passed while busy is skipped and counted."""
 
     def __init__(self, period_s: float, phase: float, health: DeviceHealth) -> None:
         self._period_ns = int(period_s * 1e9)
         self._due_ns = time.monotonic_ns() + int(phase * self._period_ns)
+        self._wanted_ns = self._due_ns
         self._health = health
 
     async def next(self) -> None:
-        """Sleep until the next deadline and note how late the wake-up is."""
+        """Sleep until the next instant."""
         self._health.back_by_mono_ns = self._due_ns
         await asyncio.sleep(max(0.0, (self._due_ns - time.monotonic_ns()) / 1e9))
-        late_ns = time.monotonic_ns() - self._due_ns
-        missed, late_ns = divmod(max(0, late_ns), self._period_ns)
+        missed = max(0, time.monotonic_ns() - self._due_ns) // self._period_ns
         if self._health.state == "up":  # a device that is down misses polls by design
             self._health.skipped += missed
-            self._health.late_ms_max = max(self._health.late_ms_max, late_ns / 1e6)
-            self._health.late_ms_sum += late_ns / 1e6
         self._health.polls += 1
-        self._due_ns += (missed + 1) * self._period_ns
+        self._wanted_ns = self._due_ns + missed * self._period_ns
+        self._due_ns = self._wanted_ns + self._period_ns
+
+    def taken(self, mono_ns: int) -> None:
+        """The values wanted at the last instant are of this one: what waited for the bus was late."""
+        late_ms = max(0, mono_ns - self._wanted_ns) / 1e6
+        self._health.late_ms_max = max(self._health.late_ms_max, late_ms)
+        self._health.late_ms_sum += late_ms
 
 
 def _phase(name: str, device: Device, devices: Mapping[str, Device]) -> float:
