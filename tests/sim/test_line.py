@@ -285,7 +285,7 @@ async def test_a_frame_ends_in_the_silence_also_where_the_loop_was_too_late_to_s
     line.attach(ear)
     line.attach(sender)
     line.send(sender, b"first")
-    time.sleep(0.01)  # noqa: ASYNC251 - the loop is held up, that is the case here
+    time.sleep(0.01)  # the loop is held up: that is the case here
     line.send(sender, b"second")
     await asyncio.sleep(0.01)
     line.close()
