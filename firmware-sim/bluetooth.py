@@ -14,7 +14,8 @@ from firmware_sim.process import SimulatorError, find_program, start, stop
 from firmware_sim.scenario import BLE_MODELS, Scenario
 
 START_S, ANSWER_S = 20.0, 20.0
-KINDS = dict(zip(BLE_MODELS, ("ruuvi", "bthome", "csc"), strict=True))
+_KINDS = ("ruuvi", "bthome", "csc", "power", "bike", "bike", "openbikesensor", "airthings")
+KINDS = dict(zip(BLE_MODELS, _KINDS, strict=True))
 MISSING_DAEMON = "dbus-daemon is not installed: sudo apt install dbus"
 MISSING_PACKAGE = "the Python package dbus-fast is not installed: pip install 'lamppost[ble]'"
 

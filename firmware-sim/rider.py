@@ -99,3 +99,8 @@ def power(world: World, t: float) -> int:
     state = world.bicycle(t)
     v = state.speed_kmh / 3.6
     return round(80 * 9.81 * 0.006 * v + 0.5 * 1.2 * 0.45 * v**3) if state.cadence_rpm else 0
+
+
+def passing(t: float) -> tuple[int, int]:
+    """How many cyclists have passed the loops in the track until ``t``, in and out."""
+    return int(t / 8), int(t / 11 + 0.5)

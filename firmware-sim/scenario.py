@@ -18,9 +18,24 @@ Model = Literal[
     "senseair-s8",
     "dsmr-p1-v5",
     "plantower-pms5003",
+    "plantower-pms5003t",
+    "nova-sds011",
+    "nova-sds198",
+    "honeywell-hpma115s0",
+    "honeywell-hpma115c0",
+    "gy-mcu680",
+    "sensirion-sps30",
+    "winsen-mh-z19b",
+    "gnss-nmea0183",
     "ruuvi-ruuvitag",
     "bthome-thermometer",
     "csc-sensor",
+    "cycling-power-sensor",
+    "lamppost-bike",
+    "lamppost-bike-gatt",
+    "openbikesensor",
+    "airthings-wave-plus",
+    "loop-counter-modbus",
     "shelly-pro-3em",
     "shelly-3em",
     "shelly-plug-s",
@@ -30,9 +45,16 @@ Model = Literal[
     "zigbee2mqtt-climate",
     "sparkplug-meter",
 ]
-MODBUS_MODELS = ("eastron-sdm630", "peacefair-pzem-004t-v3", "senseair-s8")
-STREAM_MODELS = ("dsmr-p1-v5", "plantower-pms5003")
-BLE_MODELS = ("ruuvi-ruuvitag", "bthome-thermometer", "csc-sensor")
+MODBUS_MODELS = ("eastron-sdm630", "peacefair-pzem-004t-v3", "senseair-s8", "loop-counter-modbus")
+WIRED_MODELS = (  # air sensors and receivers that have a serial port for themselves
+    *("plantower-pms5003", "plantower-pms5003t", "nova-sds011", "nova-sds198", "honeywell-hpma115s0"),
+    *("honeywell-hpma115c0", "gy-mcu680", "sensirion-sps30", "winsen-mh-z19b", "gnss-nmea0183"),
+)
+SERIAL_MODELS = ("dsmr-p1-v5", *WIRED_MODELS)
+BLE_MODELS = (
+    *("ruuvi-ruuvitag", "bthome-thermometer", "csc-sensor", "cycling-power-sensor", "lamppost-bike"),
+    *("lamppost-bike-gatt", "openbikesensor", "airthings-wave-plus"),
+)
 MQTT_METERS = ("shelly-pro-3em", "shelly-3em", "shelly-plug-s", "tasmota-energy-3p", "sparkplug-meter")
 MQTT_MODELS = (*MQTT_METERS, "tasmota-air", "zigbee2mqtt-air", "zigbee2mqtt-climate")
 METER_MODELS = ("eastron-sdm630", "peacefair-pzem-004t-v3", "dsmr-p1-v5", *MQTT_METERS)
@@ -67,7 +89,7 @@ class Site(_Part):
 
 
 class LineSpec(_Part):
-    """A serial line. ``rs485`` carries Modbus; ``serial`` has one device that speaks by itself.
+    """A serial line. ``rs485`` carries Modbus; ``serial`` has one device.
 
     ``noise`` and ``loss`` are probabilities per byte from the start on; ``turnaround_ms`` is how long a Modbus device
     thinks before it answers.
@@ -140,7 +162,7 @@ class Scenario(_Part):
         bus = line.type if line is not None else device.bus
         wanted = {
             **dict.fromkeys(MODBUS_MODELS, "rs485"),
-            **dict.fromkeys(STREAM_MODELS, "serial"),
+            **dict.fromkeys(SERIAL_MODELS, "serial"),
             **dict.fromkeys(BLE_MODELS, BLE),
             **dict.fromkeys(MQTT_MODELS, MQTT),
         }[device.model]

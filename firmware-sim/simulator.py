@@ -8,11 +8,12 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-from firmware_sim import bluetooth, mqtt
+from firmware_sim import bluetooth, mqtt, rider
 from firmware_sim.bluetooth import Bluetooth
-from firmware_sim.devices import air, meters, p1, publishers
+from firmware_sim.devices import air, meters, p1, publishers, wired
+from firmware_sim.devices.loop import LoopCounter
 from firmware_sim.devices.stream import Stream
 from firmware_sim.electricity import Electricity, Meter
 from firmware_sim.line import Line, PtyPort
@@ -21,11 +22,22 @@ from firmware_sim.loads.sources import Kind, LoadSource
 from firmware_sim.modbus import READ_HOLDING, READ_INPUT, Slave, Table
 from firmware_sim.mqtt import Broker, Published, Publisher, SparkplugNode
 from firmware_sim.process import SimulatorError
-from firmware_sim.scenario import BLE, METER_MODELS, MQTT, SINGLE_PHASE, DeviceSpec, Scenario, port_path
+from firmware_sim.scenario import (
+    BLE,
+    METER_MODELS,
+    MQTT,
+    SINGLE_PHASE,
+    WIRED_MODELS,
+    DeviceSpec,
+    Scenario,
+    port_path,
+)
 from firmware_sim.world import World
 
 TICK_S = 1.0
-PMS_PERIOD_S = 1.0
+
+
+D = TypeVar("D")
 
 
 class Device(Protocol):
@@ -141,8 +153,11 @@ class Simulator:
             return self._make_meter(name, spec)
         if spec.model == "senseair-s8":
             return self._slave(spec, lambda: air.s8(self._world.co2(self._world.elapsed())), {})
-        if spec.model == "plantower-pms5003":
-            return self._stream(spec, lambda: air.pms5003(self._world.pm(self._world.elapsed())), PMS_PERIOD_S)
+        if spec.model == "loop-counter-modbus":
+            counter = LoopCounter(lambda: rider.passing(self._world.elapsed()))
+            return self._slave(spec, counter.registers, {})
+        if spec.model in WIRED_MODELS:
+            return self._alive(wired.make(spec.model, self.lines[spec.bus], self._air, self.scenario.site.location))
         if spec.bus == MQTT:
             return self._publisher(publishers.sensor(spec.model, str(spec.address), self._air))
         raise SimulatorError(f"{name}: {spec.model} is not a device on a wire")
@@ -178,10 +193,10 @@ class Simulator:
         self._lives.append(node.run)
         return node
 
-    def _air(self) -> publishers.Air:
+    def _air(self) -> air.Air:
         t = self._world.elapsed()
         world = self._world
-        return publishers.Air(world.co2(t), world.pm(t), world.temperature(t), world.humidity(t), world.pressure(t))
+        return air.Air(world.co2(t), world.pm(t), world.temperature(t), world.humidity(t), world.pressure(t))
 
     def _telegram(self, meter: Meter, register: p1.Register) -> bytes:
         gas_m3 = 1873.0 + 0.04 * (self._world.elapsed() // 300)
@@ -194,6 +209,11 @@ class Simulator:
         return Slave(self.lines[spec.bus], address, tables, turnaround_s=turnaround_s, count_max=count_max)
 
     def _stream(self, spec: DeviceSpec, frame: Callable[[], bytes], period_s: float) -> Stream:
-        stream = Stream(self.lines[spec.bus], frame, period_s)
-        self._lives.append(stream.run)
-        return stream
+        return self._alive(Stream(self.lines[spec.bus], frame, period_s))
+
+    def _alive(self, device: D) -> D:
+        """What does things by itself is let live."""
+        run = getattr(device, "run", None)
+        if run is not None:
+            self._lives.append(run)
+        return device

@@ -1,4 +1,4 @@
-"""Captured values of GATT characteristics against our codecs: those in the templates always, the collection where it is."""
+"""Captured values of GATT characteristics against our codecs: those in the templates always, others where they are."""
 
 from __future__ import annotations
 
