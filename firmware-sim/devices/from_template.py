@@ -16,7 +16,7 @@ from drivers.quantities import QUANTITIES
 from drivers.template import WIDTHS, Point, Template
 from firmware_sim.devices.plausible import Site, Value
 from firmware_sim.line import Line
-from firmware_sim.modbus import READ_HOLDING, READ_INPUT, Registers, Slave
+from firmware_sim.modbus import READ_HOLDING, READ_INPUT, Registers, Slave, Table, Unit
 
 EXPONENTS = range(-3, 4)
 HEADROOM = 2  # a value may grow so many times before its exponent would have to change
@@ -42,10 +42,16 @@ class TemplateDevice:
 
     def slave(self, line: Line, address: int, *, turnaround_s: float) -> Slave:
         """Put the device on a line."""
-        tables = {function: self.table(function) for function in (READ_HOLDING, READ_INPUT)}
-        return Slave(line, address, tables, turnaround_s=turnaround_s, count_max=self.template.registers_max)
+        return Slave(line, address, self._tables(), turnaround_s=turnaround_s, count_max=self.template.registers_max)
 
-    def table(self, function: int) -> Callable[[], Registers]:
+    def unit(self) -> Unit:
+        """The device without wires, for a TCP host."""
+        return Unit(self._tables(), count_max=self.template.registers_max)
+
+    def _tables(self) -> dict[int, Table]:
+        return {function: self.table(function) for function in (READ_HOLDING, READ_INPUT)}
+
+    def table(self, function: int) -> Table:
         """The registers of a function, as they are at the moment of asking."""
         points = [point for point in self.template.points if point.function == function]
         exponents = {
