@@ -286,7 +286,8 @@ class MqttBus:
             self._refuse(NotTrusted(f"{self._where}: no TLS session: {why.reason or why}"))
         elif not self._connected and not isinstance(self._fault, Disconnected):
             cause = f": {why.strerror}" if why is not None and why.strerror else ""
-            self._fault = NoPort(f"{self._where} cannot be reached{cause}")
+            hint = "; it may not speak TLS at this port" if self._session.tls else ""
+            self._fault = NoPort(f"{self._where} cannot be reached{cause}{hint}")
         self._known.set()
 
     def _on_loss(self, why: str) -> None:

@@ -1,7 +1,7 @@
 """Who publishes at a broker: heard for a while, also from what the broker keeps, without a word of our own.
 
 A model is named only where the values that were heard lie in the ``identify`` ranges of its template. Of those that
-fit, the ones that know most of what was heard are listed, all of them where it is a tie. Sparkplug devices name their
+fit, those that make most of what was heard are listed, all of them where it is a tie. Sparkplug devices name their
 metrics as they like: any template for them may fit.
 """
 
@@ -67,13 +67,13 @@ class Heard:
         ]
 
     def _could_be(self, protocol: str, address: str, said: dict[str, dict[str, Value]]) -> tuple[str, ...]:
-        fitting = {
-            known.name: len(said.get(known.name, {}).keys() & _delivers(known))
-            for known in self._templates
-            if _fits(known, protocol, address, said)
-        }
-        most = max(fitting.values(), default=0)
-        return tuple(name for name, count in fitting.items() if count == most)
+        fitting: dict[str, tuple[int, int]] = {}
+        for known in self._templates:
+            if _fits(known, protocol, address, said):
+                values = said.get(known.name, {}).keys()
+                fitting[known.name] = len(values), len(values & _shown(known))
+        most = max(fitting.values(), default=(0, 0))
+        return tuple(name for name, score in fitting.items() if score == most)
 
     def _take(self, device: tuple[str, str], said: dict[str, dict[str, Value]]) -> None:
         if device not in self._values and len(self._values) >= FOUND_MAX:
@@ -126,7 +126,8 @@ def _load(name: str) -> Template | None:
     return known if known.protocol in ("shelly", "tasmota", "zigbee2mqtt", "sparkplug") else None
 
 
-def _delivers(known: Template) -> set[str]:
+def _shown(known: Template) -> set[str]:
+    """What the frames of a template show that its device measures."""
     return {quantity for frame in known.frames for quantity in frame.expect}
 
 
