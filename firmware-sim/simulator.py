@@ -157,7 +157,9 @@ class Simulator:
             counter = LoopCounter(lambda: rider.passing(self._world.elapsed()))
             return self._slave(spec, counter.registers, {})
         if spec.model in WIRED_MODELS:
-            return self._alive(wired.make(spec.model, self.lines[spec.bus], self._air, self.scenario.site.location))
+            site = self.scenario.site.location
+            place = site.latitude, site.longitude
+            return self._alive(wired.make(spec.model, self.lines[spec.bus], self._air, place))
         if spec.bus == MQTT:
             return self._publisher(publishers.sensor(spec.model, str(spec.address), self._air))
         raise SimulatorError(f"{name}: {spec.model} is not a device on a wire")

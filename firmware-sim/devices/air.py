@@ -6,7 +6,19 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 from itertools import accumulate
+
+
+@dataclass(frozen=True, slots=True)
+class Air:
+    """The air around a sensor."""
+
+    co2: float = 640.0
+    pm: tuple[float, float, float] = (4.0, 7.0, 11.0)
+    celsius: float = 21.4
+    humidity: float = 44.0
+    hecto_pascal: float = 1012.5
 
 
 def s8(co2_ppm: float) -> dict[int, int]:

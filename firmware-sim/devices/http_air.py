@@ -6,27 +6,17 @@ import asyncio
 import base64
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
 
+from firmware_sim.devices.air import Air
+
 Readiness = Literal["booted", "warming", "ready"]
-
-
-@dataclass(frozen=True, slots=True)
-class RoomAir:
-    """What both measure: PM1, PM2.5 and PM10 in ug/m3, CO2 in ppm, degrees Celsius, % and hPa."""
-
-    pm: tuple[float, float, float] = (4.0, 7.0, 11.0)
-    co2_ppm: float = 640.0
-    celsius: float = 21.4
-    humidity: float = 44.0
-    pressure_hpa: float = 1012.5
 
 
 class AirGradient:
     """Serves ``GET /measures/current``. ``readiness`` plays what it says after power-up; ``asked`` counts requests."""
 
-    def __init__(self, air: Callable[[], RoomAir]) -> None:
+    def __init__(self, air: Callable[[], Air]) -> None:
         self.silent = False
         self.given = 0
         self.readiness: Readiness = "ready"
@@ -61,7 +51,7 @@ class AirGradient:
             "pm02": pm25,
             "pm10": pm10,
             "pm003Count": 270,
-            "rco2": round(air.co2_ppm),
+            "rco2": round(air.co2),
             "atmp": air.celsius + 2.1,
             "rhum": air.humidity - 6,
             "tvocIndex": 0 if self.readiness == "warming" else 99,
@@ -98,7 +88,7 @@ class AirGradient:
 class AirRohr:
     """Pushes its message to a custom API, as its firmware does; gives the status that it got."""
 
-    def __init__(self, air: Callable[[], RoomAir], chip: str = "13597771") -> None:
+    def __init__(self, air: Callable[[], Air], chip: str = "13597771") -> None:
         self.silent = False
         self.given = 0
         self.chip = chip
@@ -111,7 +101,7 @@ class AirRohr:
             "SDS_P1": air.pm[2],
             "SDS_P2": air.pm[1],
             "BME280_temperature": air.celsius,
-            "BME280_pressure": air.pressure_hpa * 100,
+            "BME280_pressure": air.hecto_pascal * 100,
             "BME280_humidity": air.humidity,
             "samples": 4_817_033,
             "min_micro": 28,

@@ -4,26 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from firmware_sim.devices import shelly, tasmota, zigbee
+from firmware_sim.devices.air import Air
 from firmware_sim.electricity import Snapshot
 from firmware_sim.mqtt import Published
 
 SHELLY_1_PERIOD_S = 5.0  # 30 s when they leave the factory; adjustable
 TASMOTA_PERIOD_S = 10.0  # TelePeriod 10, the shortest; 300 s when they leave the factory
 AIR_PERIOD_S = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Air:
-    """The air around a sensor."""
-
-    co2: float
-    pm: tuple[float, float, float]
-    celsius: float
-    humidity: float
-    hecto_pascal: float
 
 
 def meter(model: str, address: str, snapshot: Callable[[], Snapshot]) -> Published:

@@ -20,7 +20,8 @@ from drivers.buses import http_listener
 from drivers.buses.http import HttpBus
 from drivers.errors import BadFrame, Misconfigured, NoPort, Refused, Timeout
 from drivers.template import Field, Template
-from firmware_sim.devices.http_air import AirGradient, AirRohr, RoomAir
+from firmware_sim.devices.air import Air
+from firmware_sim.devices.http_air import AirGradient, AirRohr
 
 STATION, MONITOR = template.load("sensor-community-airrohr"), template.load("airgradient-one")
 JSON = Template(
@@ -55,7 +56,7 @@ async def bus() -> AsyncIterator[HttpBus]:
 
 @pytest.fixture
 async def monitor() -> AsyncIterator[AirGradient]:
-    made = AirGradient(RoomAir)
+    made = AirGradient(Air)
     await made.up()
     yield made
     await made.close()
@@ -97,7 +98,7 @@ async def test_a_station_pushes(bus: HttpBus, address: str) -> None:
     driver = registry.make_driver(STATION, bus, address, None, {})
     async with listening(driver) as reading:
         begun = time.monotonic_ns()
-        station = AirRohr(RoomAir)
+        station = AirRohr(Air)
         assert await station.push(bus.port) == 200
         (observation,) = await reading
     assert begun < observation.mono_ns < time.monotonic_ns()
@@ -107,7 +108,7 @@ async def test_a_station_pushes(bus: HttpBus, address: str) -> None:
 
 
 async def test_who_it_is_may_stand_in_the_message_or_in_the_path(bus: HttpBus) -> None:
-    station = AirRohr(RoomAir)
+    station = AirRohr(Air)
     async with listening(registry.make_driver(STATION, bus, "13597771", None, {})) as reading:
         assert b" 200 " in await say(bus.port, post(station.message()))
         assert len(await reading) == 1
@@ -151,7 +152,7 @@ async def test_a_password_is_asked_for(tmp_path: Path) -> None:
     file.write_text("s3cret\n")
     bus = make_bus(listen={"host": "127.0.0.1", "port": 0}, username="station", password_file=file)
     await bus.open()
-    station = AirRohr(RoomAir)
+    station = AirRohr(Air)
     async with listening(registry.make_driver(STATION, bus, "13597771", None, {})) as reading:
         for user, password in (("", ""), ("station", "wrong"), ("other", "s3cret")):
             assert await station.push(bus.port, user=user, password=password) == 401
@@ -170,7 +171,7 @@ async def test_silence_and_nothing_but_rubbish(bus: HttpBus) -> None:
     with pytest.raises(Timeout):
         await driver.read()
     async with listening(driver) as reading:
-        assert await AirRohr(RoomAir).push(bus.port, body=b'{"sensordatavalues": [1]}') == 400
+        assert await AirRohr(Air).push(bus.port, body=b'{"sensordatavalues": [1]}') == 400
         with pytest.raises(BadFrame, match="nothing but damaged"):
             await reading
 
@@ -178,7 +179,7 @@ async def test_silence_and_nothing_but_rubbish(bus: HttpBus) -> None:
 async def test_a_station_that_pushes_too_often_is_thinned(bus: HttpBus) -> None:
     async with listening(registry.make_driver(STATION, bus, "13597771", 60.0, {})) as reading:
         for _ in range(5):
-            assert await AirRohr(RoomAir).push(bus.port) == 200
+            assert await AirRohr(Air).push(bus.port) == 200
         assert len(await reading) == 1
 
 
@@ -309,7 +310,7 @@ async def test_https_is_verified(tmp_path: Path) -> None:
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        body = json.dumps(AirGradient(RoomAir).measures()).encode()
+        body = json.dumps(AirGradient(Air).measures()).encode()
         writer.write(b"HTTP/1.1 200 \r\nContent-Length: %d\r\n\r\n" % len(body) + body)
         await writer.drain()
 

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from drivers.codecs import airgradient
 from drivers.codecs.framing import NO_HINTS
 from drivers.errors import BadFrame
-from firmware_sim.devices.http_air import AirGradient, RoomAir
+from firmware_sim.devices.air import Air
+from firmware_sim.devices.http_air import AirGradient
 
-READY = AirGradient(RoomAir).measures()
+READY = AirGradient(Air).measures()
 
 
 def values(**changes: object) -> dict[str, object]:
@@ -28,7 +29,7 @@ def test_corrected_values_are_preferred() -> None:
 
 
 def test_corrected_values_that_are_not_there_yet() -> None:
-    monitor = AirGradient(RoomAir)
+    monitor = AirGradient(Air)
     monitor.readiness = "warming"
     found = {m.quantity: m.value for m in airgradient.decode(json.dumps(monitor.measures()).encode())}
     assert (found["pm25"], found["temperature"], found["relative_humidity"]) == (7, 23.5, 38.0)
@@ -38,7 +39,7 @@ def test_corrected_values_that_are_not_there_yet() -> None:
 
 
 def test_just_booted_there_are_no_values() -> None:
-    monitor = AirGradient(RoomAir)
+    monitor = AirGradient(Air)
     monitor.readiness = "booted"
     found = airgradient.decode(json.dumps(monitor.measures()).encode())
     assert [m.quantity for m in found] == ["rssi"]
