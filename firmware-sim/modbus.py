@@ -132,6 +132,7 @@ class Slave(Unit):
         self.address = address
         self._line = line
         self._frame = bytearray()
+        self._free_at = 0.0
         line.attach(self)
 
     def heard(self, data: bytes) -> None:
@@ -147,7 +148,9 @@ class Slave(Unit):
         if crc16(frame[:-2]) != struct.unpack("<H", frame[-2:])[0]:
             return
         answer = sealed(bytes([self.address]) + self.answer(frame[1:-2]))
-        asyncio.get_running_loop().call_later(self.delay_s(), self._speak, answer)
+        loop = asyncio.get_running_loop()
+        self._free_at = max(loop.time(), self._free_at) + self.delay_s()  # it does one thing after the other
+        loop.call_at(self._free_at, self._speak, answer)
 
     def _speak(self, frame: bytes) -> None:
         self._line.send(self, self.spoilt(frame))

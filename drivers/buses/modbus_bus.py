@@ -88,10 +88,10 @@ class ModbusBus(ABC):
         if deadline is None:
             deadline = asyncio.get_running_loop().time() + ASIDE_S
         known = self._units.get(unit) or self._units.setdefault(unit, Unit(unit))
+        if len(blocks) == 1:
+            data, _, begin_ns, end_ns, at_ns = await self._in_turn(known, blocks[0], timing, deadline)
+            return Poll((data,), begin_ns, end_ns, at_ns)
         answers = [await self._in_turn(known, block, timing, deadline) for block in blocks]
-        if len(answers) == 1:
-            (answer,) = answers
-            return Poll((answer.data,), answer.begin_mono_ns, answer.end_mono_ns, answer.at_mono_ns)
         instants = [answer.at_mono_ns for answer in answers]
         data = tuple(answer.data for answer in answers)
         middle_ns = (min(instants) + max(instants)) // 2
@@ -102,13 +102,13 @@ class ModbusBus(ABC):
         return await modbus_scan.scan(self, units, progress)
 
     async def _in_turn(self, known: Unit, block: Block, timing: Timing, deadline: float) -> Answer:
-        loop = asyncio.get_running_loop()
         while True:
-            if known.quiet_until and (rest_s := known.quiet_until - loop.time()) > 0:
+            if known.quiet_until and (rest_s := known.quiet_until - asyncio.get_running_loop().time()) > 0:
                 await asyncio.sleep(rest_s)
             await self._turns.take(deadline)
             try:
-                if known.quiet_until <= loop.time():  # it may have been asked by others, and been silent
+                # it may have been asked by others meanwhile, and been silent
+                if not known.quiet_until or known.quiet_until <= asyncio.get_running_loop().time():
                     answer = await self._ask(known, block, timing)
                     break
             finally:

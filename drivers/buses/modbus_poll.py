@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from drivers.errors import Refused
 
@@ -27,8 +27,7 @@ class Timing:
 AS_THE_BUS = Timing()
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """``data`` are the registers' bytes; ``exception`` is the code where the device refused, 0 else.
 
     Monotonic instants: the first byte sent, the last one received, and when the device looked at its registers, as
@@ -42,8 +41,7 @@ class Answer:
     at_mono_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class Poll:
+class Poll(NamedTuple):
     """The registers of each block. Instants as of :class:`Answer`; ``at_mono_ns`` is the middle of the blocks'."""
 
     data: tuple[bytes, ...]
