@@ -32,6 +32,7 @@ __all__ = [
 KEY_DIGITS = (24, 32)
 KEY_FILE_MAX = 256
 OBSERVATIONS_MAX = 32  # of one read
+KINDS_MAX = 32  # sets of quantities in the frames of one sensor
 
 
 class BadKey(Misconfigured):
@@ -47,7 +48,8 @@ class BadKey(Misconfigured):
 class BleAdvertisementDriver:
     """A sensor that broadcasts. Each measurement counts once, however often it is sent.
 
-    ``spacing_s``: what comes earlier after the last observation is passed over. None takes everything. Of encrypted
+    ``spacing_s``: what comes earlier after the last observation of the same quantities is passed over (some sensors say
+    one at a time). None takes everything. Of encrypted
     sensors a count that does not rise is a replay, and passed over, unless the sensor said nothing newer for
     ``silence_s``: then it began again, as after a change of its battery. ``passed`` counts by reason.
     """
@@ -75,7 +77,7 @@ class BleAdvertisementDriver:
         self._key_fits = False
         self._inbox: Inbox | None = None
         self._last: Broadcast | None = None
-        self._last_ns = 0  # of the last measurement that was taken
+        self._taken_ns: dict[tuple[str, ...], int] = {}  # when these quantities were taken last
         self._fresh_ns = 0  # when something of the best form came, taken or not
         self._bad: BadFrame | None = None
 
@@ -122,31 +124,44 @@ class BleAdvertisementDriver:
             return None
         if broadcast is None or not broadcast.measurements:
             return None
-        self._key_fits = self._key_fits or broadcast.rising
+        self._key_fits = self._key_fits or broadcast.sealed
         reason = self._reason_against(broadcast, advertisement.mono_ns)
+        if not reason:
+            self._last = broadcast
+            reason = self._early(broadcast, advertisement.mono_ns)
         if reason:
             self.passed[reason] += 1
             return None
-        self._last, self._last_ns = broadcast, advertisement.mono_ns
         return Observation(broadcast.measurements, advertisement.mono_ns - int(broadcast.age_s * 1e9))
 
     def _reason_against(self, broadcast: Broadcast, now_ns: int) -> str:
         """Why this is nothing new, "" where it is."""
         last, silent = self._last, now_ns - self._fresh_ns > self.silence_s * 1e9
-        if last is None or silent:
-            self._fresh_ns = now_ns
-            return ""
-        if broadcast.rank < last.rank:
+        if last is not None and broadcast.rank < last.rank and not silent:
             return "poorer"
-        if broadcast.sequence is not None and last.sequence is not None and broadcast.rank == last.rank:
-            if broadcast.rising and broadcast.sequence < last.sequence:
+        if last is not None and broadcast.sequence is not None and broadcast.rank == last.rank:
+            if broadcast.rising and broadcast.sequence == last.sequence:
+                return "repeated"
+            if broadcast.rising and broadcast.sequence < (last.sequence or 0) and not silent:
                 return "replayed"
-            if broadcast.sequence == last.sequence:
-                if not broadcast.rising:
-                    self._fresh_ns = now_ns
+            if broadcast.sequence == last.sequence and not silent:
+                self._fresh_ns = now_ns
                 return "repeated"
         self._fresh_ns = now_ns
-        return "early" if now_ns - self._last_ns < self._spacing_ns else ""
+        return ""
+
+    def _early(self, broadcast: Broadcast, now_ns: int) -> str:
+        """Whether these quantities were taken a moment ago."""
+        if not self._spacing_ns:
+            return ""
+        kind = tuple(one.quantity for one in broadcast.measurements)
+        last_ns = self._taken_ns.get(kind)
+        if last_ns is not None and now_ns - last_ns < self._spacing_ns:
+            return "early"
+        if len(self._taken_ns) >= KINDS_MAX:
+            self._taken_ns.clear()
+        self._taken_ns[kind] = now_ns
+        return ""
 
     def _told(self, error: BadFrame) -> BadFrame | BadKey:
         text = f"{self._address}: {error}"

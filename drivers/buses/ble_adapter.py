@@ -36,7 +36,8 @@ OPEN_S = 15.0
 STOP_S = 1.0
 RETRY_S = 2.0
 SCAN_S = 5.0  # slow sensors advertise every few seconds
-SCAN_SENDERS_MAX = 1000  # that a scan lists; more are a flood of made-up addresses
+SENDERS_MAX = 1000  # that are remembered for a scan; more are a flood of made-up addresses
+NOT_HEARD = -127  # dBm, which bleak gives where BlueZ tells of a device that it does not hear (any longer)
 DEAF_S = 90.0  # a scanner that has heard nobody at all for so long is started again
 _ADDRESS = re.compile(r"^([0-9A-F]{2}:){5}[0-9A-F]{2}$")
 _BASE_UUID = "-0000-1000-8000-00805f9b34fb"
@@ -88,7 +89,8 @@ class BleBus:
         self._senders: dict[str, _Sender] = {}
         self._total = Budget(TOTAL_PER_S_MAX)
         self._flooded = 0  # of senders that nobody listens to any longer
-        self._overheard: list[dict[str, Advert]] = []
+        self._recent: dict[str, AdvertisementData] = {}  # by address, the latest last
+        self._scans = 0
         self._passive_works = True
         self._lock = asyncio.Lock()
         self._watch: AdapterWatch | None = None
@@ -135,7 +137,7 @@ class BleBus:
 
     def _wanted(self) -> Mode:
         asked = any(inbox.active for sender in self._senders.values() for inbox in sender.inboxes)
-        return "active" if self._overheard or asked or not self._passive_works else "passive"
+        return "active" if self._scans or asked or not self._passive_works else "passive"
 
     async def _unstick(self, *, deaf: bool) -> None:
         """Take the next step where the adapter is there and does not work."""
@@ -150,6 +152,7 @@ class BleBus:
             self._passive_works = False  # whatever it was: those who ask hear more
         if step is not Step.RESCAN:
             await self._end()
+            await self._stop_scanner()
             failed = await take(step, self.adapter)
             LOG.warning("Bluetooth %s: %s: %s", self.adapter, step, failed or "done")
 
@@ -252,15 +255,18 @@ class BleBus:
         return next((device for device in devices if device.address.upper() == address), None)
 
     async def scan(self, seconds: float = SCAN_S) -> list[Found]:
-        """Everything heard within ``seconds``, strongest first. Raises as ``open`` does."""
-        heard: dict[str, Advert] = {}
-        self._overheard.append(heard)
+        """Everything heard within ``seconds``, and lately, strongest first. Raises as ``open`` does.
+
+        What was heard before counts too because BlueZ tells an advertisement that does not change only once.
+        """
+        self._scans += 1
         try:
             await self.open()
             await asyncio.sleep(seconds)
         finally:
-            self._overheard.remove(heard)
-        found = [Found(one.address, one.name, one.rssi or 0, could_be(one)) for one in heard.values()]
+            self._scans -= 1
+        adverts = [_advert(address, data) for address, data in self._recent.items()]
+        found = [Found(one.address, one.name, one.rssi or 0, could_be(one)) for one in adverts]
         return sorted(found, key=lambda one: -one.rssi)
 
     def notified(self, address: str, uuid: str, value: bytes) -> None:
@@ -269,28 +275,28 @@ class BleBus:
             self._show(notification_frame(address, uuid, value))
 
     def _hear(self, device: BLEDevice, data: AdvertisementData) -> None:
-        now_ns = time.monotonic_ns()
+        if data.rssi == NOT_HEARD:
+            return
+        now_ns, address = time.monotonic_ns(), device.address
         self.heard += 1
         self._heard_ns = now_ns
-        sender = self._senders.get(device.address)
-        if sender is None and not self._overheard and self.tap is None and not self._ladder.climbing:
-            return
+        self._recent.pop(address, None)
+        self._recent[address] = data
+        if len(self._recent) > SENDERS_MAX:
+            del self._recent[next(iter(self._recent))]
         if self._ladder.climbing:
             self._ladder.recovered()
             LOG.warning("Bluetooth %s: hears again", self.adapter)
-        name = data.local_name or ""
-        advert = Advert(data.manufacturer_data, data.service_data, device.address, name, data.service_uuids, data.rssi)
-        for heard in self._overheard:
-            if len(heard) < SCAN_SENDERS_MAX or device.address in heard:
-                heard[device.address] = advert
+        sender = self._senders.get(address)
         if sender is not None:
             sender.handle = device
             if sender.budget.take(now_ns) and self._total.take(now_ns):
-                one = Advertisement(advert, now_ns, device)
+                one = Advertisement(_advert(address, data), now_ns, device)
                 for inbox in sender.inboxes:
                     inbox.put(one)
         if self.tap is not None:
-            self._show(advertisement_frame(device.address, data.rssi, data.manufacturer_data, data.service_data))
+            name = data.local_name or ""
+            self._show(advertisement_frame(address, data.rssi, data.manufacturer_data, data.service_data, name))
 
     def _show(self, data: bytes) -> None:
         if self.tap is not None:
@@ -300,10 +306,16 @@ class BleBus:
         if self.mode is None:
             return
         self.mode, self._fault, self._retry_at = None, error, 0.0
+        self._recent.clear()
         for sender in self._senders.values():
             sender.handle = None
             for inbox in sender.inboxes:
                 inbox.lose(error)
+
+
+def _advert(address: str, data: AdvertisementData) -> Advert:
+    name = data.local_name or ""
+    return Advert(data.manufacturer_data, data.service_data, address, name, data.service_uuids, data.rssi)
 
 
 def check_address(address: str | int | None) -> str:
@@ -315,11 +327,11 @@ def check_address(address: str | int | None) -> str:
 
 
 def advertisement_frame(
-    address: str, rssi: int, manufacturer: Mapping[int, bytes], services: Mapping[str, bytes]
+    address: str, rssi: int, manufacturer: Mapping[int, bytes], services: Mapping[str, bytes], name: str = ""
 ) -> bytes:
     """The bytes of a captured advertisement: 1, address, RSSI (i8), AD structures (Core 5.4, Vol 3, Part C, 11).
 
-    BlueZ gives parsed data only; flags and names are not kept.
+    BlueZ gives parsed data only; flags and claimed services are not kept.
     """
     parts = [bytes((_ADVERTISEMENT,)), _address_bytes(address), struct.pack("<b", max(-128, min(127, rssi)))]
     rows = [(0xFF, struct.pack("<H", company) + value) for company, value in manufacturer.items()]
@@ -328,6 +340,8 @@ def advertisement_frame(
             rows.append((0x16, struct.pack("<H", int(uuid[4:8], 16)) + value))
         else:
             rows.append((0x21, UUID(uuid).bytes[::-1] + value))
+    if name:
+        rows.append((0x09, name.encode()))
     for kind, payload in rows:
         parts.append(bytes((min(255, len(payload) + 1), kind)) + payload[:254])
     return b"".join(parts)

@@ -56,7 +56,7 @@ def structures(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 def collect(data: bytes, address: str = "", rssi: int | None = None) -> Advert:
     """The advertisement that AD structures make up. Raises BadFrame."""
-    if not data or len(data) > DATA_BYTES_MAX:
+    if len(data) > DATA_BYTES_MAX:
         raise BadFrame(f"{len(data)} bytes are no advertising data")
     manufacturer: dict[int, bytes] = {}
     services: dict[str, bytes] = {}

@@ -58,9 +58,26 @@ _CONNECTED: Mapping[str, str] = {
     openbikesensor.SERVICE: "openbikesensor",
     bike.SERVICE: "lamppost-bike-gatt",
 }
-_AIRTHINGS = {"2920": "airthings-wave-mini", "2930": "airthings-wave-plus", "2950": "airthings-wave-2"}
-_ARANETS = {1: "aranet-aranet2", 2: "aranet-radiation", 3: "aranet-radon-plus"}
-_RUUVI_AIR = (0x06, 0xE1)
+# of broadcasting sensors, by what tells the models of a codec apart
+_OF_CODEC: Mapping[str, tuple[str, ...]] = {
+    "bthome": ("bthome-thermometer", "bthome-sensor"),
+    "atc": ("atc-thermometer",),
+    "govee": ("govee-h5075",),
+    "bike": ("lamppost-bike",),
+}
+_RUUVI_AIR = (b"\x06", b"\xe1")
+_ARANETS = {b"\1": ("aranet-aranet2",), b"\2": ("aranet-radiation",), b"\3": ("aranet-radon-plus",)}
+_AIRTHINGS = {"2920": ("airthings-wave-mini",), "2930": ("airthings-wave-plus",), "2950": ("airthings-wave-2",)}
+_XIAOMIS = {
+    b"\xaa\x01": "xiaomi-lywsdcgq",
+    **dict.fromkeys(
+        (b"\x5b\x05", b"\xe4\x16", b"\x42\x25", b"\x87\x03", b"\x32\x28", b"\x03\x12"), "xiaomi-lywsd03mmc"
+    ),
+}
+_QINGPINGS = {
+    b"\x12": "qingping-motion-light",
+    **dict.fromkeys((b"\x0e", b"\x24", b"\x33", b"\x52", b"\x5d", b"\x62"), "qingping-air-monitor-lite"),
+}
 
 
 def recognise(advert: Advert, key: bytes = b"") -> tuple[str, Broadcast | BadFrame] | None:
@@ -85,25 +102,18 @@ def could_be(advert: Advert) -> tuple[str, ...]:
 def _templates(codec: str, advert: Advert) -> tuple[str, ...]:
     match codec:
         case "ruuvi":
-            air = advert.manufacturer.get(ruuvi.COMPANY, b"\0")[0] in _RUUVI_AIR
+            air = advert.manufacturer.get(ruuvi.COMPANY, b"\0")[:1] in _RUUVI_AIR
             return ("ruuvi-air",) if air else ("ruuvi-ruuvitag",)
         case "aranet":
             data = advert.manufacturer[aranet.COMPANY]
-            return ("aranet-aranet4",) if len(data) in aranet.LENGTHS_4 else (_ARANETS.get(data[0], "aranet-aranet2"),)
+            return ("aranet-aranet4",) if len(data) in aranet.LENGTHS_4 else tuple(_ARANETS.get(data[:1], ()))
         case "airthings":
-            digits = airthings.serial_number(advert.manufacturer[airthings.COMPANY])[:4]
-            return (_AIRTHINGS[digits],) if digits in _AIRTHINGS else ()
+            return tuple(_AIRTHINGS.get(airthings.serial_number(advert.manufacturer[airthings.COMPANY])[:4], ()))
+        case "mibeacon":
+            return (_XIAOMIS.get(advert.services[mibeacon.SERVICE][2:4], "xiaomi-mibeacon"),)
+        case "qingping":
+            return (_QINGPINGS.get(advert.services[qingping.SERVICE][1:2], "qingping-thermometer"),)
     return _OF_CODEC[codec]
-
-
-_OF_CODEC: Mapping[str, tuple[str, ...]] = {
-    "bthome": ("bthome-thermometer", "bthome-sensor"),
-    "mibeacon": ("xiaomi-mibeacon",),
-    "atc": ("atc-thermometer",),
-    "qingping": ("qingping-sensor",),
-    "govee": ("govee-thermometer",),
-    "bike": ("lamppost-bike",),
-}
 
 
 def decode_frame(data: bytes, hints: Hints) -> tuple[Measurement, ...]:

@@ -8,6 +8,7 @@ type and UUID, counter; associated data 0x11.
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 
 from drivers.base import Measurement, Value
 from drivers.codecs import ccm
@@ -39,10 +40,10 @@ def decode(data: bytes, address: str = "", key: bytes = b"") -> Broadcast:
         return _broadcast(temperature / 10, humidity, battery, counter, 1, millivolts / 1000)
     if len(data) == _SEALED_BYTES:
         temperature, humidity, battery, _flags = _CUSTOM_SEALED.unpack(_unseal(data, address, ccm.need(key)))
-        return _broadcast(temperature / 100, humidity / 100, battery, data[0], 2)
+        return replace(_broadcast(temperature / 100, humidity / 100, battery, data[0], 2), sealed=True)
     if len(data) == _SEALED_SHORT_BYTES:
         half_degrees, half_percent, battery = _unseal(data, address, ccm.need(key))
-        return _broadcast(half_degrees / 2 - 40, half_percent / 2, battery & 0x7F, data[0], 1)
+        return replace(_broadcast(half_degrees / 2 - 40, half_percent / 2, battery & 0x7F, data[0], 1), sealed=True)
     raise BadFrame(f"{len(data)} bytes that are no format of this thermometer")
 
 

@@ -31,14 +31,16 @@ class Broadcast:
     """The measurements of one advertisement.
 
     ``sequence`` is the sender's own count of what it measured, None where it states none. Radios send each count
-    several times; two broadcasts of one sender with equal, stated counts are the same measurement. ``rising`` says that
-    the count is protected by a key and may only rise: a lower one is a replay, or a sender that began again.
+    several times; two broadcasts of one sender with equal, stated counts are the same measurement. ``sealed`` says that
+    it was encrypted, ``rising`` that its count is so long that it may only rise: a lower one is a replay, or a sender
+    that began again.
     A sender that says the same in a better and in a poorer form gives the better one a higher ``rank``.
     ``age_s`` is how long ago it was measured, where the sender says so.
     """
 
     measurements: tuple[Measurement, ...]
     sequence: int | None = None
+    sealed: bool = False
     rising: bool = False
     rank: int = 0
     age_s: float = 0.0

@@ -182,7 +182,7 @@ def _decrypt(data: bytes, address: str, key: bytes) -> Broadcast:
     counter, tag = data[-8:-4], data[-4:]
     nonce = address_bytes(address) + _UUID_BYTES + data[:1] + counter
     plain = _broadcast(ccm.unseal(key, nonce, data[1:-8] + tag))
-    return Broadcast(plain.measurements, int.from_bytes(counter, "little"), rising=True)
+    return Broadcast(plain.measurements, int.from_bytes(counter, "little"), sealed=True, rising=True)
 
 
 def _broadcast(objects: bytes) -> Broadcast:

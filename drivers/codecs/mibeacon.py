@@ -45,12 +45,14 @@ def decode(data: bytes, address: str = "", key: bytes = b"") -> Broadcast:
     if not control & _OBJECT:
         return Broadcast(())
     if not control & _ENCRYPTED:
+        if key:
+            raise BadFrame("a plain frame of a MiBeacon sensor that encrypts: somebody else may have sent it")
         return Broadcast(_measurements(data[at:], product), counter)
     if control >> 12 >= _TAGGED:
         plain = _unseal(data, at, sender, ccm.need(key))
         extended = int.from_bytes(data[-7:-4], "little")
-        return Broadcast(_measurements(plain, product), extended << 8 | counter, rising=True)
-    return Broadcast(_unseal_old(data, at, sender, ccm.need(key), product), counter)
+        return Broadcast(_measurements(plain, product), extended << 8 | counter, sealed=True, rising=True)
+    return Broadcast(_unseal_old(data, at, sender, ccm.need(key), product), counter, sealed=True)
 
 
 def decode_advert(advert: Advert, key: bytes) -> Broadcast | None:

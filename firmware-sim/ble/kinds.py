@@ -9,6 +9,20 @@ from typing import Any
 from firmware_sim.ble.airthings import WavePlus
 from firmware_sim.ble.bicycles import BikeSensor, OpenBikeSensor, PowerMeter
 from firmware_sim.ble.peripherals import CyclingSensor, Peripheral, RuuviTag, Thermometer
+from firmware_sim.ble.sensors import (
+    Aranet2,
+    Aranet4,
+    AranetRadiation,
+    AranetRadon,
+    Atc,
+    Govee,
+    MiBeacon,
+    Qingping,
+    RuuviAir,
+    SealedAtc,
+    SealedBthome,
+    SealedMiBeacon,
+)
 from firmware_sim.world import Place, World
 
 PERIOD_S_MIN = 0.02  # the shortest advertising interval of the Core specification
@@ -20,6 +34,18 @@ KINDS: Mapping[str, type[Peripheral]] = {
     "bike": BikeSensor,
     "openbikesensor": OpenBikeSensor,
     "airthings": WavePlus,
+    "ruuvi-air": RuuviAir,
+    "bthome-sealed": SealedBthome,
+    "aranet4": Aranet4,
+    "aranet2": Aranet2,
+    "aranet-radiation": AranetRadiation,
+    "aranet-radon": AranetRadon,
+    "mibeacon": MiBeacon,
+    "mibeacon-sealed": SealedMiBeacon,
+    "atc": Atc,
+    "atc-sealed": SealedAtc,
+    "qingping": Qingping,
+    "govee": Govee,
 }
 
 

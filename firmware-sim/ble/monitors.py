@@ -7,6 +7,7 @@ devices whose advertising data match one of them: (start, type of AD structure, 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -76,6 +77,11 @@ class Monitors:
         self._call(client, monitor, "DeviceFound", "o", [device])
 
     async def _activate(self, monitor: _Monitor) -> None:
+        with contextlib.suppress(TimeoutError):  # the client may be gone
+            async with asyncio.timeout(ASK_TIMES * ASK_S):
+                await self._ask(monitor)
+
+    async def _ask(self, monitor: _Monitor) -> None:
         for _ in range(ASK_TIMES):
             reply = await self._tree.bus.call(
                 Message(monitor.client, monitor.path, PROPERTIES, "Get", signature="ss", body=[MONITOR, "Patterns"])

@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from drivers.base import Frame, Measurement
-from drivers.codecs import bthome, csc, registers, ruuvi
+from drivers.codecs import csc, registers
+from drivers.codecs.ad_structures import collect
+from drivers.codecs.advertising import CODECS
 from drivers.codecs.framing import Hints
 from drivers.decoding import decode_with
 from drivers.errors import BadFrame
@@ -24,7 +26,6 @@ Decoder = Callable[[Template, Iterable[Frame], str | None], Iterator[Item]]
 READ_FUNCTIONS = (3, 4)
 EXCHANGE_MAX = 8192
 ADVERTISEMENT, NOTIFICATION = 1, 2
-COMPANY_DATA, SERVICE_DATA = 0xFF, 0x16  # assigned numbers of Bluetooth, 2.3: manufacturer data, 16-bit service data
 WHEEL_M = 2.105
 
 
@@ -129,24 +130,15 @@ def _points(template: Template, function: int, first: int, count: int, data: byt
 
 
 def _advertisements(template: Template, frames: Iterable[Frame], address: str | None) -> Iterator[Item]:
+    decode = CODECS[template.codec]
     for frame, sender, payload in _bluetooth(frames, ADVERTISEMENT, address):
-        for kind, data in _structures(payload[1:]):  # the first byte is the signal strength
-            number = int.from_bytes(data[:2], "little")
-            try:
-                if template.codec == "ruuvi" and kind == COMPANY_DATA and number == ruuvi.COMPANY:
-                    yield from _values(frame, sender, ruuvi.decode(data[2:]).measurements)
-                elif template.codec == "bthome" and kind == SERVICE_DATA and number == int(bthome.SERVICE[4:8], 16):
-                    yield from _values(frame, sender, bthome.decode(data[2:]).measurements)
-            except BadFrame as error:
-                yield {"at_ns": frame.at_ns, "address": sender, "error": str(error)}
-
-
-def _structures(payload: bytes) -> Iterator[tuple[int, bytes]]:
-    """(kind, data) of advertising structures: length, kind, data (Bluetooth Core 5.4, Vol 3, Part C, 11)."""
-    at = 0
-    while at + 1 < len(payload) and payload[at]:
-        yield payload[at + 1], payload[at + 2 : at + 1 + payload[at]]
-        at += 1 + payload[at]
+        try:
+            found = decode(collect(payload[1:], sender), b"")  # the first byte is the signal strength
+        except BadFrame as error:
+            yield {"at_ns": frame.at_ns, "address": sender, "error": str(error)}
+            continue
+        if found is not None:
+            yield from _values(frame, sender, found.measurements)
 
 
 def _bluetooth(frames: Iterable[Frame], kind: int, address: str | None) -> Iterator[tuple[Frame, str, bytes]]:

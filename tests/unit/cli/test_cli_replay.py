@@ -12,13 +12,21 @@ from hypothesis import strategies as st
 from drivers import template as templates
 from drivers.base import Frame
 from drivers.buses.ble_adapter import advertisement_frame
-from drivers.codecs import bthome, ruuvi
+from drivers.codecs import bike
 from drivers.template import Example, Template
 from gateway.cli.replay_decode import decode
 from gateway.errors import UsageError
 
 ADDRESS = "C8:25:2D:8E:9C:2C"
-REPLAYED = ("modbus", "p1", "pms", "sds", "sml", "hpma", "mcu680", "shelly", "csc")
+SENDERS = {  # of frames that name theirs
+    "atc-thermometer": "A4:C1:38:02:83:F4",
+    "qingping-motion-light": "58:2D:34:60:5E:00",
+    "qingping-thermometer": "58:2D:34:40:1C:6F",
+    "xiaomi-lywsd03mmc": "A4:C1:38:B4:94:4C",
+    "xiaomi-lywsdcgq": "A4:C1:38:00:00:07",
+    "xiaomi-mibeacon": "F8:24:41:E9:50:74",
+}
+REPLAYED = ("ble-adv", "modbus", "p1", "pms", "sds", "sml", "hpma", "mcu680", "shelly", "csc")
 EVERY = [t for name in templates.names() if (t := templates.load(name)).frames and t.protocol in REPLAYED]
 
 
@@ -28,10 +36,11 @@ def captured(template: Template, example: Example) -> Iterator[Frame]:
         yield Frame("bus", "tx", example.request, 0)
         yield Frame("bus", "rx", example.answer[:7], 1)
         yield Frame("bus", "rx", example.answer[7:], 2)
-    elif template.protocol == "ble-adv" and template.codec == "ruuvi":
-        yield Frame("bus", "rx", advertisement_frame(ADDRESS, -60, {ruuvi.COMPANY: example.answer}, {}), 0)
+    elif template.codec == "bike":
+        yield Frame("bus", "rx", advertisement_frame(ADDRESS, -60, {}, {bike.SERVICE: example.answer}), 0)
     elif template.protocol == "ble-adv":
-        yield Frame("bus", "rx", advertisement_frame(ADDRESS, -60, {}, {bthome.SERVICE: example.answer}), 0)
+        sender = SENDERS.get(template.name, ADDRESS)
+        yield Frame("bus", "rx", b"\x01" + bytes.fromhex(sender.replace(":", "")) + b"\xc4" + example.answer, 0)
     elif template.protocol == "csc":
         yield Frame("bus", "rx", b"\x02" + bytes.fromhex(ADDRESS.replace(":", "")) + b"\x5b\x2a" + example.answer, 0)
     elif template.protocol == "shelly":
