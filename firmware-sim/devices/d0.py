@@ -7,6 +7,7 @@ it gives its data at the speed offered, else at the first one. Written for the s
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from firmware_sim.electricity import Snapshot
 from firmware_sim.line import Line
@@ -71,7 +72,8 @@ class D0Meter:
         self._offer = offer
         self._sign_ons = {b"/?!\r\n", f"/?{address}!\r\n".encode("ascii")}
         self._heard = bytearray()
-        self._waiting: asyncio.TimerHandle | None = None
+        self._offered = False
+        self._next: asyncio.TimerHandle | None = None
         line.attach(self)
 
     def heard(self, data: bytes) -> None:
@@ -80,31 +82,35 @@ class D0Meter:
         if self.silent or not self._heard.endswith(b"\r\n"):
             return
         line, self._heard = bytes(self._heard), bytearray()
-        loop = asyncio.get_running_loop()
         if any(line.endswith(known) for known in self._sign_ons):
             self._line.set_baud(self._first)
-            loop.call_later(REACTION_S, self._introduce)
-        elif (
-            self._waiting is not None and self._offer is not None and line == f"\x060{self._offer}0\r\n".encode("ascii")
-        ):
-            self._waiting.cancel()
-            self._waiting = None
-            self._line.set_baud(SPEEDS[self._offer])
-            loop.call_later(REACTION_S, self._tell)
+            self._then(REACTION_S, self._introduce)
+        elif self._offered and line == f"\x060{self._offer}0\r\n".encode("ascii"):
+            self._line.set_baud(SPEEDS[self._offer or "0"])
+            self._then(REACTION_S, self._tell)
 
     def quiet(self) -> None:
         """It goes by line ends."""
 
+    def _then(self, after_s: float, act: Callable[[], None]) -> None:
+        """What comes next, instead of what would have come."""
+        self._offered = False
+        if self._next is not None:
+            self._next.cancel()
+        self._next = asyncio.get_running_loop().call_later(after_s, act)
+
     def _introduce(self) -> None:
         name = f"/LMP{self._offer or '@'}SIM-D0\r\n".encode("ascii")
         self._line.send(self, name)
-        spoken_s = len(name) * self._line.byte_s
         wait_s = REACTION_S if self._offer is None else PATIENCE_S
-        self._waiting = asyncio.get_running_loop().call_later(spoken_s + wait_s, self._tell)
+        self._then(len(name) * self._line.byte_s + wait_s, self._tell)
+        self._offered = self._offer is not None
 
     def _tell(self) -> None:
-        self._waiting = None
         self.given += 1
         data = block(self.shot)
         self._line.send(self, data)
-        asyncio.get_running_loop().call_later(len(data) * self._line.byte_s + 0.05, self._line.set_baud, self._first)
+        self._then(len(data) * self._line.byte_s + 0.05, self._rest)
+
+    def _rest(self) -> None:
+        self._line.set_baud(self._first)

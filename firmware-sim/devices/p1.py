@@ -1,4 +1,7 @@
-"""A Dutch smart meter's P1 port: the telegram of DSMR 5.0.2, each second at 115200 baud.
+"""A smart meter's P1 port: the telegram of DSMR 5.0.2, each second at 115200 baud, and what others make of it.
+
+DSMR 4 says the same each ten seconds. DSMR 2 and 3 say less, at 9600 baud with 7 data bits, without time and CRC.
+Belgium's telegram (Fluvius, e-MUCS 1.7.1) has the mean and the greatest power of a quarter of an hour, and water.
 
 The meter's clock shows Central European time with the letter S in summer and W in winter. The European rule is computed
 here, so that no time zone database is needed: summer is from the last Sunday of March to that of October, 01:00 UTC.
@@ -10,8 +13,8 @@ from datetime import UTC, datetime, timedelta
 
 from firmware_sim.electricity import Snapshot
 
-BAUD = 115_200
-PERIOD_S = 1.0
+BAUD, BAUD_OLD = 115_200, 9600
+PERIOD_S, PERIOD_OLD_S = 1.0, 10.0
 
 
 def crc16_arc(data: bytes) -> int:
@@ -106,5 +109,80 @@ def telegram(shot: Snapshot, register: Register, at: datetime, gas_m3: float) ->
         f"0-1:24.2.1({gas_at:%y%m%d%H%M%S}{letter})({gas_m3:09.3f}*m3)",
         "!",
     ]
+    return _sealed(lines)
+
+
+def _sealed(lines: list[str]) -> bytes:
     body = "\r\n".join(lines).encode("ascii")
     return body + f"{crc16_arc(body):04X}\r\n".encode("ascii")
+
+
+def telegram_old(shot: Snapshot, register: Register, at: datetime, gas_m3: float) -> bytes:
+    """The telegram of DSMR 2 and 3."""
+    local, _ = local_time(at)
+    low = low_tariff(local)
+    register.count(shot, low)
+    watts = sum(shot.watts)
+    lines = [
+        "/LMP5\\2SIM-DSMR22",
+        "",
+        "0-0:96.1.1(4C414D50504F53542D53494D2D3032)",
+        f"1-0:1.8.1({register.taken[0]:09.3f}*kWh)",
+        f"1-0:1.8.2({register.taken[1]:09.3f}*kWh)",
+        f"1-0:2.8.1({register.given[0]:09.3f}*kWh)",
+        f"1-0:2.8.2({register.given[1]:09.3f}*kWh)",
+        f"0-0:96.14.0({1 if low else 2:04d})",
+        f"1-0:1.7.0({max(0.0, watts) / 1000:07.2f}*kW)",
+        f"1-0:2.7.0({max(0.0, -watts) / 1000:07.2f}*kW)",
+        "0-0:17.0.0(0999.00*kW)",
+        "0-0:96.3.10(1)",
+        "0-0:96.13.1()",
+        "0-0:96.13.0()",
+        "0-1:24.1.0(3)",
+        "0-1:96.1.0(4C414D50504F53542D4741532D3032)",
+        f"0-1:24.3.0({local.replace(minute=0, second=0):%y%m%d%H%M%S})(00)(60)(1)(0-1:24.2.1)(m3)",
+        f"({gas_m3:09.3f})",
+        "0-1:24.4.0(1)",
+        "!",
+        "",
+    ]
+    return "\r\n".join(lines).encode("ascii")
+
+
+def telegram_fluvius(shot: Snapshot, register: Register, at: datetime, gas_m3: float, water_m3: float) -> bytes:
+    """The telegram of a Belgian meter. It counts the day as tariff 1, the night as tariff 2."""
+    local, letter = local_time(at)
+    register.count(shot, low_tariff(local))
+    taken, given = _net(sum(shot.watts))
+    stamp = f"{local.replace(minute=local.minute // 5 * 5, second=0):%y%m%d%H%M%S}{letter}"
+    lines = [
+        "/LMP5\\SIM-FLUVIUS_A",
+        "",
+        "0-0:96.1.4(50217)",
+        "0-0:96.1.1(4C414D50504F53542D53494D2D3033)",
+        f"0-0:1.0.0({local:%y%m%d%H%M%S}{letter})",
+        f"1-0:1.8.1({register.taken[1]:010.3f}*kWh)",
+        f"1-0:1.8.2({register.taken[0]:010.3f}*kWh)",
+        f"1-0:2.8.1({register.given[1]:010.3f}*kWh)",
+        f"1-0:2.8.2({register.given[0]:010.3f}*kWh)",
+        f"0-0:96.14.0({2 if low_tariff(local) else 1:04d})",
+        f"1-0:1.4.0({taken}*kW)",
+        f"1-0:1.6.0({stamp})(04.500*kW)",
+        f"0-0:98.1.0(1)(1-0:1.6.0)(1-0:1.6.0)({stamp})({stamp})(03.900*kW)",
+        f"1-0:1.7.0({taken}*kW)",
+        f"1-0:2.7.0({given}*kW)",
+        *_phase_lines(shot),
+        "0-0:96.3.10(1)",
+        "0-0:17.0.0(999.9*kW)",
+        "1-0:31.4.0(999*A)",
+        "0-0:96.13.0()",
+        "0-1:24.1.0(003)",
+        "0-1:96.1.1(4C414D50504F53542D4741532D3033)",
+        "0-1:24.4.0(1)",
+        f"0-1:24.2.3({stamp})({gas_m3:09.3f}*m3)",
+        "0-2:24.1.0(007)",
+        "0-2:96.1.1(4C414D50504F53542D5741542D3033)",
+        f"0-2:24.2.1({stamp})({water_m3:09.3f}*m3)",
+        "!",
+    ]
+    return _sealed(lines)
