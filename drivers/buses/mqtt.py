@@ -193,9 +193,9 @@ class MqttBus:
 
         In a session of its own: where subscriptions of one session overlap, brokers may send every message twice.
         """
-        from drivers.buses.mqtt_scan import PATTERNS, Heard  # it knows all families of devices
+        from drivers.buses.mqtt_scan import PATTERNS, Heard, known_templates  # it knows all families of devices
 
-        heard = Heard()
+        heard = Heard(await known_templates())
         session = MqttBus(self.name, self._session)
         session.listen(Listener(PATTERNS, heard.add, lambda _why, _kind: None))
         try:

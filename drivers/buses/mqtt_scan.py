@@ -7,6 +7,7 @@ metrics as they like: any template for them may fit.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
 from collections.abc import Iterator
@@ -40,11 +41,22 @@ class FoundPublisher:
     could_be: tuple[str, ...]
 
 
+async def known_templates() -> list[Template]:
+    """The templates of what can be heard. To read them all takes a while: others have their turn in between."""
+    found = []
+    for name in template.names():
+        await asyncio.sleep(0)
+        known = _load(name)
+        if known is not None:
+            found.append(known)
+    return found
+
+
 class Heard:
     """What was heard so far: of each device what each template of its protocol makes of it. Bounded."""
 
-    def __init__(self) -> None:
-        self._templates = [known for name in template.names() if (known := _load(name)) is not None]
+    def __init__(self, templates: list[Template]) -> None:
+        self._templates = templates
         self._values: dict[tuple[str, str], dict[str, dict[str, Value]]] = {}
 
     def add(self, message: Message) -> None:

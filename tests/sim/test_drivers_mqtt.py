@@ -14,7 +14,6 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from drivers import registry, template
 from drivers.base import Frame
-from drivers.buses.mqtt_scan import FoundPublisher
 from drivers.errors import BadFrame, Disconnected, DriverError, NoPort, Timeout
 from firmware_sim.mqtt import Broker
 
@@ -174,13 +173,6 @@ async def test_many_devices_share_the_session_and_the_tap_sees_all(site: Site) -
     assert len(await take(site.driver, 1)) == 1
     assert {frame.data.split(b"\0")[0] for frame in seen} == {b"other/status/em:0", f"{PREFIX}/status/em:0".encode()}
     await other.close()
-
-
-async def test_scan_hears_meters(site: Site) -> None:
-    scanning = asyncio.create_task(site.bus.scan(0.6))
-    await asyncio.sleep(0.2)
-    site.sender.publish("meter-7/status/em:0", EM)
-    assert await scanning == [FoundPublisher("meter-7", ("shelly-pro-3em",))]
 
 
 async def test_close_ends_pahos_thread(tmp_path: Path) -> None:

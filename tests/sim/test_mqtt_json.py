@@ -9,12 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from drivers import template
+from drivers import registry, template
 from drivers.errors import Disconnected, Timeout
+from firmware_sim import scenario
 from firmware_sim.devices import publishers, shelly, tasmota, zigbee
+from firmware_sim.devices.air import Air
 from firmware_sim.electricity import Snapshot
 from firmware_sim.mqtt import Publisher
+from firmware_sim.simulator import Simulator
+from gateway.config.schema import Config
 from tests.sim.mqtt_site import Site, site_at, take, values
 
 SHOT = Snapshot(
@@ -25,7 +30,7 @@ SHOT = Snapshot(
     import_kwh=(100.5, 200.25, 300.125),
     export_kwh=(1.0, 0.0, 0.0),
 )
-AIR = publishers.Air(812, (3.0, 5.0, 6.0), 22.4, 44.1, 1009.3)
+AIR = Air(812, (3.0, 5.0, 6.0), 22.4, 44.1, 1009.3)
 
 
 @pytest.fixture
@@ -162,15 +167,50 @@ async def test_two_devices_share_a_prefix(site: Site) -> None:
     assert values(*await take(second, 1)) == {"active_power_total": 21}
 
 
+SCENARIO = """
+name: broker
+site: {id: s, location: {latitude: 52, longitude: 4}}
+devices:
+  main: {model: shelly-pro-3em, bus: mqtt, address: pro}
+  old: {model: shelly-3em, bus: mqtt, address: shellies/old}
+  plug: {model: shelly-plug-s, bus: mqtt, address: plug, measures: [fridge]}
+  behind: {model: tasmota-energy-3p, bus: mqtt, address: behind}
+  plant: {model: sparkplug-meter, bus: mqtt, address: plant/edge/meter, measures: [fridge]}
+  board: {model: tasmota-air, bus: mqtt, address: board}
+  box: {model: zigbee2mqtt-air, bus: mqtt, address: zigbee2mqtt/box}
+  valve: {model: zigbee2mqtt-climate, bus: mqtt, address: zigbee2mqtt/valve}
+"""
+
+
+async def test_a_scenario_may_have_them_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for period in ("SHELLY_1_PERIOD_S", "TASMOTA_PERIOD_S", "AIR_PERIOD_S"):
+        monkeypatch.setattr(publishers, period, 0.5)
+    (tmp_path / "broker.yaml").write_text(SCENARIO)
+    simulator = Simulator(scenario.load(tmp_path / "broker.yaml"), tmp_path / "run", loads="model")
+    async with simulator.alive():
+        assert simulator.broker is not None
+        text = scenario.gateway_config(
+            simulator.scenario, tmp_path, "http://127.0.0.1:9", mqtt_port=simulator.broker.port
+        )
+        config = Config.model_validate(yaml.safe_load(text))
+        bus = registry.make_bus("b", config.buses["mqtt"].model_dump())
+        drivers = {
+            name: registry.make_driver(template.load(device.template), bus, device.address, device.period, {})
+            for name, device in config.devices.items()
+        }
+        said = await asyncio.gather(*(take(driver, 1, 15) for driver in drivers.values()))
+        assert {name for name, seen in zip(drivers, said, strict=True) if len(values(*seen)) >= 3} == set(drivers)
+        await asyncio.gather(*(driver.close() for driver in drivers.values()))
+        await bus.close()
+    assert set(await simulator.counts()) == set(config.devices)
+
+
 async def test_scan_names_what_fits_and_lists_ties(site: Site) -> None:
     site.say("zigbee2mqtt/bridge/devices", json.dumps([{"friendly_name": "attic", "type": "EndDevice"}]), retain=True)
     site.say("zigbee2mqtt/hall/box", zigbee.air(812, 5, 22.4, 44.1), retain=True)
     site.say("tele/roof/meter/SENSOR", tasmota.energy(SHOT), retain=True)
-    scanning = asyncio.create_task(site.bus.scan(0.8))
-    await asyncio.sleep(0.4)
-    for topic, payload in shelly.first_generation("shellies/em3", SHOT):
-        site.say(topic, payload)
-    for topic, payload in (
+    messages: list[tuple[str, str | bytes]] = [
+        *shelly.first_generation("shellies/em3", SHOT),
         *shelly.messages("pro", SHOT, 0, 0.0),
         *shelly.statuses("office/plug", {"switch:0": shelly.plug(SHOT)}, 0.0),
         ("spBv1.0/plant/NDATA/edge", b"\x08\x01\x18\x01"),
@@ -179,9 +219,17 @@ async def test_scan_names_what_fits_and_lists_ties(site: Site) -> None:
         ("other/status/json", b'{"a":1}'),
         ("zigbee2mqtt/bridge/state", b'{"state":"online"}'),
         ("shellies/broken/emeter/0/power", b"\xff"),
-    ):
-        site.say(topic, payload)
-    found = {one.address: one.could_be for one in await scanning}
+    ]
+
+    async def chatter() -> None:
+        while True:
+            for topic, payload in messages:
+                site.sender.publish(topic, payload)
+            await asyncio.sleep(0.1)
+
+    chattering = asyncio.create_task(chatter())
+    found = {one.address: one.could_be for one in await site.bus.scan(0.6)}
+    chattering.cancel()
     assert found == {
         "zigbee2mqtt/attic": (),
         "zigbee2mqtt/hall/box": ("zigbee2mqtt-air",),

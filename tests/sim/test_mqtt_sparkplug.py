@@ -36,7 +36,7 @@ class Asked:
     def __init__(self, site: Site) -> None:
         self.count = 0
         self.last = b""
-        site.sender.on_message = lambda _c, _u, message: self._add(message.payload)
+        site.sender.on_message = lambda _c, _u, message: self._add(bytes(message.payload))
         site.sender.subscribe("spBv1.0/plant/NCMD/edge")
 
     def _add(self, data: bytes) -> None:
