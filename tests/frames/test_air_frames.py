@@ -108,3 +108,15 @@ def test_a_t_read_as_plain_and_a_plain_one_read_as_t_are_refused() -> None:
         decoding.decode_as("pms", with_climate, Hints(model="plain"))
     with pytest.raises(BadFrame, match="no climate"):
         decoding.decode_as("pms", plain, Hints(model="T"))
+
+
+PROTOCOLS = ("pms", "sds", "hpma", "sps30", "mhz19", "mcu680", "nmea", "airgradient", "sensor-community")
+OWN = [name for name in template.names() if template.load(name).protocol in PROTOCOLS]
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_frames_of_the_templates(name: str) -> None:
+    known = template.load(name)
+    for frame in known.frames:
+        values = {m.quantity: m.value for m in decoding.decode_with(known, frame.answer)}
+        assert {q: values[q] for q in frame.expect} == pytest.approx(dict(frame.expect))

@@ -13,7 +13,8 @@ from drivers.decoding import decode_with
 
 COLLECTION = Path(__file__).parents[2] / "../shared/data/frames/modbus_frames.json"
 needs = pytest.mark.skipif(not COLLECTION.exists(), reason="the collection of captured frames is not here")
-CLAIMS = [(name, frame) for name in template.names() for frame in template.load(name).captured]
+MODBUS = [known for name in template.names() if (known := template.load(name)).protocol == "modbus"]
+CLAIMS = [(known.name, frame) for known in MODBUS for frame in known.captured]
 # what the collection calls a value: the quantity and how many of its units make one of ours
 NAMES = {
     "voltage_v": ("voltage_l1", 1),

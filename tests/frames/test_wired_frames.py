@@ -12,13 +12,14 @@ import pytest
 from drivers import template
 from drivers.buses import modbus_adu as adu
 from drivers.buses.modbus_device import decode_blocks
-from drivers.codecs import p1, pms
+from drivers.codecs import p1
+from drivers.decoding import decode_with
 from drivers.planner import Block
 from drivers.template import Example, Template
 
 COLLECTION = Path(__file__).parents[2] / "../shared/data/frames"
 needs = pytest.mark.skipif(not COLLECTION.exists(), reason="the collection of captured frames is not here")
-WIRED = [name for name in template.names() if template.load(name).protocol in ("modbus", "p1", "pms")]
+WIRED = [name for name in template.names() if template.load(name).protocol in ("modbus", "p1")]
 
 
 def frames(name: str) -> list[Any]:
@@ -43,8 +44,7 @@ def modbus_values(known: Template, request: bytes, answer: bytes) -> dict[str, o
 def decoded(known: Template, frame: Example) -> Mapping[str, object]:
     if known.protocol == "modbus":
         return modbus_values(known, frame.request, frame.answer)
-    codec = p1.decode if known.protocol == "p1" else pms.decode
-    return {m.quantity: m.value for m in codec(frame.answer).measurements}
+    return {m.quantity: m.value for m in decode_with(known, frame.answer)}
 
 
 @pytest.mark.parametrize("name", WIRED)
