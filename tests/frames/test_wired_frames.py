@@ -12,7 +12,6 @@ import pytest
 from drivers import template
 from drivers.buses import modbus_adu as adu
 from drivers.buses.modbus_device import decode_blocks
-from drivers.codecs import p1
 from drivers.decoding import decode_with
 from drivers.planner import Block
 from drivers.template import Example, Template
