@@ -51,7 +51,7 @@ class _Devices:
         self._mistyped = mistyped
         self._buses = dict((root.get("buses") or _NOTHING).items())
         self._devices = dict((root.get("devices") or _NOTHING).items())
-        self._taken: dict[tuple[str, Scalar], tuple[str, int]] = {}
+        self._taken: dict[tuple[str, Scalar, str], tuple[str, int]] = {}
         self._templates: dict[str, Template | None] = {}
 
     def check(self) -> None:
@@ -121,11 +121,14 @@ class _Devices:
             at = (node or device).place()
             self.problems.append(Problem("config.address", cause, at, addresses.FORM[kind]))
             return
-        self._twin(name, node or device, bus, addresses.same(kind, address))
+        # several devices of ours may be parts of one that publishes: its channels, or what another template reads
+        options = sorted((word, str(value.data)) for word, value in (device.get("options") or _NOTHING).items())
+        part = f"{template.name} {options}" if kind == "mqtt" else ""
+        self._twin(name, node or device, bus, addresses.same(kind, address), part)
 
-    def _twin(self, name: str, node: Node, bus: str, address: Scalar) -> None:
+    def _twin(self, name: str, node: Node, bus: str, address: Scalar, part: str) -> None:
         """Nobody else may have this address on this bus; on a serial bus None is the address of the only device."""
-        other = self._taken.setdefault((bus, address), (name, node.line + 1))
+        other = self._taken.setdefault((bus, address, part), (name, node.line + 1))
         if other[0] == name:
             return
         hint = f"{shown(other[0])} in line {other[1]} has it already"

@@ -36,6 +36,14 @@ def test_the_starting_point_is_good() -> None:
     assert problems(GOOD) == []
 
 
+def test_the_channels_of_a_publisher_may_be_devices() -> None:
+    clamps = "".join(
+        f"  clamp-{n}: {{template: shelly-em, bus: mqtt, address: shellies/em, options: {{channel: {n}}}}}\n"
+        for n in (0, 1)
+    )
+    assert problems(GOOD + clamps) == []
+
+
 CASES: dict[str, tuple[tuple[str, str], str, str]] = {
     "unknown bus": (("bus: line", "bus: lin"), "config.unknown-bus", "did you mean 'line'?"),
     "unknown template": (("eastron-sdm630", "eastron-sdm360"), "config.unknown-template", "eastron-sdm630"),
@@ -48,6 +56,11 @@ CASES: dict[str, tuple[tuple[str, str], str, str]] = {
     "address on a serial bus": (("bus: p1", "bus: p1, address: 1"), "config.address", "no addresses"),
     "duplicate address": (
         ("  grid:", '  twin: {template: peacefair-pzem-004t-v3, bus: line, address: "1"}\n  grid:'),
+        "config.duplicate-address",
+        "",
+    ),
+    "one publisher twice": (
+        ("  grid:", "  twin: {template: shelly-pro-3em, bus: mqtt, address: shellypro3em-1}\n  grid:"),
         "config.duplicate-address",
         "",
     ),
