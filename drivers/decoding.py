@@ -58,6 +58,10 @@ def decode_with(template: Template, data: bytes, hints: Hints = NO_HINTS) -> tup
         return sparkplug.decode(data, template.fields)
     if template.protocol == "http-json":
         return json_paths.measurements(json_paths.parse(data), template.fields)
+    if template.protocol == "mbus":
+        from drivers.codecs import mbus
+
+        return mbus.measurements(mbus.decode(data), template.fields)
     hints = replace(hints, model=str(template.options.get("model", "")))
     return decode_as(template.codec or template.protocol, data, hints)
 

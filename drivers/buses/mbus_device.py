@@ -13,6 +13,7 @@ from typing import Any
 
 from drivers.base import Bus, Driver, Observation
 from drivers.buses.mbus import PRIMARY_MAX, MBusBus
+from drivers.codecs import mbus
 from drivers.codecs import mbus_quantities as quantities
 from drivers.codecs.mbus_records import Header
 from drivers.errors import BadFrame, WrongDevice
@@ -40,7 +41,7 @@ class MBusDriver:
         readout = await self._bus.read(self.address)
         header = readout.telegram.header
         self._check(header)
-        measurements = quantities.measurements(header, readout.telegram.records, self._fields)
+        measurements = mbus.measurements(readout.telegram, self._fields)
         if not measurements:
             raise BadFrame(f"meter {self.address} has no value that is known")
         return (Observation(measurements, (readout.begin_mono_ns + readout.end_mono_ns) // 2),)

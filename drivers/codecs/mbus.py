@@ -7,6 +7,7 @@ the older fixed data (CI 0x73). Records are read by ``mbus_records``, quantities
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from drivers.base import Measurement
@@ -14,6 +15,7 @@ from drivers.codecs import mbus_quantities, mbus_records
 from drivers.codecs.framing import Hints
 from drivers.codecs.mbus_records import Header, Record
 from drivers.errors import BadFrame
+from drivers.template import Field
 
 ACKNOWLEDGED = b"\xe5"
 _LONG, _SHORT, _STOP = 0x68, 0x10, 0x16
@@ -119,5 +121,9 @@ def decode(frames: bytes) -> Telegram:
 def decode_frame(data: bytes, hints: Hints) -> tuple[Measurement, ...]:
     """Decode one captured answer of a meter, or several that belong together. Raises BadFrame."""
     del hints
-    telegram = decode(data)
-    return mbus_quantities.measurements(telegram.header, telegram.records)
+    return measurements(decode(data))
+
+
+def measurements(telegram: Telegram, fields: Sequence[Field] = ()) -> tuple[Measurement, ...]:
+    """The quantities in an answer: what a template's ``fields`` select, and what its records say by themselves."""
+    return mbus_quantities.measurements(telegram.header, telegram.records, fields)

@@ -235,6 +235,7 @@ async def test_scan_finds_meters_by_both_addresses(tmp_path: Path, monkeypatch: 
     from drivers.buses import mbus_scan
 
     monkeypatch.setattr(mbus_scan, "PRIMARY", range(6))  # all 251 take a minute of silence
+    monkeypatch.setattr(mbus_scan, "_SLACK_S", 0.0)
     site = Site(tmp_path, 38_400)
     site.meter(5, HEAT, heat())
     site.meter(0, WATER, water_records(7))  # as it comes from its maker: two of them at address 0
