@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Literal
 
@@ -25,7 +25,7 @@ class TcpHost:
     ``stalled``: it takes requests and never answers. ``accepted`` counts the connections, ``asked`` the requests.
     """
 
-    def __init__(self, units: Mapping[int, Unit], framing: Framing = "tcp") -> None:
+    def __init__(self, units: dict[int, Unit], framing: Framing = "tcp") -> None:
         self.units = units
         self.framing = framing
         self.wait_s = 0.0

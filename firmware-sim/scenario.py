@@ -6,45 +6,16 @@ is a path. Every mistake is reported at once, each with the place where it stand
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-Model = Literal[
-    "eastron-sdm630",
-    "peacefair-pzem-004t-v3",
-    "senseair-s8",
-    "dsmr-p1-v5",
-    "plantower-pms5003",
-    "plantower-pms5003t",
-    "nova-sds011",
-    "nova-sds198",
-    "honeywell-hpma115s0",
-    "honeywell-hpma115c0",
-    "gy-mcu680",
-    "sensirion-sps30",
-    "winsen-mh-z19b",
-    "gnss-nmea0183",
-    "ruuvi-ruuvitag",
-    "bthome-thermometer",
-    "csc-sensor",
-    "cycling-power-sensor",
-    "lamppost-bike",
-    "lamppost-bike-gatt",
-    "openbikesensor",
-    "airthings-wave-plus",
-    "loop-counter-modbus",
-    "shelly-pro-3em",
-    "shelly-3em",
-    "shelly-plug-s",
-    "tasmota-energy-3p",
-    "tasmota-air",
-    "zigbee2mqtt-air",
-    "zigbee2mqtt-climate",
-    "sparkplug-meter",
-]
+from drivers import template
+
 MODBUS_MODELS = ("eastron-sdm630", "peacefair-pzem-004t-v3", "senseair-s8", "loop-counter-modbus")
 WIRED_MODELS = (  # air sensors and receivers that have a serial port for themselves
     *("plantower-pms5003", "plantower-pms5003t", "nova-sds011", "nova-sds198", "honeywell-hpma115s0"),
@@ -59,8 +30,30 @@ MQTT_METERS = ("shelly-pro-3em", "shelly-3em", "shelly-plug-s", "tasmota-energy-
 MQTT_MODELS = (*MQTT_METERS, "tasmota-air", "zigbee2mqtt-air", "zigbee2mqtt-climate")
 METER_MODELS = ("eastron-sdm630", "peacefair-pzem-004t-v3", "dsmr-p1-v5", *MQTT_METERS)
 SINGLE_PHASE = ("peacefair-pzem-004t-v3", "shelly-plug-s", "sparkplug-meter")
+KINDS: Mapping[str, str] = {  # what each of them belongs on; any other template of a Modbus device is a model too
+    **dict.fromkeys(MODBUS_MODELS, "rs485"),
+    **dict.fromkeys(SERIAL_MODELS, "serial"),
+    **dict.fromkeys(BLE_MODELS, "ble"),
+    **dict.fromkeys(MQTT_MODELS, "mqtt"),
+}
 BLE, MQTT = "ble", "mqtt"  # the buses that every site has, beside its lines
+
+
+def _known(model: str) -> str:
+    if model not in KINDS and not _is_modbus(model):
+        raise ValueError("Input should be a model that is simulated, or the template of a Modbus device")
+    return model
+
+
+def _is_modbus(model: str) -> bool:
+    try:
+        return template.load(model).protocol == "modbus"
+    except template.TemplateError:
+        return False
+
+
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+Model = Annotated[str, AfterValidator(_known)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -104,9 +97,17 @@ class LineSpec(_Part):
     echo: bool = False
 
 
+class HostSpec(_Part):
+    """A Modbus TCP host: a gateway with many units, or a device that is alone there. It listens on a free port."""
+
+    turnaround_ms: Annotated[float, Field(ge=0, le=500)] = 5.0
+    framing: Literal["tcp", "rtu"] = "tcp"
+
+
 class DeviceSpec(_Part):
     """A device. ``silent``: the gateway is told of it, but it never says anything.
 
+    ``model`` is a template that is simulated by hand, or that of any Modbus device: then registers come from the file.
     ``measures`` (meters): ``all``, or the appliances behind it. ``period`` is what the gateway is told, in seconds.
     """
 
@@ -126,6 +127,7 @@ class Scenario(_Part):
     site: Site
     start: Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")] = "08:26"
     lines: dict[Name, LineSpec] = {}
+    hosts: dict[Name, HostSpec] = {}
     devices: Annotated[dict[Name, DeviceSpec], Field(min_length=1)]
     disaggregation: Name | None = None
 
@@ -146,6 +148,7 @@ class Scenario(_Part):
     @model_validator(mode="after")
     def _wired(self) -> Self:
         faults = [fault for name, device in self.devices.items() for fault in self._device_faults(name, device)]
+        faults += [f"hosts.{host}: this name is taken" for host in self.hosts if host in (*self.lines, BLE, MQTT)]
         for line, spec in self.lines.items():
             if line in (BLE, MQTT):
                 faults.append(f"lines.{line}: this name is taken, every site has that bus")
@@ -159,28 +162,29 @@ class Scenario(_Part):
 
     def _device_faults(self, name: str, device: DeviceSpec) -> list[str]:
         line = self.lines.get(device.bus)
-        bus = line.type if line is not None else device.bus
-        wanted = {
-            **dict.fromkeys(MODBUS_MODELS, "rs485"),
-            **dict.fromkeys(SERIAL_MODELS, "serial"),
-            **dict.fromkeys(BLE_MODELS, BLE),
-            **dict.fromkeys(MQTT_MODELS, MQTT),
-        }[device.model]
-        where = f"devices.{name}"
-        if line is None and device.bus not in (BLE, MQTT):
-            return [f"{where}.bus: there is no line {device.bus}; there are: {', '.join([*self.lines, BLE, MQTT])}"]
-        if bus != wanted:
-            return [f"{where}.bus: {device.model} belongs on {wanted}, {device.bus} is {bus}"]
+        bus = "tcp" if device.bus in self.hosts else device.bus if line is None else line.type
+        fitting = _buses(device.model)
+        where, there = f"devices.{name}", [*self.lines, *self.hosts, BLE, MQTT]
+        if device.bus not in there:
+            return [f"{where}.bus: there is no line {device.bus}; there are: {', '.join(there)}"]
+        if bus not in fitting:
+            return [f"{where}.bus: {device.model} belongs on {' or '.join(fitting)}, {device.bus} is {bus}"]
         twins = [other for other, spec in self.on(device.bus).items() if spec.address == device.address]
-        if wanted == "rs485" and not (isinstance(device.address, int) and 1 <= device.address <= 254):
+        if bus in ("rs485", "tcp") and not (isinstance(device.address, int) and 1 <= device.address <= 254):
             return [f"{where}.address: a whole number from 1 to 254 is needed"]
-        if wanted in (BLE, MQTT) and not isinstance(device.address, str):
+        if bus in (BLE, MQTT) and not isinstance(device.address, str):
             return [f"{where}.address: a text is needed"]
         if device.model == "sparkplug-meter" and str(device.address).count("/") != 2:
             return [f"{where}.address: GROUP/NODE/DEVICE is needed"]
         if twins[0] != name:
             return [f"{where}.address: {device.address} is {twins[0]}'s already"]
         return []
+
+
+def _buses(model: str) -> tuple[str, ...]:
+    """Where a model can be wired; a template says nothing about gateways between."""
+    kind = KINDS.get(model, "rs485")
+    return ("rs485", "tcp") if kind == "rs485" else (kind,)
 
 
 def find(name: str) -> Path:
@@ -216,13 +220,18 @@ def port_path(run: Path, line: str) -> Path:
     return run / f"tty{line.upper()}"
 
 
-def _bus_config(scenario: Scenario, run: Path, mqtt_port: int) -> dict[str, dict[str, object]]:
+def _bus_config(
+    scenario: Scenario, run: Path, mqtt_port: int, tcp_ports: Mapping[str, int]
+) -> dict[str, dict[str, object]]:
     buses: dict[str, dict[str, object]] = {}
     for name, line in scenario.lines.items():
         kind = "modbus-rtu" if line.type == "rs485" else "serial"
         buses[name] = {"type": kind, "port": str(port_path(run, name)), "baud": line.baud, "parity": line.parity}
         if line.echo and line.type == "rs485":
             buses[name]["echo"] = True
+    for name, host in scenario.hosts.items():
+        where = {"host": "127.0.0.1", "port": tcp_ports.get(name, 0), "framing": host.framing}
+        buses[name] = {"type": "modbus-tcp", **where}
     if scenario.on(BLE):
         buses[BLE] = {"type": "ble", "adapter": "hci0"}
     if scenario.on(MQTT):
@@ -242,17 +251,19 @@ def gateway_config(
     server_url: str,
     *,
     mqtt_port: int,
+    tcp_ports: Mapping[str, int] = MappingProxyType({}),
     storage: Path | None = None,
     local_port: int = 0,
     without: tuple[str, ...] = (),
 ) -> str:
     """The gateway's configuration for this site, as YAML.
 
-    ``run`` is the simulator's run folder, ``mqtt_port`` the port that its ready message names, ``storage`` the edge's
-    folder (``<run>/edge`` by default), ``without`` names buses to leave out (``ble`` where there is no D-Bus).
+    ``run`` is the simulator's run folder, ``mqtt_port`` and ``tcp_ports`` (by host) are what its ready message names,
+    ``storage`` the edge's folder (``<run>/edge`` by default), ``without`` names buses to leave out (``ble`` where there
+    is no D-Bus).
     """
     devices = {name: device for name, device in scenario.devices.items() if device.bus not in without}
-    buses = {name: bus for name, bus in _bus_config(scenario, run, mqtt_port).items() if name not in without}
+    buses = {name: bus for name, bus in _bus_config(scenario, run, mqtt_port, tcp_ports).items() if name not in without}
     config: dict[str, object] = {
         "site": scenario.site.model_dump(mode="json"),
         "uplink": {"url": server_url},

@@ -10,20 +10,24 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from drivers import template
 from firmware_sim import bluetooth, mqtt, rider
 from firmware_sim.bluetooth import Bluetooth
 from firmware_sim.devices import air, meters, p1, publishers, wired
+from firmware_sim.devices.from_template import TemplateDevice
 from firmware_sim.devices.loop import LoopCounter
 from firmware_sim.devices.stream import Stream
 from firmware_sim.electricity import Electricity, Meter
 from firmware_sim.line import Line, PtyPort
 from firmware_sim.loads import source
 from firmware_sim.loads.sources import Kind, LoadSource
-from firmware_sim.modbus import READ_HOLDING, READ_INPUT, Slave, Table
+from firmware_sim.modbus import READ_HOLDING, READ_INPUT, Slave, Table, Unit
+from firmware_sim.modbus_tcp import TcpHost
 from firmware_sim.mqtt import Broker, Published, Publisher, SparkplugNode
 from firmware_sim.process import SimulatorError
 from firmware_sim.scenario import (
     BLE,
+    KINDS,
     METER_MODELS,
     MQTT,
     SINGLE_PHASE,
@@ -57,6 +61,7 @@ class Simulator:
         self.run_folder = run
         self.lines: dict[str, Line] = {}
         self.ports: dict[str, PtyPort] = {}
+        self.hosts: dict[str, TcpHost] = {}
         self.devices: dict[str, Device] = {}
         self.missing: dict[str, str] = {}
         self.broker: Broker | None = None
@@ -89,6 +94,7 @@ class Simulator:
             "scenario": self.scenario.name,
             "run": str(self.run_folder),
             "ports": {name: str(port.link) for name, port in self.ports.items()},
+            "tcp_ports": {name: host.port for name, host in self.hosts.items()},
             "mqtt_port": self.broker.port if self.broker else None,
             "dbus_address": self.bluetooth.dbus_address if self.bluetooth else None,
             "missing": self.missing,
@@ -108,10 +114,13 @@ class Simulator:
             self.lines[name] = line
             self.ports[name] = PtyPort(line, port_path(self.run_folder, name))
             self.ports[name].plug()
+        for name, host in self.scenario.hosts.items():
+            self.hosts[name] = TcpHost({}, host.framing)
+            await self.hosts[name].up()
         if self.scenario.on(MQTT):
             await self._up_mqtt()
         for name, device in self.scenario.devices.items():
-            if device.bus in self.lines or (device.bus == MQTT and self.broker):
+            if device.bus in (*self.lines, *self.hosts) or (device.bus == MQTT and self.broker):
                 self.devices[name] = self._make(name, device)
                 self.devices[name].silent = device.silent
         self._electricity.advance(self._world.elapsed())
@@ -138,6 +147,8 @@ class Simulator:
             port.unplug()
         for line in self.lines.values():
             line.close()
+        for host in self.hosts.values():
+            await host.down()
         if self.bluetooth is not None:
             await self.bluetooth.close()
         if self.broker is not None:
@@ -149,6 +160,8 @@ class Simulator:
             await asyncio.sleep(TICK_S)
 
     def _make(self, name: str, spec: DeviceSpec) -> Device:
+        if spec.model not in KINDS or spec.bus in self.hosts:
+            return self._make_from_template(name, spec)
         if spec.model in METER_MODELS:
             return self._make_meter(name, spec)
         if spec.model == "senseair-s8":
@@ -163,6 +176,16 @@ class Simulator:
         if spec.bus == MQTT:
             return self._publisher(publishers.sensor(spec.model, str(spec.address), self._air))
         raise SimulatorError(f"{name}: {spec.model} is not a device on a wire")
+
+    def _make_from_template(self, name: str, spec: DeviceSpec) -> Unit:
+        device = TemplateDevice(template.load(spec.model), name, self._world.seed, self._world.elapsed)
+        address = int(spec.address or 0)
+        if spec.bus in self.lines:
+            turnaround_s = self.scenario.lines[spec.bus].turnaround_ms / 1000
+            return device.slave(self.lines[spec.bus], address, turnaround_s=turnaround_s)
+        unit = device.unit(turnaround_s=self.scenario.hosts[spec.bus].turnaround_ms / 1000)
+        self.hosts[spec.bus].units[address] = unit
+        return unit
 
     def _make_meter(self, name: str, spec: DeviceSpec) -> Device:
         meter = Meter(name, self._world.seed, spec.measures, 1 if spec.model in SINGLE_PHASE else 3)

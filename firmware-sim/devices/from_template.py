@@ -44,9 +44,9 @@ class TemplateDevice:
         """Put the device on a line."""
         return Slave(line, address, self._tables(), turnaround_s=turnaround_s, count_max=self.template.registers_max)
 
-    def unit(self) -> Unit:
+    def unit(self, *, turnaround_s: float = 0.0) -> Unit:
         """The device without wires, for a TCP host."""
-        return Unit(self._tables(), count_max=self.template.registers_max)
+        return Unit(self._tables(), turnaround_s=turnaround_s, count_max=self.template.registers_max)
 
     def _tables(self) -> dict[int, Table]:
         return {function: self.table(function) for function in (READ_HOLDING, READ_INPUT)}

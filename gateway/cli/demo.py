@@ -40,6 +40,8 @@ TRAINING_DAYS = 4.0
 def command(seconds: float | None, as_json: bool, folder: Path | None, listen: str | None, **site: Any) -> None:
     """Simulate a school's meters, air and bicycles at the level of bytes, and show them on a page.
 
+    Another scenario that ships is bus-zoo: Modbus devices of twenty makers on two lines and a TCP gateway.
+
     Without --seconds it stays up until Ctrl-C. Exit code 0 only if every device that the scenario brings to life
     arrived and nothing was lost or twice.
     """
@@ -91,7 +93,8 @@ class Demo:
     def start(self) -> None:
         """Start all and wait for the first entity. Raises LamppostError when a process dies or nothing arrives."""
         self.run.mkdir(parents=True, exist_ok=True)
-        self._start("trainer", self._training())
+        if self.scenario.disaggregation is not None:
+            self._start("trainer", self._training())
         _say("starting the simulator and the server")
         simulator = [
             sys.executable,
@@ -196,6 +199,7 @@ class Demo:
             self.run,
             self.url,
             mqtt_port=simulated.get("mqtt_port") or 0,
+            tcp_ports=simulated.get("tcp_ports") or {},
             without=() if bus_address else ("ble",),
         )
         config = yaml.safe_load(text)

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from drivers import template
 from firmware_sim.scenario import ScenarioError, gateway_config, load
+from gateway.config.load import load_bytes
 from gateway.config.schema import Config
 
 GOOD = """
@@ -71,7 +73,11 @@ def test_a_small_scenario(tmp_path: Path) -> None:
     [
         ("bus: grid", "bus: nowhere", "devices.b.bus: there is no line nowhere; there are: meters, grid, ble, mqtt"),
         ("address: 1", "address: x", "devices.a.address: a whole number from 1 to 254"),
-        ("model: dsmr-p1-v5", "model: senseair-s8", "devices.b.bus: senseair-s8 belongs on rs485, grid is serial"),
+        (
+            "model: dsmr-p1-v5",
+            "model: senseair-s8",
+            "devices.b.bus: senseair-s8 belongs on rs485 or tcp, grid is serial",
+        ),
         ("model: dsmr-p1-v5", "model: dsmr-p1-v6", "devices.b.model: Input should be"),
         ("  b:", "  c: {model: senseair-s8, bus: meters, address: 1}\n  b:", "devices.c.address: 1 is a's already"),
         ("name: small", "name: small\ncolour: red", "colour: Extra inputs"),
@@ -79,6 +85,7 @@ def test_a_small_scenario(tmp_path: Path) -> None:
         ("name: small", "name: small\nstart: '25:00'", "start: String should match"),
         ("name: small", "name: small\ndisaggregation: c", "disaggregation: c is not a meter"),
         ("  grid:", "  idle: {type: serial}\n  grid:", "lines.idle: a serial line has one device, not 0"),
+        ("name: small", "name: small\nhosts: {grid: {}}", "hosts.grid: this name is taken"),
         ("name: small", "name: [", "while parsing"),
     ],
 )
@@ -88,6 +95,32 @@ def test_mistakes_are_named(tmp_path: Path, old: str, new: str, says: str) -> No
         load(path)
     assert says in str(caught.value)
     assert str(path) in str(caught.value)
+
+
+def test_any_modbus_template_is_a_model_on_lines_and_hosts(tmp_path: Path) -> None:
+    text = (
+        GOOD.replace("devices:", "hosts:\n  gw: {framing: rtu}\ndevices:")
+        + "  c: {model: abb-b23, bus: gw, address: 3}\n"
+    )
+    scenario = load(write(tmp_path, text))
+    buses = Config.model_validate(
+        yaml.safe_load(gateway_config(scenario, tmp_path, "http://x", mqtt_port=0, tcp_ports={"gw": 1502}))
+    ).buses
+    assert buses["gw"].model_dump(include={"type", "host", "port", "framing"}) == {
+        "type": "modbus-tcp",
+        "host": "127.0.0.1",
+        "port": 1502,
+        "framing": "rtu",
+    }
+
+
+def test_the_zoo_is_wide_and_its_lines_have_room(tmp_path: Path) -> None:
+    zoo = load("bus-zoo")
+    assert len({spec.model for spec in zoo.devices.values()}) >= 20
+    assert all(template.load(spec.model).protocol == "modbus" for spec in zoo.devices.values())
+    text = gateway_config(zoo, tmp_path, "http://127.0.0.1:9090", mqtt_port=0, tcp_ports={"tcp-gateway": 1502})
+    loaded = load_bytes(text.encode(), tmp_path / "zoo.yaml")
+    assert [f"{problem.code}: {problem.message}" for problem in loaded.problems] == []
 
 
 def test_all_mistakes_at_once(tmp_path: Path) -> None:
