@@ -66,7 +66,7 @@ class _Told(Resource):  # type: ignore[misc]
         """The body, or the block that is asked for."""
         self._sensor.given += 1
         pack = history(self._past) if self._past else records(self._sensor.values)
-        body = as_json(pack) if self._kind == SENML_JSON else as_cbor(pack)
+        body = self._sensor.spoilt or (as_json(pack) if self._kind == SENML_JSON else as_cbor(pack))
         answer = aiocoap.Message(content_format=self._kind, max_age=self._sensor.max_age_s)
         block = request.opt.block2
         exponent = min(BLOCK_EXPONENT, block.size_exponent) if block is not None else BLOCK_EXPONENT
@@ -89,7 +89,10 @@ class _Observable(_Told, ObservableResource):  # type: ignore[misc]
 
 
 class Sensor:
-    """It listens on ``port`` (0 takes a free one, which it keeps) between ``up`` and ``down``."""
+    """It listens on ``port`` (0 takes a free one, which it keeps) between ``up`` and ``down``.
+
+    ``deaf``: it hears no question. ``silent``: it does not tell what is new. ``spoilt`` is said instead of any body.
+    """
 
     def __init__(self, values: Values, *, host: str = "127.0.0.1", port: int = 0, keys: Any = None) -> None:
         """``keys``: a security context of firmware_sim.oscore; then nothing unprotected is answered."""
@@ -97,6 +100,8 @@ class Sensor:
         self.max_age_s = 60
         self.given = 0
         self.silent = False
+        self.deaf = False
+        self.spoilt = b""
         self.port = port
         self._host, self._keys = host, keys
         self._observables: list[_Observable] = []
@@ -116,6 +121,8 @@ class Sensor:
             served, bind=(self._host, self.port), transports=["simplesocketserver"]
         )
         pool = self._context.request_interfaces[0].token_interface.message_interface._pool
+        hear = pool.datagram_received
+        pool.datagram_received = lambda data, sender: None if self.deaf else hear(data, sender)
         self.port = pool._transport.get_extra_info("sockname")[1]
 
     async def down(self) -> None:
