@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from drivers.template import Point
 
 EXPONENT_MAX = 10
+SCALE_TINY = 1e-15
 _FORMATS: Mapping[str, struct.Struct] = MappingProxyType(
     {
         kind: struct.Struct(code)
@@ -78,7 +79,7 @@ def scaled(raw: float | int, scale: float) -> float | int:
     """``raw x scale``; a scale such as 0.001 divides by 1000, so that 2413 x 0.1 is 241.3 to the last digit."""
     if scale == 1:
         return raw
-    inverse = round(1 / scale) if abs(scale) < 1 else 0
+    inverse = round(1 / scale) if SCALE_TINY < abs(scale) < 1 else 0
     return raw / inverse if inverse and abs(inverse * scale - 1) < 1e-12 else raw * scale
 
 
@@ -105,7 +106,8 @@ def value(point: Point, data: bytes, power: int = 0) -> float | int | str | bool
         word = point.map.get(int(raw)) if point.map else f"{raw:g}" if isinstance(raw, float) else str(raw)
         return None if word is None else _TRUTHS.get(word, word)
     number = scaled(raw, point.scale * 10.0**power if power else point.scale)
-    return number + point.offset if point.offset else number
+    number = number + point.offset if point.offset else number
+    return number if math.isfinite(number) else None
 
 
 def _bytes_swapped(data: bytes) -> bytes:
