@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from drivers.base import Bus, Driver, Frame, Observation, Tap
 from drivers.buses.coap_message import Code
 from drivers.buses.coap_push import BUSY, PushServer, Reply
-from drivers.buses.mailbox import Mailbox
+from drivers.buses.mailbox import SpeakingDriver
 from drivers.codecs import senml
 from drivers.errors import BadFrame, DriverError, Misconfigured
 from drivers.template import Field, Template
@@ -171,21 +171,14 @@ class AskedDriver:
         return Conversation(self._url, self._bus.context(origin(self._url)), endpoint.timeout_s, endpoint.body_max)
 
 
-class PushDriver:
+class PushDriver(SpeakingDriver):
     """A sensor that pushes under a name; see drivers.base.Driver."""
 
     def __init__(self, bus: CoapBus, name: str, template: Template) -> None:
-        self.period_s: float | None = None
-        self.silence_s = template.silence_s
+        super().__init__(template.silence_s, PUSHED_MAX)
         self._bus = bus
         self._name = name
         self._fields = template.fields
-        self._mailbox = Mailbox(PUSHED_MAX)
-
-    @property
-    def bad_frames(self) -> int:
-        """Bodies that were refused."""
-        return self._mailbox.bad_frames
 
     async def read(self) -> tuple[Observation, ...]:
         """What was pushed, or comes next. Raises a DriverError; see Mailbox.get."""

@@ -85,10 +85,10 @@ class Mailbox:
 class SpeakingDriver:
     """What the drivers of devices that speak by themselves have in common."""
 
-    def __init__(self, silence_s: float) -> None:
+    def __init__(self, silence_s: float, waiting_max: int = WAITING_MAX) -> None:
         self.period_s: float | None = None
         self.silence_s = silence_s
-        self._mailbox = Mailbox()
+        self._mailbox = Mailbox(waiting_max)
 
     @property
     def bad_frames(self) -> int:
