@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from drivers.base import Bus, Driver, Frame, Measurement, Observation, Tap
 from drivers.buses.http_listener import Answer, Listener, Request
-from drivers.buses.mailbox import Mailbox
+from drivers.buses.mailbox import SpeakingDriver
 from drivers.codecs import airgradient, json_paths, sensor_community
 from drivers.errors import BadFrame, Disconnected, DriverError, Misconfigured, NoPort, Refused, Timeout
 from drivers.http1 import HttpClient, HttpError
@@ -126,19 +126,17 @@ class HttpBus:
         return Answer(HTTPStatus.OK, "taken")
 
 
-class PushDriver:
+class PushDriver(SpeakingDriver):
     """A sensor that pushes; see drivers.base.Driver."""
 
     def __init__(self, bus: HttpBus, sender: str, decode: Decode, silence_s: float, spacing_s: float) -> None:
         """``spacing_s``: the least time between two observations that are kept; 0 keeps all."""
-        self.period_s: float | None = None
-        self.silence_s = silence_s
+        super().__init__(silence_s)
         self._bus = bus
         self._sender = sender
         self._decode = decode
         self._spacing_ns = int(spacing_s * SPACING_SLACK * 1e9)
         self._kept_ns = 0
-        self._mailbox = Mailbox()
 
     async def read(self) -> tuple[Observation, ...]:
         """What was pushed, or what comes next. Raises a DriverError; see Mailbox.get."""
@@ -174,7 +172,7 @@ class PollDriver:
         self._client = bus.client(url)
 
     async def read(self) -> tuple[Observation, ...]:
-        """Ask once; empty where the sensor has no values yet. Raises a DriverError."""
+        """Ask once. Raises a DriverError, Refused where the sensor has no values yet."""
         asked_ns = time.monotonic_ns()
         try:
             response = await self._client.request("GET", "", {"Accept": "application/json"})
@@ -185,7 +183,9 @@ class PollDriver:
             raise Refused(f"{self._client.target.authority} answers with status {response.status}")
         self._bus.saw(self._url, response.body)
         measurements = self._decode(response.body)
-        return (Observation(measurements, (asked_ns + answered_ns) // 2),) if measurements else ()
+        if not measurements:
+            raise Refused(f"{self._client.target.authority} answers, and has no values yet")
+        return (Observation(measurements, (asked_ns + answered_ns) // 2),)
 
     async def close(self) -> None:
         """Drop the connection."""

@@ -127,7 +127,7 @@ class Mhz19Driver:
 class Sps30Driver:
     """See drivers.base.Driver. The sensor is woken and started where it does not measure, and stopped at the end.
 
-    Nothing is reported while its fan runs up.
+    Nothing is read while its fan runs up.
     """
 
     def __init__(self, bus: SerialBus, period_s: float, silence_s: float, form: sps30.Format) -> None:
@@ -139,7 +139,7 @@ class Sps30Driver:
         self._warm_ns = 0
 
     async def read(self) -> tuple[Observation, ...]:
-        """The next new values; empty while it warms up. Raises a DriverError."""
+        """The next new values; it waits while the sensor warms up. Raises a DriverError."""
         await self._exchange.open()
         try:
             found = await self._values()
@@ -148,9 +148,11 @@ class Sps30Driver:
             found = await self._values()
         if found is None:
             await self._start()
-            return ()
-        measurements, mono_ns = found
-        return (Observation(measurements, mono_ns),) if mono_ns >= self._warm_ns else ()
+        if await _warm(self._warm_ns):
+            found = await self._values()
+        if found is None:
+            raise Refused("the sensor was started and does not measure")
+        return (Observation(*found),)
 
     async def close(self) -> None:
         """Stop what was started and let go of the port."""
@@ -209,7 +211,7 @@ class HpmaAskedDriver:
         self._warm_ns = 0
 
     async def read(self) -> tuple[Observation, ...]:
-        """Ask once; empty while its fan runs up. Raises a DriverError."""
+        """Ask once; it waits while the fan runs up. Raises a DriverError."""
         await self._exchange.open()
         if not self._ready:
             for command in (hpma.AUTO_OFF, hpma.START):
@@ -219,11 +221,20 @@ class HpmaAskedDriver:
         self._ready = False
         answer, mono_ns = await self._exchange.ask(hpma.READ)
         self._ready = True
-        return (Observation(answer.measurements, mono_ns),) if mono_ns >= self._warm_ns else ()
+        if await _warm(self._warm_ns):
+            answer, mono_ns = await self._exchange.ask(hpma.READ)
+        return (Observation(answer.measurements, mono_ns),)
 
     async def close(self) -> None:
         """Let go of the port."""
         self._exchange.close()
+
+
+async def _warm(warm_ns: int) -> bool:
+    """Wait until that monotonic instant; whether there was anything to wait for."""
+    rest_ns = warm_ns - time.monotonic_ns()
+    await asyncio.sleep(max(0, rest_ns) / 1e9)
+    return rest_ns > 0
 
 
 def make_mhz19(

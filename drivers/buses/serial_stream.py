@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from drivers.base import Bus, Driver, Frame, Observation, Tap
 from drivers.buses.keys import read_key
-from drivers.buses.mailbox import Mailbox
+from drivers.buses.mailbox import SpeakingDriver
 from drivers.buses.serial_port import PortFound, PortSettings, SerialPort, list_ports
 from drivers.codecs import mcu680, nmea, p1, pms, sds, sml
 from drivers.codecs.framing import Decoded, Take
@@ -119,29 +119,17 @@ class SerialBus:
             port.close()
 
 
-class PortDriver:
+class PortDriver(SpeakingDriver):
     """Base of the drivers of a device that has a SerialBus for itself and speaks by itself; see drivers.base.Driver."""
 
     def __init__(self, bus: SerialBus, silence_s: float, spacing_s: float = 0.0) -> None:
         """``spacing_s``: the least time between two observations that are kept; 0 keeps all."""
-        self.period_s: float | None = None
-        self.silence_s = silence_s
+        super().__init__(silence_s)
         self._bus = bus
         self._spacing_ns = int(spacing_s * SPACING_SLACK * 1e9)
         self._buffer = bytearray()
-        self._mailbox = Mailbox()
         self._kept_ns = 0
         self._device_ns = 0
-
-    @property
-    def bad_frames(self) -> int:
-        """Damaged frames so far."""
-        return self._mailbox.bad_frames
-
-    @property
-    def dropped(self) -> int:
-        """Observations that nobody took in time."""
-        return self._mailbox.dropped
 
     async def read(self) -> tuple[Observation, ...]:
         """The next good frame, with those that wait. Raises a DriverError; see Mailbox.get."""
@@ -226,7 +214,10 @@ class GnssDriver(PortDriver):
                 self._mailbox.damaged(error)
                 continue
             for epoch in epochs:
-                self._keep(epoch.decoded, epoch.mono_ns, time_trusted=True)
+                if epoch.decoded.measurements:
+                    self._keep(epoch.decoded, epoch.mono_ns, time_trusted=True)
+                else:
+                    self._mailbox.damaged(BadFrame("the receiver has no fix"))
 
 
 def make_bus(name: str, settings: Mapping[str, Any]) -> Bus:

@@ -19,6 +19,7 @@ from firmware_sim.devices import air
 from firmware_sim.devices.asked import Asked, Hpma, Mhz19, Sps30
 from firmware_sim.devices.stream import Stream
 from firmware_sim.line import Line, PtyPort
+from gateway.testing import check_driver
 
 PM = (11.0, 18.0, 22.0)
 WITHIN_S = 10.0
@@ -51,8 +52,8 @@ class Bench:
         self.port = PtyPort(self.line, folder / "port")
         self.port.plug()
         self.sensor: Any = sensor(self.line)
-        settings = {"type": "serial", "port": str(folder / "port"), "baud": known.line.baud}
-        self.bus: Any = registry.make_bus("b", settings)
+        self.bus_settings = {"type": "serial", "port": str(folder / "port"), "baud": known.line.baud}
+        self.bus: Any = registry.make_bus("b", self.bus_settings)
         self.driver: Any = registry.make_driver(known, self.bus, None, None, {**known.options, **options})
 
     async def values(self) -> dict[str, Any]:
@@ -104,10 +105,11 @@ async def test_sensors_that_send(
 
 async def test_sps30_is_started_warmed_up_read_and_stopped(tmp_path: Path) -> None:
     async with bench(tmp_path, "sensirion-sps30", sps30) as made:
-        assert await made.driver.read() == ()
-        assert made.sensor.measures
+        begun_s = time.monotonic()
         found = await made.values()
         assert (found["pm1"], found["pm25"], found["pm10"]) == PM
+        assert time.monotonic() - begun_s > serial_asked.SPS30_WARM_UP_S
+        assert made.sensor.measures
         begun = time.monotonic_ns()
         (observation,) = await made.driver.read()  # waits for the next new values
         assert begun < observation.mono_ns < time.monotonic_ns()
@@ -151,8 +153,8 @@ async def test_sps30_whose_fan_failed_gives_no_values(tmp_path: Path) -> None:
 async def test_sps30_with_nothing_new_is_refused_in_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serial_asked, "SPS30_NEW_S", 0.01)
     async with bench(tmp_path, "sensirion-sps30", sps30) as made:
-        made.sensor.period_s = 60.0
         await made.driver.read()
+        made.sensor.period_s = 60.0
         with pytest.raises(Refused, match="nothing new"):
             await made.driver.read()
 
@@ -160,6 +162,7 @@ async def test_sps30_with_nothing_new_is_refused_in_the_end(tmp_path: Path, monk
 async def test_damaged_answers_are_bad_frames_and_the_next_is_right(tmp_path: Path) -> None:
     async with bench(tmp_path, "sensirion-sps30", sps30) as made:
         await made.driver.read()
+        await asyncio.sleep(0.3)
         made.sensor.answers = [b"~\0\x03\0\x28garbage~"]
         with pytest.raises(BadFrame, match="nothing but damaged"):
             await made.driver.read()
@@ -282,3 +285,21 @@ def test_options_that_are_refused(name: str, options: dict[str, Any], words: str
         registry.make_driver(template.load(name), bus, None, None, options)
     with pytest.raises(Misconfigured, match="takes no address"):
         registry.make_driver(template.load(name), bus, 5, None, {})
+
+
+async def test_sps30_keeps_the_contract_of_drivers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for constant in ("ANSWER_S", "LATE_S", "SPS30_WARM_UP_S", "SPS30_NEW_S"):
+        monkeypatch.setattr(serial_asked, constant, 0.03)
+    async with bench(tmp_path, "sensirion-sps30", sps30) as made:
+        take = made.sensor.take
+        made.sensor.period_s, made.sensor.turnaround_s = 0.0, 0.002
+
+        def make() -> tuple[Any, Any]:
+            bus = registry.make_bus("b", made.bus_settings)
+            return bus, registry.make_driver(template.load("sensirion-sps30"), bus, None, 1.0, {})
+
+        async def be(condition: str) -> None:
+            made.sensor.silent = condition == "silent"
+            made.sensor.take = take if condition != "garbage" else lambda: b"~\0\xff@junk~" if take() else None
+
+        assert (await check_driver(make, provoke=be, limit_s=5.0)).points >= 7
