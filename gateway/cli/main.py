@@ -32,7 +32,7 @@ COMMANDS: Mapping[str, str] = {
     "status": "Is all well, and if not, what is to be done?",
     "top": "All devices and their readings, live.",
     "read": "Read one device.",
-    "scan": "Find ports, Modbus ids and Bluetooth devices.",
+    "scan": "Find ports, Modbus ids, Bluetooth and MQTT devices.",
     "capture": "Record the frames on a bus.",
     "replay": "Decode recorded frames.",
     "decode": "What does this frame say?",
