@@ -99,7 +99,7 @@ CASES: dict[str, tuple[tuple[str, str], str, str]] = {
     "login in the url": (("127.0.0.1:9090", "me:pass@127.0.0.1:9090"), "config.secret", ""),
     "no uplink": (('uplink: {url: "http://127.0.0.1:9090"}', "server: {}"), "config.no-uplink", ""),
     "empty part": (("buses:", "server:\nbuses:"), "config.empty", ""),
-    "slow line": (("/one}", "/one, baud: 300}"), "config.bus-load", ""),
+    "slow line": (("/one}", "/one, baud: 300}"), "config.bus-overload", "would fit"),
     "no model yet": (
         ("buses:", "disaggregation: {meter: meter, model: /not/here/model.json}\nbuses:"),
         "config.no-model",
