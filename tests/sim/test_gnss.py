@@ -106,9 +106,9 @@ async def test_sentences_whose_sum_is_wrong(bench: Bench) -> None:
 
 
 async def test_noise_never_makes_a_wrong_position(bench: Bench) -> None:
-    bench.line.noise = 0.002  # some six of ten bursts are hit
+    bench.line.noise = 0.003  # some seven of ten bursts are hit
     await bench.observations(2)
-    for observation in await bench.observations(12):
+    for observation in await bench.observations(8):
         position = values(observation).get("position")
         if isinstance(position, Position):
             assert position.latitude == pytest.approx(PLACE[0], abs=0.001)
