@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from drivers import template
 from drivers.base import Value
-from drivers.buses.mqtt import PAYLOAD_BYTES_MAX, Message
-from drivers.codecs import json_paths, published, shelly, shelly_gen1, sparkplug
+from drivers.buses.mqtt import Message
+from drivers.codecs import published, shelly_gen1, sparkplug
 from drivers.errors import BadFrame
 from drivers.template import Template, TemplateError
 
@@ -28,8 +26,6 @@ PATTERNS = (
     *("zigbee2mqtt/+", "zigbee2mqtt/+/+"),
     *(f"{sparkplug.NAMESPACE}/+/+/+", f"{sparkplug.NAMESPACE}/+/+/+/+"),
 )
-_BRIDGE = "zigbee2mqtt/bridge/devices"
-_TASMOTA = re.compile(r"tele/(?P<address>.+)/SENSOR")
 _SILENT = ("zigbee2mqtt", "sparkplug")  # protocols whose devices are listed though none of their values is known
 
 
@@ -62,7 +58,7 @@ class Heard:
     def add(self, message: Message) -> None:
         """Take a message; one that cannot be read tells nothing."""
         with contextlib.suppress(BadFrame):
-            for protocol, address in _senders(message.topic, message.payload):
+            for protocol, address in published.senders(message.topic, message.payload):
                 said = {
                     known.name: {one.quantity: one.value for one in _decode(known, message)}
                     for known in self._templates
@@ -95,34 +91,8 @@ class Heard:
             known.setdefault(name, {}).update(values)
 
 
-def _senders(topic: str, payload: bytes) -> Iterator[tuple[str, str]]:
-    """(protocol, address) of the devices that a message may tell of. Raises BadFrame."""
-    levels = topic.split("/")
-    if levels[0] == sparkplug.NAMESPACE:
-        if len(levels) in (4, 5) and levels[2] in ("NBIRTH", "NDATA", "DBIRTH", "DDATA"):
-            yield "sparkplug", "/".join((levels[1], *levels[3:]))
-    elif topic == _BRIDGE:
-        yield from (("zigbee2mqtt", f"zigbee2mqtt/{name}") for name in _bridged(payload))
-    elif levels[0] == "zigbee2mqtt":
-        if levels[1] != "bridge" and levels[-1] not in ("availability", "set", "get"):
-            yield "zigbee2mqtt", topic
-    elif sensor := _TASMOTA.fullmatch(topic):
-        yield "tasmota", sensor["address"]
-    elif (rest := shelly.below_prefix(topic)) is not None:
-        yield "shelly", topic.removesuffix(f"/{rest}")
-
-
-def _bridged(payload: bytes) -> Iterator[str]:
-    """The names of the devices that zigbee2mqtt knows, those that are silent at present too."""
-    devices = json_paths.parse(payload, PAYLOAD_BYTES_MAX)
-    for device in devices if isinstance(devices, list) else ():
-        name = json_paths.get(device, "friendly_name")
-        if isinstance(name, str) and json_paths.get(device, "type") != "Coordinator":
-            yield name
-
-
 def _decode(known: Template, message: Message) -> published.Measured:
-    if known.protocol == "sparkplug" or message.topic == _BRIDGE:
+    if known.protocol == "sparkplug" or message.topic == published.BRIDGE:
         return ()
     try:
         return published.decode(known.protocol, known.options, known.fields, message.topic, message.payload)

@@ -9,12 +9,12 @@ the address itself. A topic with ``{address}`` in it stands as it is, with the a
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from drivers.base import Measurement
-from drivers.codecs import json_paths, shelly, shelly_gen1, tasmota, zigbee2mqtt
+from drivers.codecs import json_paths, shelly, shelly_gen1, sparkplug, tasmota, zigbee2mqtt
 from drivers.codecs.framing import Hints
 from drivers.errors import BadFrame
 from drivers.template import Field
@@ -23,9 +23,12 @@ CHANNEL_MAX = 300
 FULL_TOPIC = "%prefix%/%topic%"
 GATHER_S = 0.2  # devices with a topic a component, or a value, send them all within that
 _WILDCARDS = frozenset("+#\0")
+_TASMOTA = re.compile(r"tele/(?P<address>.+)/(?:SENSOR|STATE)")
 
 Measured = tuple[Measurement, ...]
 Decode = Callable[[str, bytes], Measured]
+BRIDGE = "zigbee2mqtt/bridge/devices"
+BRIDGE_BYTES_MAX = 256 * 1024
 PROTOCOLS = ("shelly", "tasmota", "zigbee2mqtt", "mqtt-json")
 Options = Mapping[str, Any]
 
@@ -78,6 +81,32 @@ def decode(protocol: str, options: Options, fields: Iterable[Field], topic: str,
     if protocol == "zigbee2mqtt":
         return zigbee2mqtt.decode(payload)
     return _decode_json(_by_topic(fields, options), topic, payload)
+
+
+def senders(topic: str, payload: bytes) -> Iterator[tuple[str, str]]:
+    """(protocol, address) of the devices that a message may tell of. Raises BadFrame."""
+    levels = topic.split("/")
+    if levels[0] == sparkplug.NAMESPACE:
+        if len(levels) in (4, 5) and levels[2] in ("NBIRTH", "NDATA", "DBIRTH", "DDATA"):
+            yield "sparkplug", "/".join((levels[1], *levels[3:]))
+    elif topic == BRIDGE:
+        yield from (("zigbee2mqtt", f"zigbee2mqtt/{name}") for name in _bridged(payload))
+    elif levels[0] == "zigbee2mqtt":
+        if levels[1] != "bridge" and levels[-1] not in ("availability", "set", "get"):
+            yield "zigbee2mqtt", topic
+    elif sensor := _TASMOTA.fullmatch(topic):
+        yield "tasmota", sensor["address"]
+    elif (rest := shelly.below_prefix(topic)) is not None:
+        yield "shelly", topic.removesuffix(f"/{rest}")
+
+
+def _bridged(payload: bytes) -> Iterator[str]:
+    """The names of the devices that zigbee2mqtt knows, those that are silent at present too."""
+    devices = json_paths.parse(payload, BRIDGE_BYTES_MAX)
+    for device in devices if isinstance(devices, list) else ():
+        name = json_paths.get(device, "friendly_name")
+        if isinstance(name, str) and json_paths.get(device, "type") != "Coordinator":
+            yield name
 
 
 def _decode_json(by_topic: Mapping[str, tuple[Field, ...]], topic: str, payload: bytes) -> Measured:

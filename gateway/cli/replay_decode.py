@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from drivers.base import Frame, Measurement
-from drivers.codecs import csc, registers
+from drivers.codecs import csc, published, registers, sparkplug
 from drivers.codecs.ad_structures import collect
 from drivers.codecs.advertising import CODECS
 from drivers.codecs.framing import Hints
+from drivers.codecs.sparkplug_node import Node
 from drivers.decoding import decode_with
 from drivers.errors import BadFrame
 from drivers.quantities import QUANTITIES
@@ -163,23 +164,54 @@ def _cycling(_template: Template, frames: Iterable[Frame], address: str | None) 
 
 
 def _mqtt(template: Template, frames: Iterable[Frame], address: str | None) -> Iterator[Item]:
-    """The tap of an MQTT bus gives topic, a zero byte, payload; ``address`` is the prefix of the device's topics."""
-    for frame in frames:
-        topic, zero, payload = frame.data.partition(b"\0")
-        name = topic.decode("utf-8", "replace")
-        if not zero or (address is not None and not name.startswith(f"{address}/")):
-            continue
-        sender = address or name.split("/", 1)[0]
+    """``address`` is the prefix of the device's topics."""
+    device = published.publisher(template.protocol, address, template.options, template.fields) if address else None
+    for frame, topic, payload in _messages(frames):
+        sender = address or topic
         try:
-            yield from _values(frame, sender, decode_with(template, payload, Hints(topic=name)))
+            if device is not None:
+                yield from _values(frame, sender, device.decode(topic, payload))
+                continue
+            known = dict(published.senders(topic, payload))
+            sender = known.get(template.protocol, topic)
+            yield from _values(frame, sender, decode_with(template, payload, Hints(topic=topic)))
         except BadFrame as error:
             yield {"at_ns": frame.at_ns, "address": sender, "error": str(error)}
+
+
+def _sparkplug(template: Template, frames: Iterable[Frame], address: str | None) -> Iterator[Item]:
+    """``address`` is GROUP/NODE or GROUP/NODE/DEVICE; what a node says by alias is known from the births before."""
+    nodes: dict[tuple[str, str], Node] = {}
+    for frame, topic, payload in _messages(frames):
+        levels = topic.split("/")
+        if len(levels) not in (4, 5) or levels[0] != sparkplug.NAMESPACE or levels[2] not in sparkplug.KINDS:
+            continue
+        _, group, kind, name, *device = levels
+        sender = "/".join((group, name, *device))
+        try:
+            told = nodes.setdefault((group, name), Node()).take(kind, device[0] if device else "", payload)
+            measured = sparkplug.measurements(((one.name, one.value) for one in told.named), template.fields)
+        except BadFrame as error:
+            if address in (None, sender):
+                yield {"at_ns": frame.at_ns, "address": sender, "error": str(error)}
+            continue
+        if address in (None, sender):
+            yield from _values(frame, sender, measured)
+
+
+def _messages(frames: Iterable[Frame]) -> Iterator[tuple[Frame, str, bytes]]:
+    """The tap of an MQTT bus gives topic, a zero byte, payload."""
+    for frame in frames:
+        topic, zero, payload = frame.data.partition(b"\0")
+        if zero:
+            yield frame, topic.decode("utf-8", "replace"), payload
 
 
 _DECODERS: Mapping[str, Decoder] = {
     **dict.fromkeys(("p1", "sml", "d0", "pms", "sds", "hpma", "mcu680", "nmea"), _stream),
     **dict.fromkeys(("sps30", "mhz19", "mbus"), _each),
-    **dict.fromkeys(("shelly", "tasmota", "zigbee2mqtt", "mqtt-json", "sparkplug"), _mqtt),
+    **dict.fromkeys(("shelly", "tasmota", "zigbee2mqtt", "mqtt-json"), _mqtt),
+    "sparkplug": _sparkplug,
     "modbus": _modbus,
     "ble-adv": _advertisements,
     "csc": _cycling,
