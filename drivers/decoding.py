@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from importlib.metadata import EntryPoint, entry_points
 from typing import cast
 
 from drivers.base import Measurement
 from drivers.codecs import json_paths, published, sparkplug
 from drivers.codecs.framing import NO_HINTS, DecodeFrame, Hints
 from drivers.errors import BadFrame, Misconfigured
+from drivers.plugins import offered
 from drivers.template import Template
 
 CODECS = "lamppost.codecs"
@@ -38,7 +38,7 @@ class Recognised:
 
 def codecs() -> list[str]:
     """The names of all codecs, sorted."""
-    return sorted(_points())
+    return sorted(offered(CODECS))
 
 
 def decode_as(codec: str, data: bytes, hints: Hints = NO_HINTS) -> tuple[Measurement, ...]:
@@ -80,14 +80,9 @@ def recognise(data: bytes, hints: Hints = NO_HINTS) -> list[Recognised]:
     return sorted(found, key=lambda one: -len(one.measurements))
 
 
-@lru_cache(maxsize=1)
-def _points() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=CODECS)}
-
-
 @lru_cache(maxsize=64)
 def _function(codec: str) -> DecodeFrame:
-    point = _points().get(codec)
+    point = offered(CODECS).get(codec)
     if point is None:
         raise Misconfigured(f"there is no codec {codec!r}; known: {', '.join(codecs())}")
     try:

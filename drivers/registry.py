@@ -10,11 +10,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from functools import lru_cache
-from importlib.metadata import EntryPoint, entry_points
 from typing import Any, cast
 
 from drivers.base import Bus, Driver
 from drivers.errors import Misconfigured
+from drivers.plugins import offered
 from drivers.template import Template
 
 BUSES = "lamppost.buses"  # type -> make_bus(name, settings) -> Bus
@@ -49,14 +49,9 @@ def found_json(found: Any) -> dict[str, Any]:
     return dataclasses.asdict(found)
 
 
-@lru_cache(maxsize=2)
-def _points(group: str) -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=group)}
-
-
 @lru_cache(maxsize=64)
 def _factory(group: str, name: str, whose: str) -> Any:
-    points = _points(group)
+    points = offered(group)
     if name not in points:
         raise Misconfigured(f"{whose}: nothing installed handles {name!r}; known: {', '.join(sorted(points))}")
     try:

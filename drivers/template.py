@@ -14,11 +14,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import resources
-from importlib.metadata import entry_points
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, get_args
 
+from drivers.plugins import offered
 from drivers.quantities import QUANTITIES
 
 if TYPE_CHECKING:
@@ -249,7 +249,7 @@ def _local() -> dict[str, Path]:
 @lru_cache(maxsize=1)
 def _shipped() -> dict[str, Traversable]:
     found: dict[str, Traversable] = {}
-    for point in entry_points(group=TEMPLATES):
+    for point in offered(TEMPLATES).values():
         found |= _in(resources.files(point.value))
     return found | _in(resources.files("lamppost_config").joinpath("templates"))
 

@@ -8,12 +8,11 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Mapping
-from functools import lru_cache
-from importlib.metadata import entry_points
 from typing import Any, Literal, NoReturn, cast, get_args
 
 import yaml
 
+from drivers.plugins import offered
 from drivers.quantities import QUANTITIES
 from drivers.template import (
     REGISTERS_MAX,
@@ -51,12 +50,6 @@ def parse(text: str, *, name: str, kind: str, file: str) -> Template:
     if root is None:
         raise TemplateError("the file is empty", file=file, line=1, column=1)
     return _template(_Part(root, file), name, kind)
-
-
-@lru_cache(maxsize=1)
-def protocols() -> tuple[str, ...]:
-    """What the installed drivers call themselves. Looking into all distributions takes as long as reading a file."""
-    return tuple(point.name for point in entry_points(group=DRIVERS))
 
 
 def meant(word: str, words: list[str]) -> str:
@@ -167,7 +160,7 @@ _MODBUS = (
 
 def _template(root: _Part, name: str, kind: str) -> Template:
     parts = root.mapping(_REQUIRED, _KNOWN)
-    protocol = parts["protocol"].choice(protocols())
+    protocol = parts["protocol"].choice(tuple(offered(DRIVERS)))
     modbus = parts["modbus"].mapping(("function",), _MODBUS) if "modbus" in parts else {}
     if (protocol == "modbus") != bool("points" in parts and modbus):
         root.fail("`modbus` and `points` go with protocol modbus, and only with it")

@@ -8,11 +8,11 @@ The text under each key is its documentation, as in ``gateway.config.schema``.
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, ValidatorFunctionWrapHandler, WrapValidator
 
+from drivers.plugins import offered
 from gateway.config.kinds import Bytes, FilePath, Listen, Part, Port, Seconds
 
 Baud = Annotated[int, Field(ge=300, le=1_000_000)]
@@ -181,7 +181,7 @@ def _other(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
     kind = value.get("type") if isinstance(value, dict) else None
     if not isinstance(kind, str) or kind in TYPES:
         return handler(value)
-    if kind in {point.name for point in entry_points(group="lamppost.buses")}:
+    if kind in offered("lamppost.buses"):
         return OtherBus.model_validate(value)
     return handler(value)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from importlib.metadata import entry_points
 from pathlib import Path
 
 from drivers import registry
 from drivers import template as templates
 from drivers.base import Bus
 from drivers.errors import Misconfigured
+from drivers.plugins import offered
 from drivers.quantities import QUANTITIES
 from drivers.template import Template, TemplateError
 from gateway.config import addresses, budget
@@ -221,7 +221,7 @@ def _unused(root: Node) -> Iterator[Problem]:
 
 def _refused(root: Node, config: Config) -> Iterator[Problem]:
     """What the drivers themselves say: they know their options. Those that are not installed here are not asked."""
-    installed = {point.name for point in entry_points(group=registry.DRIVERS)}
+    installed = offered(registry.DRIVERS)
     buses: dict[str, Bus] = {}
     for name, settings in config.buses.items():
         try:
