@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,12 @@ import pytest
 from drivers import template
 from drivers.buses import modbus_adu as adu
 from drivers.buses.modbus_device import decode_blocks
-from drivers.decoding import decode_with
 from drivers.planner import Block
-from drivers.template import Example, Template
+from drivers.template import Template
 
 COLLECTION = Path(__file__).parents[2] / "../shared/data/frames"
 needs = pytest.mark.skipif(not COLLECTION.exists(), reason="the collection of captured frames is not here")
-WIRED = [name for name in template.names() if template.load(name).protocol in ("modbus", "p1")]
+WIRED = [name for name in template.names() if template.load(name).protocol == "modbus"]
 
 
 def frames(name: str) -> list[Any]:
@@ -40,17 +38,11 @@ def modbus_values(known: Template, request: bytes, answer: bytes) -> dict[str, o
     return {m.quantity: m.value for m in decode_blocks((Block(function, address, count, points),), (found.data,))}
 
 
-def decoded(known: Template, frame: Example) -> Mapping[str, object]:
-    if known.protocol == "modbus":
-        return modbus_values(known, frame.request, frame.answer)
-    return {m.quantity: m.value for m in decode_with(known, frame.answer)}
-
-
 @pytest.mark.parametrize("name", WIRED)
 def test_template_decodes_its_own_frames(name: str) -> None:
     known = template.load(name)
     for frame in known.frames:
-        values = decoded(known, frame)
+        values = modbus_values(known, frame.request, frame.answer)
         assert {quantity: values[quantity] for quantity in frame.expect} == pytest.approx(dict(frame.expect), rel=1e-7)
 
 

@@ -13,6 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from drivers import registry
+from drivers import template as templates
 from drivers.base import Observation
 from drivers.buses import d0 as bus_d0
 from drivers.errors import BadFrame, Disconnected, Misconfigured, NoPort, Timeout
@@ -31,6 +32,13 @@ SHOT = Snapshot(
     export_kwh=(0.0, 1.5, 0.0),
 )
 AT = datetime(2026, 7, 14, 13, 30, 7, tzinfo=UTC)
+
+
+SPEAKING = [
+    one
+    for name in templates.names()
+    if (one := templates.load(name)).protocol in ("p1", "sml", "d0") and one.options.get("mode", "push") == "push"
+]
 
 
 def template(protocol: str, silence_s: float = 5.0) -> Template:
@@ -77,6 +85,19 @@ async def speaking(wire: Wire, frame: Callable[[], bytes], period_s: float) -> A
 
 def values(observations: Sequence[Observation]) -> dict[str, Any]:
     return {m.quantity: m.value for m in observations[0].measurements}
+
+
+@pytest.mark.parametrize("one", SPEAKING, ids=lambda one: one.name)
+async def test_every_template_reads_what_it_shows(tmp_path: Path, one: Template) -> None:
+    """At one speed for all: the true ones are in the tests below."""
+    async with wired(tmp_path, one.protocol, 115_200) as wire:
+        driver: Any = registry.make_driver(one, wire.bus, None, None, one.options)
+        await wire.bus.open()
+        reading = asyncio.create_task(driver.read())
+        await asyncio.sleep(0.02)
+        wire.line.send(Stream(wire.line, lambda: b"", 1.0), b"\r\n" + one.frames[0].answer)
+        assert values(await reading) == dict(one.frames[0].expect)
+        await driver.close()
 
 
 async def test_old_p1_without_crc(tmp_path: Path) -> None:
