@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
-from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage, topic_matches_sub
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.matcher import MQTTMatcher
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
@@ -47,6 +48,7 @@ COMMANDS_MAX = 16  # that may wait to be sent
 SCAN_S = 5.0
 QOS = 1
 
+_Matcher: Any = MQTTMatcher  # it has no types
 _DENIED = frozenset({"Not authorized", "Bad user name or password", "Banned", "Client identifier not valid"})
 _WILDCARDS = frozenset("+#\0")
 
@@ -128,6 +130,7 @@ class MqttBus:
         self._session = session
         self._where = f"MQTT broker {session.host}:{session.port}"
         self._listeners: list[Listener] = []
+        self._matcher = _Matcher()  # pattern -> its listeners
         self._client: _Client | None = None
         self._connected = False
         self._fault: DriverError | None = None
@@ -169,6 +172,7 @@ class MqttBus:
         """Subscribe."""
         if listener not in self._listeners:
             self._listeners.append(listener)
+            self._match()
             if self._connected:
                 self._subscribe(listener.patterns)
                 listener.ready()
@@ -178,6 +182,7 @@ class MqttBus:
         if listener not in self._listeners:
             return
         self._listeners.remove(listener)
+        self._match()
         unwanted = set(listener.patterns).difference(*(other.patterns for other in self._listeners))
         if self._client is not None and self._connected and unwanted:
             self._client.unsubscribe(sorted(unwanted))
@@ -337,9 +342,18 @@ class MqttBus:
     def _on_message(self, message: Message) -> None:
         if self.tap is not None and not message.retained:
             self.tap(Frame(self.name, "rx", message.topic.encode() + b"\0" + message.payload, time.time_ns()))
-        for listener in tuple(self._listeners):
-            if any(topic_matches_sub(pattern, message.topic) for pattern in listener.patterns):
-                listener.heard(message)
+        fitting = {id(one): one for listeners in self._matcher.iter_match(message.topic) for one in listeners}
+        for listener in fitting.values():
+            listener.heard(message)
+
+    def _match(self) -> None:
+        by_pattern: dict[str, list[Listener]] = {}
+        for listener in self._listeners:
+            for pattern in listener.patterns:
+                by_pattern.setdefault(pattern, []).append(listener)
+        self._matcher = _Matcher()
+        for pattern, listeners in by_pattern.items():
+            self._matcher[pattern] = listeners
 
     def _again(self) -> DriverError:
         """The present fault as a new exception: one instance is not raised twice."""
