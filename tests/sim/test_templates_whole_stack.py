@@ -17,11 +17,13 @@ import pytest
 
 from drivers import registry, template
 from drivers.base import Bus, Observation, Quality
+from drivers.buses.modbus_bus import ModbusBus
 from drivers.errors import BadFrame
 from drivers.quantities import QUANTITIES
 from drivers.template import Template
 from firmware_sim.devices.from_template import TemplateDevice
 from firmware_sim.line import Line, PtyPort
+from firmware_sim.modbus import Unit
 from firmware_sim.modbus_tcp import TcpHost
 from gateway.clock import SystemClock
 from gateway.mapping.mapper import GATEWAY, Mapper, Profile, count_readings
@@ -160,3 +162,28 @@ async def test_what_a_device_does_not_have_is_left_out() -> None:
                 with pytest.raises(BadFrame, match="no value in any register"):
                     await driver.read()
         await bus.close()
+
+
+class Zeros(dict[int, int]):
+    """Registers of a device that answers everything, with zeros."""
+
+    def __contains__(self, _address: object) -> bool:
+        return True
+
+    def __missing__(self, _address: int) -> int:
+        return 0
+
+
+async def test_a_scan_names_the_model_of_every_device_and_none_in_zeros() -> None:
+    units = {unit: made(one) for unit, one in enumerate(MODBUS, 1)}
+    zeros = len(units) + 1
+    hosted = {unit: device.unit() for unit, device in units.items()} | {zeros: Unit({3: Zeros, 4: Zeros})}
+    async with TcpHost(hosted).listening() as host:
+        bus = registry.make_bus("host", {"type": "modbus-tcp", "host": "127.0.0.1", "port": host.port})
+        assert isinstance(bus, ModbusBus)
+        found = {unit.address: unit.could_be for unit in await bus.scan(None, hosted)}
+        await bus.close()
+    assert found.pop(zeros) == ()
+    missed = [device.template.name for unit, device in units.items() if device.template.name not in found[unit]]
+    assert missed == []
+    assert sum(len(names) == 1 for names in found.values()) > len(MODBUS) / 2, "most maps are like no other"
