@@ -125,6 +125,8 @@ class Device(Part):
     """Where it hangs, for people."""
     location: Location | None = None
     """Where it is, if not where the site is."""
+    location_type: Literal["indoor", "outdoor"] | None = None
+    """Whether an air sensor hangs inside or outside; without it nothing is said."""
     period: Seconds | None = None
     """Time between polls; without it as the template says."""
     key_file: FilePath | None = None

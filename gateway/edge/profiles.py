@@ -32,6 +32,8 @@ def profiles(config: Config, version: str) -> dict[str, Profile]:
         constant: dict[str, object] = {"evidence": known.evidence}
         if model == "Device":
             constant["controlledProperty"] = [own]
+        if model == "AirQualityObserved" and device.location_type is not None:
+            constant["typeofLocation"] = device.location_type
         moves = known.kind == POSITION
         made[name] = Profile(model, place.latitude, place.longitude, device.place, constant, moves)
         controlled.add(own)

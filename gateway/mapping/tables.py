@@ -100,7 +100,7 @@ MODELS: dict[str, DataModel] = {
     for model in (
         DataModel("ThreePhaseAcMeasurement", ENERGY, _electric(), {}, False, "electricityConsumption"),
         DataModel("ACMeasurement", ENERGY, _electric(), {"phaseType": "singlePhase"}, True, "electricityConsumption"),
-        DataModel("AirQualityObserved", ENVIRONMENT, _AIR, {"typeofLocation": "indoor"}, True, "airPollution"),
+        DataModel("AirQualityObserved", ENVIRONMENT, _AIR, {}, True, "airPollution"),
         DataModel("TrafficFlowObserved", TRANSPORTATION, _TRAFFIC, {"vehicleType": "bicycle"}, True, "trafficFlow"),
         DataModel("CyclingMeasurement", CORE, {}, {}, False, "motion"),
         DataModel("Device", DEVICE, {}, {}, False, ""),
