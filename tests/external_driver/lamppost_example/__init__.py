@@ -1,0 +1,1 @@
+"""An example for others: sensors behind a box that speaks lines of text over TCP."""

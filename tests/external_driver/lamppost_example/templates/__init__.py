@@ -1,0 +1,1 @@
+"""Templates: ``<kind>/<name>.yaml``, as in Lamppost's own ``config/templates``."""
