@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import cast
 
 from drivers.base import Measurement
-from drivers.codecs import json_paths, published, sparkplug
+from drivers.codecs import json_paths, published, senml, sparkplug
 from drivers.codecs.framing import NO_HINTS, DecodeFrame, Hints
 from drivers.errors import BadFrame, Misconfigured
 from drivers.plugins import offered
@@ -58,6 +58,8 @@ def decode_with(template: Template, data: bytes, hints: Hints = NO_HINTS) -> tup
         return sparkplug.decode(data, template.fields)
     if template.protocol == "http-json":
         return json_paths.measurements(json_paths.parse(data), template.fields)
+    if template.protocol == "coap-senml":
+        return senml.decode_frame(data, hints, template.fields)
     if template.protocol == "mbus":
         from drivers.codecs import mbus
 

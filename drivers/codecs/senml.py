@@ -93,9 +93,9 @@ class Instant:
     unix_s: float | None
 
 
-def decode_frame(data: bytes, hints: Hints = NO_HINTS) -> tuple[Measurement, ...]:
-    """The newest measurements of a pack, without a template. Raises BadFrame."""
-    instants = decode(data)
+def decode_frame(data: bytes, hints: Hints = NO_HINTS, fields: Iterable[Field] = ()) -> tuple[Measurement, ...]:
+    """The newest measurements of a pack. Raises BadFrame."""
+    instants = decode(data, fields)
     return instants[-1].measurements if instants else ()
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from drivers.base import Frame, Measurement
-from drivers.codecs import csc, published, registers, sparkplug
+from drivers.codecs import csc, published, registers, senml, sparkplug
 from drivers.codecs.ad_structures import collect
 from drivers.codecs.advertising import CODECS
 from drivers.codecs.framing import Hints
@@ -199,8 +200,23 @@ def _sparkplug(template: Template, frames: Iterable[Frame], address: str | None)
             yield from _values(frame, sender, measured)
 
 
+def _senml(template: Template, frames: Iterable[Frame], address: str | None) -> Iterator[Item]:
+    """``address`` is the URL of the sensor, or the name under which it pushes."""
+    for frame, sender, body in _messages(frames):
+        if address not in (None, sender):
+            continue
+        try:
+            instants = senml.decode(body, template.fields)
+        except BadFrame as error:
+            yield {"at_ns": frame.at_ns, "address": sender, "error": str(error)}
+            continue
+        for instant in instants:
+            then = replace(frame, at_ns=frame.at_ns - int(instant.age_s * 1e9))
+            yield from _values(then, sender, instant.measurements)
+
+
 def _messages(frames: Iterable[Frame]) -> Iterator[tuple[Frame, str, bytes]]:
-    """The tap of an MQTT bus gives topic, a zero byte, payload."""
+    """The tap of an MQTT bus gives topic, a zero byte, payload; that of a CoAP bus URL or name, a zero byte, body."""
     for frame in frames:
         topic, zero, payload = frame.data.partition(b"\0")
         if zero:
@@ -212,6 +228,7 @@ _DECODERS: Mapping[str, Decoder] = {
     **dict.fromkeys(("sps30", "mhz19", "mbus"), _each),
     **dict.fromkeys(("shelly", "tasmota", "zigbee2mqtt", "mqtt-json"), _mqtt),
     "sparkplug": _sparkplug,
+    "coap-senml": _senml,
     "modbus": _modbus,
     "ble-adv": _advertisements,
     "csc": _cycling,

@@ -133,8 +133,8 @@ def _files(root: Node, folder: Path) -> Iterator[Problem]:
     paths = [("server", "token_file"), ("uplink", "token_file"), ("server", "tls", "key")]
     public = [("server", "tls", "certificate"), ("uplink", "ca_file")]
     for name, _ in buses.items() if buses is not None else ():
-        paths.append(("buses", name, "password_file"))
-        public.append(("buses", name, "ca_file"))
+        paths += [("buses", name, key) for key in ("password_file", "credentials_file", "key_file")]
+        public += [("buses", name, key) for key in ("ca_file", "certificate_file")]
     for path in [*paths, *public]:
         node, text = root.get(*path), root.text(*path)
         if node is not None and text is not None:

@@ -29,7 +29,7 @@ SENDERS = {  # of frames that name theirs
     "xiaomi-lywsdcgq": "A4:C1:38:00:00:07",
     "xiaomi-mibeacon": "F8:24:41:E9:50:74",
 }
-REPLAYED = ("ble-adv", "modbus", "p1", "pms", "sds", "sml", "hpma", "mcu680", "csc", *PROTOCOLS)
+REPLAYED = ("ble-adv", "modbus", "p1", "pms", "sds", "sml", "hpma", "mcu680", "csc", "coap-senml", *PROTOCOLS)
 EVERY = [t for name in templates.names() if (t := templates.load(name)).frames and t.protocol in REPLAYED]
 
 
@@ -46,6 +46,8 @@ def captured(template: Template, example: Example) -> Iterator[Frame]:
         yield Frame("bus", "rx", b"\x01" + bytes.fromhex(sender.replace(":", "")) + b"\xc4" + example.answer, 0)
     elif template.protocol == "csc":
         yield Frame("bus", "rx", b"\x02" + bytes.fromhex(ADDRESS.replace(":", "")) + b"\x5b\x2a" + example.answer, 0)
+    elif template.protocol == "coap-senml":
+        yield Frame("bus", "rx", b"mast\0" + example.answer, 0)
     elif template.protocol in PROTOCOLS:
         topic = f"shelly-1/{example.topic}" if example.topic.startswith(("status/", "events/")) else example.topic
         yield Frame("bus", "rx", topic.encode() + b"\0" + example.answer, 0)
@@ -76,6 +78,10 @@ def test_only_the_device_with_the_address() -> None:
     (frame,) = captured(meter, meter.frames[0])
     assert {item["address"] for item in decode(meter, [frame], "shelly-1")} == {"shelly-1"}
     assert not list(decode(meter, [frame], "shelly"))
+    sensor = templates.load("coap-senml-air")
+    (frame,) = captured(sensor, sensor.frames[0])
+    assert {item["address"] for item in decode(sensor, [frame], "mast")} == {"mast"}
+    assert not list(decode(sensor, [frame], "pole"))
 
 
 def test_an_edge_node_is_followed_from_its_births_on() -> None:

@@ -141,6 +141,19 @@ def test_secret_files(tmp_path: Path) -> None:
     assert [p.code for p in problems(remote, tmp_path)] == ["config.token-in-clear"]
 
 
+@pytest.mark.parametrize("key", ["password_file", "credentials_file", "key_file"])
+def test_secret_files_of_buses(tmp_path: Path, key: str) -> None:
+    kind = "coap" if key == "credentials_file" else "mqtt"
+    text = GOOD.replace("buses:", f"buses:\n  more: {{type: {kind}, {key}: secret}}", 1)
+    assert text != GOOD
+    assert "config.file-missing" in [p.code for p in problems(text, tmp_path)]
+    secret = tmp_path / "secret"
+    secret.touch(0o644)
+    assert "config.secret-readable" in [p.code for p in problems(text, tmp_path)]
+    secret.chmod(0o600)
+    assert not {p.code for p in problems(text, tmp_path)} & {"config.secret-readable", "config.file-missing"}
+
+
 def test_a_server_may_be_reached_from_outside_with_tls_and_a_token(tmp_path: Path) -> None:
     for name in ("token", "key", "certificate"):
         (tmp_path / name).write_text("x")
