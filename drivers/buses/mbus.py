@@ -180,7 +180,7 @@ class MBusBus:
     async def _acknowledged(self, request: bytes, timeout_s: float) -> bytes:
         """What comes in answer to a request that is acknowledged with a single character; b"" for nothing."""
         try:
-            return await self._exchange(request, lambda _: b"", timeout_s, whole=False)
+            return await self._exchange(request, _acknowledgement, timeout_s, whole=False)
         except Timeout:
             return b""
 
@@ -244,6 +244,10 @@ class MBusBus:
     def _show(self, direction: Direction, data: bytes) -> None:
         if self.tap is not None and data:
             self.tap(Frame(self.name, direction, data, time.time_ns()))
+
+
+def _acknowledgement(heard: bytes) -> bytes:
+    return heard if heard == mbus.ACKNOWLEDGED else b""
 
 
 def _long_frame(heard: bytes) -> bytes:

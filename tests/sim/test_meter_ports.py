@@ -23,6 +23,7 @@ from firmware_sim.devices.d0 import D0Meter
 from firmware_sim.devices.stream import Stream
 from firmware_sim.electricity import Snapshot
 from firmware_sim.line import Line, PtyPort
+from gateway.testing import Condition, check_driver
 
 SHOT = Snapshot(
     volts=(231.4, 229.9, 230.5),
@@ -134,7 +135,7 @@ async def test_p1_that_is_encrypted_needs_its_key(tmp_path: Path) -> None:
     (tmp_path / "key").write_text(key.hex())
     async with (
         wired(tmp_path, "p1", p1.BAUD, key_file=str(tmp_path / "key")) as wire,
-        speaking(wire, lambda: frame, 0.5),
+        speaking(wire, lambda: frame, 0.15),
     ):
         assert values(await wire.driver.read())["active_power_total"] == 1779.0
     async with wired(tmp_path, "p1", p1.BAUD) as wire, speaking(wire, lambda: frame, 0.4):
@@ -174,7 +175,7 @@ async def test_p1_letter_of_another_zone(tmp_path: Path) -> None:
 
 async def test_sml_among_noise_and_cut_telegrams(tmp_path: Path) -> None:
     whole = sml.telegram(SHOT, 1000)
-    async with wired(tmp_path, "sml", sml.BAUD) as wire:
+    async with wired(tmp_path, "sml", 38_400) as wire:
         reading = asyncio.create_task(wire.driver.read())
         await asyncio.sleep(0.05)
         talker = Stream(wire.line, lambda: b"", 1.0)
@@ -207,8 +208,8 @@ async def test_sml_each_second_unplugged_and_plugged_again(tmp_path: Path) -> No
 @pytest.mark.parametrize("protocol", ["sml", "d0", "p1"])
 async def test_wrong_speed_is_no_value(tmp_path: Path, protocol: str) -> None:
     frames = {"sml": sml.telegram(SHOT, 1), "d0": d0.pushed(SHOT), "p1": p1.telegram_old(SHOT, p1.Register(), AT, 1)}
-    async with wired(tmp_path, protocol, 9600, 2400) as wire, speaking(wire, lambda: frames[protocol], 0.4):
-        wire.driver.silence_s = 0.9
+    async with wired(tmp_path, protocol, 19_200, 9600) as wire, speaking(wire, lambda: frames[protocol], 0.25):
+        wire.driver.silence_s = 0.6
         with pytest.raises((Timeout, BadFrame)):
             await wire.driver.read()
 
@@ -293,3 +294,30 @@ async def test_d0_that_is_silent_or_damaged_or_unplugged(tmp_path: Path) -> None
             await reading
         wire.port.plug()
         assert values(await wire.driver.read())["voltage_l1"] == 231.4
+
+
+@pytest.mark.usefixtures("quick")
+async def test_d0_keeps_the_contract_of_drivers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bus_d0, "PAUSE_S", 0.15)
+    monkeypatch.setattr(bus_d0, "LINE_SILENT_S", 0.02)
+    monkeypatch.setattr(d0, "REACTION_S", 0.01)
+    monkeypatch.setattr(d0, "PATIENCE_S", 0.05)
+    line = Line("contract", 115_200)
+    port = PtyPort(line, tmp_path / "port")
+    port.plug()
+    meter = D0Meter(line, None)
+    meter.shot = SHOT
+    told = d0.block
+
+    async def be(condition: Condition) -> None:
+        meter.silent = condition == "silent"
+        monkeypatch.setattr(d0, "block", told if condition != "garbage" else lambda _: b"\x02\xff(\x00\x03" * 9)
+
+    def make() -> tuple[Any, Any]:
+        bus = registry.make_bus("b", {"type": "serial", "port": str(tmp_path / "port"), "baud": 115_200})
+        return bus, registry.make_driver(template("d0"), bus, None, 1.0, {"mode": "a"})
+
+    kept = await check_driver(make, provoke=be)
+    assert kept.points >= 7
+    port.unplug()
+    line.close()
