@@ -13,21 +13,20 @@ import contextlib
 import re
 import struct
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
 from uuid import UUID
 
 from bleak import BleakAdapter, BleakScanner
 from bleak.backends.device import BLEDevice
-from bleak.backends.scanner import AdvertisementData
 
 from drivers.base import Frame, Tap
 from drivers.buses.ble_inbox import SENDER_PER_S_MAX, TOTAL_PER_S_MAX, Advertisement, Budget, Inbox, again
 from drivers.buses.ble_ladder import LOG, Ladder, Step, take
+from drivers.buses.ble_scanner import Mode, Properties, advert, handle, scanner
 from drivers.buses.ble_slots import SLOT_HOLD_S, Slot, Slots
 from drivers.buses.ble_watch import BLE_ERRORS, AdapterWatch
-from drivers.codecs.advertising import PATTERNS, could_be
+from drivers.codecs.advertising import could_be
 from drivers.codecs.broadcast import Advert
 from drivers.errors import Disconnected, DriverError, NeedsHuman
 
@@ -37,13 +36,10 @@ STOP_S = 1.0
 RETRY_S = 2.0
 SCAN_S = 5.0  # slow sensors advertise every few seconds
 SENDERS_MAX = 1000  # that are remembered for a scan; more are a flood of made-up addresses
-NOT_HEARD = -127  # dBm, which bleak gives where BlueZ tells of a device that it does not hear (any longer)
 DEAF_S = 90.0  # a scanner that has heard nobody at all for so long is started again
 _ADDRESS = re.compile(r"^([0-9A-F]{2}:){5}[0-9A-F]{2}$")
 _BASE_UUID = "-0000-1000-8000-00805f9b34fb"
 _ADVERTISEMENT, _NOTIFICATION, _NOTIFICATION_128 = 1, 2, 3
-
-Mode = Literal["active", "passive"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +58,6 @@ class _Sender:
 
     budget: Budget
     inboxes: list[Inbox]
-    handle: BLEDevice | None = None
 
 
 class BleBus:
@@ -89,7 +84,8 @@ class BleBus:
         self._senders: dict[str, _Sender] = {}
         self._total = Budget(TOTAL_PER_S_MAX)
         self._flooded = 0  # of senders that nobody listens to any longer
-        self._recent: dict[str, AdvertisementData] = {}  # by address, the latest last
+        self._recent: dict[str, tuple[str, Properties]] = {}  # what BlueZ knows by address, the latest last
+        self._asked = 0  # how many of the listeners need active scanning
         self._scans = 0
         self._passive_works = True
         self._lock = asyncio.Lock()
@@ -108,9 +104,10 @@ class BleBus:
 
     async def open(self) -> None:
         """Start scanning where nobody does. Raises NoPort, NoPermission or Disconnected."""
+        if self.mode == self._wanted() and not self._deaf():
+            return
         async with self._lock:
-            now = time.monotonic()
-            deaf = self.mode is not None and now - self._heard_ns / 1e9 >= DEAF_S
+            now, deaf = time.monotonic(), self._deaf()
             if self.mode == self._wanted() and not deaf:
                 return
             if self.mode is None and self._fault is not None and now < self._retry_at:
@@ -135,9 +132,11 @@ class BleBus:
         self._fault, self._refused = Disconnected(why), True
         return self._fault
 
+    def _deaf(self) -> bool:
+        return self.mode is not None and time.monotonic_ns() - self._heard_ns >= DEAF_S * 1e9
+
     def _wanted(self) -> Mode:
-        asked = any(inbox.active for sender in self._senders.values() for inbox in sender.inboxes)
-        return "active" if self._scans or asked or not self._passive_works else "passive"
+        return "active" if self._scans or self._asked or not self._passive_works else "passive"
 
     async def _unstick(self, *, deaf: bool) -> None:
         """Take the next step where the adapter is there and does not work."""
@@ -175,17 +174,14 @@ class BleBus:
     async def _scan_as(self, mode: Mode) -> Mode:
         """Start a scanner, an active one where BlueZ cannot be passive. Returns which it is."""
         if mode == "passive":
-            patterns: list[Any] = [(0, kind, start) for kind, start in PATTERNS]
-            self._scanner = BleakScanner(
-                self._hear, scanning_mode=mode, bluez={"adapter": self.adapter, "or_patterns": patterns}
-            )
+            self._scanner = scanner(self.adapter, mode, self._hear)
             try:
                 await self._scanner.start()
                 return mode
             except BLE_ERRORS as error:
                 self._passive_works = False
                 LOG.warning("Bluetooth %s: BlueZ cannot scan passively, so it asks: %s", self.adapter, error)
-        self._scanner = BleakScanner(self._hear, scanning_mode="active", bluez={"adapter": self.adapter})
+        self._scanner = scanner(self.adapter, "active", self._hear)
         await self._scanner.start()
         return "active"
 
@@ -218,6 +214,7 @@ class BleBus:
         inbox = Inbox(on_lost, active=active)
         sender = self._senders.setdefault(address, _Sender(Budget(SENDER_PER_S_MAX), []))
         sender.inboxes.append(inbox)
+        self._asked += active
         return inbox
 
     def unlisten(self, address: str, inbox: Inbox) -> None:
@@ -226,6 +223,7 @@ class BleBus:
         if sender is None or inbox not in sender.inboxes:
             return
         sender.inboxes.remove(inbox)
+        self._asked -= inbox.active
         if not sender.inboxes:
             self._flooded += sender.budget.refused
             del self._senders[address]
@@ -235,9 +233,12 @@ class BleBus:
         return Slot(self.slots, address)
 
     def known(self, address: str) -> BLEDevice | None:
-        """The handle of a device that is listened to and was heard since the scanner started."""
-        sender = self._senders.get(address)
-        return None if sender is None else sender.handle
+        """The handle of a device that was heard since the scanner started, or that BlueZ knew before.
+
+        BlueZ does not tell again an advertisement that it has told to somebody and that has not changed.
+        """
+        found = self._recent.get(address) or (self._watch.devices.get(address) if self._watch is not None else None)
+        return None if found is None else handle(*found)
 
     async def connected(self, address: str, service: str) -> BLEDevice | None:
         """The handle of a device to which BlueZ holds a connection already, as after a crash of this process.
@@ -265,7 +266,7 @@ class BleBus:
             await asyncio.sleep(seconds)
         finally:
             self._scans -= 1
-        adverts = [_advert(address, data) for address, data in self._recent.items()]
+        adverts = [advert(properties) for _, properties in self._recent.values()]
         found = [Found(one.address, one.name, one.rssi or 0, could_be(one)) for one in adverts]
         return sorted(found, key=lambda one: -one.rssi)
 
@@ -274,29 +275,26 @@ class BleBus:
         if self.tap is not None:
             self._show(notification_frame(address, uuid, value))
 
-    def _hear(self, device: BLEDevice, data: AdvertisementData) -> None:
-        if data.rssi == NOT_HEARD:
+    def _hear(self, path: str, properties: Properties) -> None:
+        if properties.get("RSSI") is None:  # BlueZ tells of a device that it does not hear (any longer)
             return
-        now_ns, address = time.monotonic_ns(), device.address
         self.heard += 1
-        self._heard_ns = now_ns
+        self._heard_ns = now_ns = time.monotonic_ns()
+        address = properties["Address"]
         self._recent.pop(address, None)
-        self._recent[address] = data
+        self._recent[address] = path, properties
         if len(self._recent) > SENDERS_MAX:
             del self._recent[next(iter(self._recent))]
         if self._ladder.climbing:
             self._ladder.recovered()
             LOG.warning("Bluetooth %s: hears again", self.adapter)
         sender = self._senders.get(address)
-        if sender is not None:
-            sender.handle = device
-            if sender.budget.take(now_ns) and self._total.take(now_ns):
-                one = Advertisement(_advert(address, data), now_ns, device)
-                for inbox in sender.inboxes:
-                    inbox.put(one)
+        if sender is not None and sender.budget.take(now_ns) and self._total.take(now_ns):
+            one = Advertisement(advert(properties), now_ns, path, properties)
+            for inbox in sender.inboxes:
+                inbox.put(one)
         if self.tap is not None:
-            name = data.local_name or ""
-            self._show(advertisement_frame(address, data.rssi, data.manufacturer_data, data.service_data, name))
+            self._show(advertisement_frame(advert(properties)))
 
     def _show(self, data: bytes) -> None:
         if self.tap is not None:
@@ -308,14 +306,8 @@ class BleBus:
         self.mode, self._fault, self._retry_at = None, error, 0.0
         self._recent.clear()
         for sender in self._senders.values():
-            sender.handle = None
             for inbox in sender.inboxes:
                 inbox.lose(error)
-
-
-def _advert(address: str, data: AdvertisementData) -> Advert:
-    name = data.local_name or ""
-    return Advert(data.manufacturer_data, data.service_data, address, name, data.service_uuids, data.rssi)
 
 
 def check_address(address: str | int | None) -> str:
@@ -326,22 +318,21 @@ def check_address(address: str | int | None) -> str:
     return text
 
 
-def advertisement_frame(
-    address: str, rssi: int, manufacturer: Mapping[int, bytes], services: Mapping[str, bytes], name: str = ""
-) -> bytes:
+def advertisement_frame(heard: Advert) -> bytes:
     """The bytes of a captured advertisement: 1, address, RSSI (i8), AD structures (Core 5.4, Vol 3, Part C, 11).
 
     BlueZ gives parsed data only; flags and claimed services are not kept.
     """
-    parts = [bytes((_ADVERTISEMENT,)), _address_bytes(address), struct.pack("<b", max(-128, min(127, rssi)))]
-    rows = [(0xFF, struct.pack("<H", company) + value) for company, value in manufacturer.items()]
-    for uuid, value in services.items():
+    rssi = max(-128, min(127, heard.rssi or 0))
+    parts = [bytes((_ADVERTISEMENT,)), _address_bytes(heard.address), struct.pack("<b", rssi)]
+    rows = [(0xFF, struct.pack("<H", company) + value) for company, value in heard.manufacturer.items()]
+    for uuid, value in heard.services.items():
         if uuid.endswith(_BASE_UUID) and uuid.startswith("0000"):
             rows.append((0x16, struct.pack("<H", int(uuid[4:8], 16)) + value))
         else:
             rows.append((0x21, UUID(uuid).bytes[::-1] + value))
-    if name:
-        rows.append((0x09, name.encode()))
+    if heard.name:
+        rows.append((0x09, heard.name.encode()))
     for kind, payload in rows:
         parts.append(bytes((min(255, len(payload) + 1), kind)) + payload[:254])
     return b"".join(parts)

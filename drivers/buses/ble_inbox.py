@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from bleak.backends.device import BLEDevice
 
+from drivers.buses.ble_scanner import Properties, handle
 from drivers.codecs.broadcast import Advert
 from drivers.errors import DriverError
 
@@ -20,11 +21,17 @@ TOTAL_PER_S_MAX = 4000.0  # of all that are listened to
 
 @dataclass(frozen=True, slots=True)
 class Advertisement:
-    """One advertisement as heard, and BlueZ's handle of its sender."""
+    """One advertisement as heard, and what BlueZ knows of its sender."""
 
     advert: Advert
     mono_ns: int
-    device: BLEDevice = field(compare=False, repr=False)
+    path: str = ""
+    properties: Properties = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def device(self) -> BLEDevice:
+        """The handle to connect with."""
+        return handle(self.path, self.properties)
 
 
 class Budget:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from bleak.exc import BleakError
 from dbus_fast import BusType, Message, MessageType
@@ -18,7 +19,8 @@ from dbus_fast.errors import DBusFastError
 
 from drivers.errors import Disconnected, DriverError, NoPermission, NoPort
 
-BLUEZ, ADAPTER = "org.bluez", "org.bluez.Adapter1"
+BLUEZ, ADAPTER, DEVICE = "org.bluez", "org.bluez.Adapter1", "org.bluez.Device1"
+OBJECTS = "org.freedesktop.DBus.ObjectManager"
 PROPERTIES = "org.freedesktop.DBus.Properties"
 _DAEMON = ("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus")
 # BlueZ may stop discovering for a moment by itself, for example while it connects; longer means that it has ended.
@@ -45,6 +47,7 @@ class AdapterWatch:
     """Hears one adapter's fate. ``on_lost`` is called once, with what happened, after ``open`` succeeded.
 
     ``discovers`` says that a discovery of ours runs: its end is the end of hearing. A passive scan is none.
+    ``devices`` are those that BlueZ knew before, by address: object path and properties.
     """
 
     def __init__(self, adapter: str, on_lost: Callable[[DriverError], None]) -> None:
@@ -53,6 +56,7 @@ class AdapterWatch:
         self._on_lost = on_lost
         self.lost: DriverError | None = None
         self.discovers = False
+        self.devices: dict[str, tuple[str, Mapping[str, Any]]] = {}
         self._bus: MessageBus | None = None
         self._waiter: asyncio.Task[None] | None = None
         self._pause: asyncio.TimerHandle | None = None
@@ -82,6 +86,11 @@ class AdapterWatch:
         reply = await self._call(Message(BLUEZ, self._path, PROPERTIES, "Get", signature="ss", body=body))
         if not reply.body[0].value:
             raise AdapterOff(f"Bluetooth adapter {self._adapter} is switched off")
+        reply = await self._call(Message(BLUEZ, "/", OBJECTS, "GetManagedObjects"))
+        for path, interfaces in reply.body[0].items():
+            if DEVICE in interfaces and path.startswith(f"{self._path}/"):
+                properties = {name: held.value for name, held in interfaces[DEVICE].items()}
+                self.devices[str(properties["Address"])] = path, properties
 
     async def close(self) -> None:
         """Let go; safe to call twice and after a failed ``open``."""

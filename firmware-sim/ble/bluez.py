@@ -28,7 +28,7 @@ HCI0 = "/org/bluez/hci0"
 
 CONNECT_S, RESOLVE_S = 0.15, 0.15  # a connection and a service discovery over the air
 FORGET_S = 30.0  # BlueZ drops a device that it has not heard for so long (TemporaryTimeout)
-RSSI_STEP_DB = 8  # smaller changes of the signal strength are not told
+RSSI_STEP_DB = 8  # smaller changes of the signal strength are not told, but to who set a filter for the discovery
 
 
 @dataclass(slots=True)
@@ -244,11 +244,10 @@ class Bluez:
         """
         if not self.powered or self.sick or self.connected(device):
             return False
-        monitors = self.monitors.hear(data)
-        if not self._discovering and not monitors:
+        path, held = device_path(device.address), self._held.get(device.address)
+        if not self.monitors.hear(data, path) and not self._discovering:
             return False
         found = advert.properties(data + response if self._discovering else data)
-        path, held = device_path(device.address), self._held.get(device.address)
         if held is None:
             self._held[device.address] = _Held(device, now_s)
             self.tree.add(path, {DEVICE: self._shown(device, rssi) | found})
@@ -256,8 +255,6 @@ class Bluez:
         else:
             held.heard_s = now_s
             told = self._update(path, found, rssi)
-        for client, monitor in monitors:
-            self.monitors.tell(client, monitor, path)
         return told
 
     def _update(self, path: str, found: Properties, rssi: int) -> bool:
@@ -270,7 +267,8 @@ class Bluez:
             or (repeat and name in ("ManufacturerData", "ServiceData"))
         }
         before = self.tree.get(path, DEVICE, "RSSI")
-        if changed or before is None or abs(rssi - before) >= RSSI_STEP_DB:
+        step_db = 1 if any(self._filters.get(client) for client in self._discovering) else RSSI_STEP_DB
+        if changed or before is None or abs(rssi - before) >= step_db:
             changed["RSSI"] = Variant("n", rssi)
         self.tree.change(path, DEVICE, changed)
         return bool(changed)
@@ -303,6 +301,7 @@ class Bluez:
 
     def _forget(self, address: str) -> None:
         del self._held[address]
+        self.monitors.lose(device_path(address))
         self.tree.remove(device_path(address))
 
     # connections

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from dbus_fast import Message, MessageFlag, MessageType
@@ -28,6 +28,7 @@ class _Monitor:
     client: str
     path: str
     patterns: tuple[Pattern, ...] = ()
+    told: set[str] = field(default_factory=set)  # devices: each is told once
 
 
 class Monitors:
@@ -57,13 +58,11 @@ class Monitors:
         """A client is gone, or all are forgotten."""
         self._monitors = [one for one in self._monitors if client is not None and one.client != client]
 
-    def hear(self, data: bytes) -> list[tuple[str, str]]:
-        """(client, path) of the monitors that advertising data match."""
-        if not self._monitors:
-            return []
-        parts = list(_structures(data))
-        return [
-            (one.client, one.path)
+    def hear(self, data: bytes, device: str) -> bool:
+        """Whether a monitor matches these advertising data; it is told of the device."""
+        parts = list(_structures(data)) if self._monitors else []
+        matching = [
+            one
             for one in self._monitors
             if any(
                 kind == wanted and payload[start : start + len(content)] == content
@@ -71,10 +70,16 @@ class Monitors:
                 for kind, payload in parts
             )
         ]
+        for one in matching:
+            if device not in one.told:
+                one.told.add(device)
+                self._call(one.client, one.path, "DeviceFound", "o", [device])
+        return bool(matching)
 
-    def tell(self, client: str, monitor: str, device: str) -> None:
-        """DeviceFound."""
-        self._call(client, monitor, "DeviceFound", "o", [device])
+    def lose(self, device: str) -> None:
+        """BlueZ has forgotten that device."""
+        for one in self._monitors:
+            one.told.discard(device)
 
     async def _activate(self, monitor: _Monitor) -> None:
         with contextlib.suppress(TimeoutError):  # the client may be gone

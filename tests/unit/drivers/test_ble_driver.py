@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bleak.backends.device import BLEDevice
-from bleak.backends.scanner import AdvertisementData
 
 from drivers import template
 from drivers.base import Observation
@@ -31,7 +29,7 @@ WORLD = World(seed=3, origin_s=0)
 
 
 def advertisement(advert: Advert, at_s: float) -> Advertisement:
-    return Advertisement(advert, int(at_s * 1e9), None)  # type: ignore[arg-type]
+    return Advertisement(advert, int(at_s * 1e9))
 
 
 def heard(data: str, at_s: float, codec: str = "ruuvi") -> Advertisement:
@@ -189,8 +187,8 @@ async def test_nothing_but_damaged_frames_is_a_bad_frame_and_nothing_at_all_a_ti
 
 
 def hear(bus: BleBus, address: str, makers: dict[int, bytes], name: str = "") -> None:
-    data = AdvertisementData(name, makers, {}, [], None, -60, ())
-    bus._hear(BLEDevice(address, name, {}), data)
+    path = f"/org/bluez/hci0/dev_{address.replace(':', '_')}"
+    bus._hear(path, {"Address": address, "Name": name, "RSSI": -60, "ManufacturerData": makers})
 
 
 def test_only_those_listened_to_are_handed_on_and_a_flood_of_one_is_bounded() -> None:
@@ -240,11 +238,14 @@ def test_a_full_inbox_drops_the_oldest_and_counts() -> None:
 
 def test_a_captured_advertisement_is_made_of_ad_structures() -> None:
     long_uuid = "1fe7faf9-ce63-4236-0004-000000000001"
-    frame = advertisement_frame(ADDRESS, -70, {0x0499: b"\x05\x06"}, {bthome.SERVICE: b"\x40", long_uuid: b"\x09"})
+    frame = advertisement_frame(
+        Advert({0x0499: b"\x05\x06"}, {bthome.SERVICE: b"\x40", long_uuid: b"\x09"}, ADDRESS, "tag", rssi=-70)
+    )
     assert frame[:8] == b"\x01\xaa\xbb\xcc\xdd\xee\xff\xba"
     advert = parse(frame[8:])
     assert advert.manufacturer == {0x0499: b"\x05\x06"}
     assert advert.services == {bthome.SERVICE: b"\x40", long_uuid: b"\x09"}
+    assert advert.name == "tag"
 
 
 def test_passive_scanning_lets_every_codec_through() -> None:
