@@ -125,7 +125,7 @@ class Line:
 class Example:
     """Bytes of the device and what they decode to: the template's own test. ``request`` is b"" where none is sent.
 
-    ``topic`` is the MQTT topic below the device's prefix where there is one.
+    ``topic`` is the MQTT topic where there is one, whole or below the device's prefix.
     """
 
     answer: bytes

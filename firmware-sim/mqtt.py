@@ -149,7 +149,7 @@ class Publisher:
 
     def _publish(self, number: int) -> None:
         sent = [self._client.publish(*one).rc == MQTT_ERR_SUCCESS for one in self._device.messages(number)]
-        self.given += sent[0]
+        self.given += any(sent)
 
 
 class SparkplugNode:

@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 
+from drivers import registry, template
+from drivers.base import Bus, Driver
 from drivers.buses import mqtt_sparkplug
 from drivers.errors import BadFrame, Disconnected, Timeout
 from firmware_sim.devices.sparkplug import EdgeNode, metric, payload
-from firmware_sim.mqtt import SparkplugNode
+from firmware_sim.mqtt import Broker, Published, Publisher, SparkplugNode
+from gateway.testing import Condition, check_driver
 from tests.sim.mqtt_site import Site, site_at, take, values
 
 NOW_MS = 1_700_000_000_000
@@ -170,3 +173,35 @@ async def test_after_the_session_was_lost_births_count_anew(site: Site) -> None:
         while True:
             await driver.read()
     assert not driver.edge_node.node.is_born
+
+
+async def test_the_contract_of_drivers(tmp_path: Path) -> None:
+    broker = Broker(tmp_path)
+    await broker.up()
+    now: list[Condition] = ["well"]
+    there = edge()
+
+    def messages(number: int) -> list[tuple[str, bytes]]:
+        at_ms = NOW_MS + number
+        data = [*there.birth(at_ms), there.data("a", {"Voltage": 240.0}, at_ms)]
+        return data if now[0] == "well" else [(topic, b"{}") for topic, _ in data] if now[0] == "garbage" else []
+
+    async def be(condition: Condition) -> None:
+        now[0] = condition
+        await asyncio.sleep(0.1)
+
+    def make() -> tuple[Bus, Driver]:
+        bus = registry.make_bus("b", {"type": "mqtt", "port": broker.port})
+        driver = registry.make_driver(template.load("sparkplug-meter"), bus, "plant/edge/a", None, {})
+        driver.silence_s = 0.3
+        return bus, driver
+
+    publisher = Publisher(Published("edge", messages, period_s=0.03), broker.port)
+    running = asyncio.create_task(publisher.run())
+    try:
+        kept = await check_driver(make, provoke=be)
+        assert kept.points >= 7
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
+        await broker.close()
