@@ -34,7 +34,6 @@ _HALF = 1 << 23
 
 log = logging.getLogger("lamppost.coap")
 log.setLevel(logging.CRITICAL)  # aiocoap's: what matters comes as an exception, and a stranger could fill the journal
-logging.getLogger("aiocoap").setLevel(logging.WARNING)  # on DEBUG it would write what it decrypts
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,14 +15,17 @@ import pytest
 from drivers import registry, template
 from drivers.base import Bus, Driver
 from drivers.buses import serial_asked
+from drivers.template import Template
 from firmware_sim.devices import air
 from firmware_sim.devices.asked import Mhz19
 from firmware_sim.devices.coap import Pusher, Sensor, as_cbor, records
 from firmware_sim.devices.http_air import AirGradient
+from firmware_sim.devices.mbus import Identity, MBusMeter, water_records
 from firmware_sim.line import Line, PtyPort
 from firmware_sim.modbus import READ_INPUT, Slave, Unit
 from firmware_sim.modbus_tcp import TcpHost
 from firmware_sim.mqtt import Broker, Published, Publisher
+from firmware_sim.uart import Parity
 from gateway.testing import Condition, Kept, Provoke, check_bus, check_driver
 
 JUNK = b"\x00\xff\x42" * 11
@@ -42,8 +45,8 @@ def both(
 
 
 @asynccontextmanager
-async def wire(folder: Path, baud: int) -> AsyncIterator[tuple[Line, str]]:
-    line = Line("contract", baud)
+async def wire(folder: Path, baud: int, parity: Parity = "none") -> AsyncIterator[tuple[Line, str]]:
+    line = Line("contract", baud, parity)
     port = PtyPort(line, folder / "port")
     port.plug()
     try:
@@ -138,6 +141,27 @@ async def test_serial_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
         make = both({"type": "serial", "port": port, "baud": 9600}, "winsen-mh-z19b", None, 1.0)
         is_kept(await check_driver(make, provoke=be), 7)
+
+
+async def test_mbus(tmp_path: Path) -> None:
+    async with wire(tmp_path, 19_200, "even") as (line, port):
+        who = Identity("12345678", "KAM", 8, 4)
+        meter = MBusMeter(line, 5, who, lambda: [water_records(561_080)], thinks_s=0.002)
+        answer = meter._answer
+
+        async def be(condition: Condition) -> None:
+            meter.silent = condition == "silent"
+            meter._answer = answer if condition != "garbage" else lambda frame: JUNK if answer(frame) else b""  # type: ignore[method-assign]
+
+        known = Template("m", "meter", "Lamppost", "M", "mbus", "Device", "manual")
+        settings = {"type": "mbus", "port": port, "baud": 19_200, "timeout": 0.05}
+
+        def make() -> tuple[Bus, Driver]:
+            bus = registry.make_bus("b", settings)
+            return bus, registry.make_driver(known, bus, 5, 1.0, {})
+
+        is_kept(await check_driver(make, provoke=be), 7)
+        await check_bus(lambda: make()[0])
 
 
 async def test_mqtt(tmp_path: Path) -> None:
