@@ -39,8 +39,8 @@ def test_status_says_the_one_thing_to_do(site: Site) -> None:
 def test_read_asks_the_daemon(site: Site) -> None:
     done = call(site, "read", "classroom-co2", "--json")
     assert done.returncode == 0, done.stderr
-    (reading,) = json.loads(done.stdout)
-    assert (reading["quantity"], reading["unit"]) == ("co2", "ppm")
+    units = {reading["quantity"]: reading["unit"] for reading in json.loads(done.stdout)}
+    assert units == {"co2": "ppm", "meter_status": ""}
     assert call(site, "read", "spare-meter").returncode == 1
     assert "no device" in call(site, "read", "nothing").stderr
 
