@@ -45,7 +45,7 @@ SECRET_BYTES_MAX = 64
 ID_BYTES_MAX = 7  # of AES-CCM-16-64-128: its nonce is 13 bytes (RFC 8613, 3.3)
 CHUNK = 1024  # sequence numbers reserved with each write
 _ECHO_BYTES = 8
-logging.getLogger("aiocoap").setLevel(logging.WARNING)  # on DEBUG it would write what it decrypts
+logging.getLogger("aiocoap").setLevel(logging.WARNING)  # on DEBUG it would write how nonces are made
 _KEYS = ("secret", "salt", "sender_id", "recipient_id", "id_context")
 
 

@@ -328,14 +328,13 @@ async def test_lost_datagrams_cost_time_and_nothing_else(secure: Site) -> None:
     await asyncio.gather(*jobs, notification_lost(), block_and_acknowledgement_lost())
 
 
-async def test_nothing_that_is_protected_is_logged(secure: Site, caplog: pytest.LogCaptureFixture) -> None:
+async def test_nothing_is_logged_of_what_is_protected(secure: Site, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     driver = await secure.pushed()
     assert await secure.pusher.push(secure.url(), as_json(records(NOW)), 110) == "2.04"
     await driver.read()
     await secure.asked("air.json").read()
-    ours = [f"{one.getMessage()} {one.args}" for one in caplog.records if one.name.startswith(("lamppost", "aiocoap"))]
-    assert not [line for line in ours if "co2" in line or SECRETS["mast"] in line or "636f32" in line]
+    assert not [one.getMessage() for one in caplog.records if one.name.startswith(("lamppost", "aiocoap"))]
 
 
 async def test_keys_that_differ(secure: Site) -> None:
