@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from drivers.base import Measurement
@@ -52,18 +52,22 @@ class Publisher:
 
 
 def publisher(protocol: str, prefix: str, options: Options, fields: tuple[Field, ...]) -> Publisher:
-    """The device with that topic prefix. Raises ValueError for options and fields that cannot be meant."""
+    """The device with that topic prefix. Raises ValueError for options and fields that cannot be meant.
+
+    The option ``sleeps`` is for devices on a battery: they come and go, and that is no news.
+    """
     known: dict[str, tuple[tuple[str, ...], Callable[..., Publisher]]] = {
-        "shelly": (("channel", "ambient"), _shelly),
-        "tasmota": (("sensor", "full_topic"), _tasmota),
-        "zigbee2mqtt": ((), _zigbee2mqtt),
+        "shelly": (("channel", "ambient", "sleeps"), _shelly),
+        "tasmota": (("sensor", "full_topic", "sleeps"), _tasmota),
+        "zigbee2mqtt": (("sleeps",), _zigbee2mqtt),
         "mqtt-json": (("topic",), _json),
     }
     words, make = known[protocol]
     unknown = sorted(set(options) - set(words))
     if unknown:
-        raise ValueError(f"unknown option {unknown[0]!r}; known: {', '.join(words) or 'none'}")
-    return make(prefix, options, fields)
+        raise ValueError(f"unknown option {unknown[0]!r}; known: {', '.join(words)}")
+    device = make(prefix, options, fields)
+    return replace(device, presence="") if _truth(options, "sleeps") else device
 
 
 def decode(protocol: str, options: Options, fields: Iterable[Field], topic: str, payload: bytes) -> Measured:
@@ -204,12 +208,17 @@ def _decode_fields(rows: tuple[Field, ...], payload: bytes) -> Measured:
 
 
 def _choice(options: Options) -> shelly.Choice:
-    channel, ambient = options.get("channel"), options.get("ambient", False)
+    channel = options.get("channel")
     if channel is not None and not (type(channel) is int and 0 <= channel <= CHANNEL_MAX):
         raise ValueError(f"option channel is {channel!r}: expected a number from 0 to {CHANNEL_MAX}")
-    if not isinstance(ambient, bool):
-        raise ValueError(f"option ambient is {ambient!r}: expected true or false")
-    return shelly.Choice(channel, ambient)
+    return shelly.Choice(channel, _truth(options, "ambient"))
+
+
+def _truth(options: Options, key: str) -> bool:
+    value = options.get(key, False)
+    if not isinstance(value, bool):
+        raise ValueError(f"option {key} is {value!r}: expected true or false")
+    return value
 
 
 def _text(options: Options, key: str, default: str) -> str:

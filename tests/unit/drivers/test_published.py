@@ -64,7 +64,7 @@ def test_a_message_without_its_topic_may_be_any() -> None:
 @pytest.mark.parametrize(
     ("protocol", "options", "fields", "says"),
     [
-        ("shelly", {"chanel": 1}, (), "unknown option 'chanel'; known: channel, ambient"),
+        ("shelly", {"chanel": 1}, (), "unknown option 'chanel'; known: channel, ambient, sleeps"),
         ("shelly", {"channel": "1"}, (), "channel"),
         ("shelly", {"channel": True}, (), "channel"),
         ("shelly", {"channel": -1}, (), "channel"),
@@ -72,7 +72,8 @@ def test_a_message_without_its_topic_may_be_any() -> None:
         ("tasmota", {"full_topic": "%topic%"}, (), "full_topic"),
         ("tasmota", {"full_topic": "%topic%/%prefix%/#"}, (), "full_topic"),
         ("tasmota", {"sensor": 1}, (), "sensor"),
-        ("zigbee2mqtt", {"sensor": "x"}, (), "known: none"),
+        ("zigbee2mqtt", {"sensor": "x"}, (), "known: sleeps"),
+        ("zigbee2mqtt", {"sleeps": 1}, (), "sleeps"),
         ("mqtt-json", {}, (), "needs fields"),
         ("mqtt-json", {"topic": "a/+"}, (Field("co2", "a"),), "topic"),
         ("mqtt-json", {}, (Field("co2", "+/x#a"),), "no place"),
@@ -93,6 +94,12 @@ def test_topics_of_families() -> None:
     assert values(turned.decode("plug/tele/SENSOR", b'{"S8":{"CarbonDioxide":700}}')) == {"co2": 700}
     assert "shellies/a/emeter/#" in publisher("shelly", "shellies/a", {}, ()).patterns
     assert publisher("shelly", "a", {}, ()).patterns == ("a/status/#", "a/events/rpc", "a/online")
+
+
+def test_that_a_sleeper_went_away_is_no_news() -> None:
+    for protocol in ("shelly", "tasmota", "zigbee2mqtt"):
+        assert publisher(protocol, "a", {}, ()).presence
+        assert not publisher(protocol, "a", {"sleeps": True}, ()).presence
 
 
 def test_the_sums_of_a_first_generation_meter() -> None:
