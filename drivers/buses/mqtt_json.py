@@ -27,7 +27,7 @@ class PublisherDriver(SpeakingDriver):
         self._device = device
         self._collector = Collector(self._put, device.gather_s, spacing_s)
         self._listener = Listener(device.patterns, self._heard, self._mailbox.lose)
-        self._first_hand_ns: int | None = None  # when another topic than the echo spoke last
+        self._first_hand_ns: int | None = None  # when values came last at another topic than the echo
 
     @property
     def thinned(self) -> int:
@@ -49,15 +49,12 @@ class PublisherDriver(SpeakingDriver):
         if message.topic == self._device.presence and _plain(message.payload) in self._device.absent:
             self._collector.flush()
             self._mailbox.lose(f"{self._device.presence} says that the device went away")
-        elif not message.retained and not self._is_echo(message):
+        elif not message.retained and not self._is_repetition(message):
             self._decode(message)
 
-    def _is_echo(self, message: Message) -> bool:
-        if message.topic == self._device.echo:
-            return self._first_hand_ns is not None and message.mono_ns - self._first_hand_ns < ECHO_NS
-        if message.topic != self._device.presence:
-            self._first_hand_ns = message.mono_ns
-        return False
+    def _is_repetition(self, message: Message) -> bool:
+        first_ns = self._first_hand_ns
+        return message.topic == self._device.echo and first_ns is not None and message.mono_ns - first_ns < ECHO_NS
 
     def _decode(self, message: Message) -> None:
         try:
@@ -65,6 +62,8 @@ class PublisherDriver(SpeakingDriver):
         except BadFrame as error:
             self._mailbox.damaged(error)
             return
+        if measured and message.topic != self._device.echo:
+            self._first_hand_ns = message.mono_ns
         self._collector.add(measured, message.mono_ns)
 
     def _put(self, observation: Observation) -> None:

@@ -154,6 +154,18 @@ async def test_notifications_count_where_nothing_else_comes(site: Site) -> None:
         await driver.read()
 
 
+async def test_a_sleeper_wakes_says_all_and_leaves(site: Site) -> None:
+    driver = await site.driver("shelly-ht", "ht")
+    full = {"temperature:0": {"id": 0, "tC": 21.5}, "humidity:0": {"id": 0, "rh": 48}}
+    site.say("ht/online", "true", retain=True)
+    site.say("ht/events/rpc", json.dumps({"method": "NotifyFullStatus", "params": full}))
+    site.say("ht/online", "false", retain=True)
+    assert values(*await take(driver, 1)) == {"temperature": 21.5, "relative_humidity": 48}
+    driver.silence_s = 0.3
+    with pytest.raises(Timeout):
+        await driver.read()
+
+
 async def test_two_devices_share_a_prefix(site: Site) -> None:
     """The clamps of one meter."""
     first = await site.driver("shelly-em", "shellies/em")
