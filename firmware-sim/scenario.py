@@ -15,24 +15,26 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from drivers import template
+from firmware_sim.devices import utility
 
 MODBUS_MODELS = ("eastron-sdm630", "peacefair-pzem-004t-v3", "senseair-s8", "loop-counter-modbus")
 WIRED_MODELS = (  # air sensors and receivers that have a serial port for themselves
     *("plantower-pms5003", "plantower-pms5003t", "nova-sds011", "nova-sds198", "honeywell-hpma115s0"),
     *("honeywell-hpma115c0", "gy-mcu680", "sensirion-sps30", "winsen-mh-z19b", "gnss-nmea0183"),
 )
-SERIAL_MODELS = ("dsmr-p1-v5", *WIRED_MODELS)
+SERIAL_MODELS = (*utility.PORTS, *WIRED_MODELS)
 BLE_MODELS = (
     *("ruuvi-ruuvitag", "bthome-thermometer", "csc-sensor", "cycling-power-sensor", "lamppost-bike"),
     *("lamppost-bike-gatt", "openbikesensor", "airthings-wave-plus"),
 )
 MQTT_METERS = ("shelly-pro-3em", "shelly-3em", "shelly-plug-s", "tasmota-energy-3p", "sparkplug-meter")
 MQTT_MODELS = (*MQTT_METERS, "tasmota-air", "zigbee2mqtt-air", "zigbee2mqtt-climate")
-METER_MODELS = ("eastron-sdm630", "peacefair-pzem-004t-v3", "dsmr-p1-v5", *MQTT_METERS)
+METER_MODELS = ("eastron-sdm630", "peacefair-pzem-004t-v3", *utility.ELECTRICITY, *MQTT_METERS)
 SINGLE_PHASE = ("peacefair-pzem-004t-v3", "shelly-plug-s", "sparkplug-meter")
 KINDS: Mapping[str, str] = {  # what each of them belongs on; any other template of a Modbus device is a model too
     **dict.fromkeys(MODBUS_MODELS, "rs485"),
     **dict.fromkeys(SERIAL_MODELS, "serial"),
+    **dict.fromkeys(utility.ON_MBUS, "mbus"),
     **dict.fromkeys(BLE_MODELS, "ble"),
     **dict.fromkeys(MQTT_MODELS, "mqtt"),
 }
@@ -82,13 +84,13 @@ class Site(_Part):
 
 
 class LineSpec(_Part):
-    """A serial line. ``rs485`` carries Modbus; ``serial`` has one device.
+    """A serial line. ``rs485`` carries Modbus, ``mbus`` meters of the M-Bus; ``serial`` has one device.
 
-    ``noise`` and ``loss`` are probabilities per byte from the start on; ``turnaround_ms`` is how long a Modbus device
-    thinks before it answers.
+    ``noise`` and ``loss`` are probabilities per byte from the start on; ``turnaround_ms`` is how long a device that is
+    asked thinks before it answers.
     """
 
-    type: Literal["rs485", "serial"]
+    type: Literal["rs485", "mbus", "serial"]
     baud: Annotated[int, Field(ge=300, le=1_000_000)] = 9600
     parity: Literal["none", "even", "odd"] = "none"
     turnaround_ms: Annotated[float, Field(ge=0, le=500)] = 10.0
@@ -172,6 +174,8 @@ class Scenario(_Part):
         twins = [other for other, spec in self.on(device.bus).items() if spec.address == device.address]
         if bus in ("rs485", "tcp") and not (isinstance(device.address, int) and 1 <= device.address <= 254):
             return [f"{where}.address: a whole number from 1 to 254 is needed"]
+        if bus == "mbus" and not (isinstance(device.address, int) and 0 <= device.address <= 250):
+            return [f"{where}.address: a whole number from 0 to 250 is needed"]
         if bus in (BLE, MQTT) and not isinstance(device.address, str):
             return [f"{where}.address: a text is needed"]
         if device.model == "sparkplug-meter" and str(device.address).count("/") != 2:
@@ -225,7 +229,7 @@ def _bus_config(
 ) -> dict[str, dict[str, object]]:
     buses: dict[str, dict[str, object]] = {}
     for name, line in scenario.lines.items():
-        kind = "modbus-rtu" if line.type == "rs485" else "serial"
+        kind = "modbus-rtu" if line.type == "rs485" else line.type
         buses[name] = {"type": kind, "port": str(port_path(run, name)), "baud": line.baud, "parity": line.parity}
         if line.echo and line.type == "rs485":
             buses[name]["echo"] = True

@@ -6,18 +6,16 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from drivers import template
 from firmware_sim import bluetooth, mqtt, rider
 from firmware_sim.bluetooth import Bluetooth
-from firmware_sim.devices import air, meters, p1, publishers, wired
+from firmware_sim.devices import air, meters, publishers, utility, wired
 from firmware_sim.devices.from_template import TemplateDevice
 from firmware_sim.devices.loop import LoopCounter
-from firmware_sim.devices.stream import Stream
-from firmware_sim.electricity import Electricity, Meter
+from firmware_sim.electricity import Electricity, Meter, Snapshot
 from firmware_sim.line import Line, PtyPort
 from firmware_sim.loads import source
 from firmware_sim.loads.sources import Kind, LoadSource
@@ -169,6 +167,8 @@ class Simulator:
         if spec.model == "loop-counter-modbus":
             counter = LoopCounter(lambda: rider.passing(self._world.elapsed()))
             return self._slave(spec, counter.registers, {})
+        if spec.model in utility.ON_MBUS:
+            return self._utility(spec, Snapshot)
         if spec.model in WIRED_MODELS:
             site = self.scenario.site.location
             place = site.latitude, site.longitude
@@ -200,9 +200,8 @@ class Simulator:
         if spec.model == "eastron-sdm630":
             settings = meters.sdm630_settings(int(spec.address or 0))
             return self._slave(spec, lambda: meters.sdm630(meter.snapshot), settings, meters.SDM630_COUNT_MAX)
-        if spec.model == "dsmr-p1-v5":
-            register = p1.Register()
-            return self._stream(spec, lambda: self._telegram(meter, register), p1.PERIOD_S)
+        if spec.model in utility.ELECTRICITY:
+            return self._utility(spec, lambda: meter.snapshot)
         raise SimulatorError(f"{name}: {spec.model} is not a meter")
 
     def _publisher(self, device: Published) -> Publisher:
@@ -223,18 +222,18 @@ class Simulator:
         world = self._world
         return air.Air(world.co2(t), world.pm(t), world.temperature(t), world.humidity(t), world.pressure(t))
 
-    def _telegram(self, meter: Meter, register: p1.Register) -> bytes:
-        gas_m3 = 1873.0 + 0.04 * (self._world.elapsed() // 300)
-        return p1.telegram(meter.snapshot, register, datetime.now(UTC), gas_m3)
+    def _utility(self, spec: DeviceSpec, shot: Callable[[], Snapshot]) -> Device:
+        line, elapsed = self.lines[spec.bus], self._world.elapsed
+        if spec.model in utility.ON_MBUS:
+            thinks_s = self.scenario.lines[spec.bus].turnaround_ms / 1000
+            return utility.on_mbus(spec.model, line, int(spec.address or 0), shot, elapsed, thinks_s)
+        return self._alive(utility.port(spec.model, line, str(spec.address or ""), shot, elapsed))
 
     def _slave(self, spec: DeviceSpec, inputs: Table, settings: dict[int, int], count_max: int = 125) -> Slave:
         turnaround_s = self.scenario.lines[spec.bus].turnaround_ms / 1000
         tables: dict[int, Table] = {READ_INPUT: inputs, READ_HOLDING: lambda: settings}
         address = int(spec.address or 0)
         return Slave(self.lines[spec.bus], address, tables, turnaround_s=turnaround_s, count_max=count_max)
-
-    def _stream(self, spec: DeviceSpec, frame: Callable[[], bytes], period_s: float) -> Stream:
-        return self._alive(Stream(self.lines[spec.bus], frame, period_s))
 
     def _alive(self, device: D) -> D:
         """What does things by itself is let live."""

@@ -194,12 +194,12 @@ class MBusBus:
         self._show("tx", request)
         until = loop.time() + len(request) * char_s + timeout_s
         last = until + mbus.LONG_BYTES_MAX * char_s + SETTLE_S
-        heard = b""
+        heard = raw = b""
         try:
             while await readable(port.fd, min(until, last)):
                 chunk = port.read()
-                self._show("rx", chunk)
-                heard = (heard + chunk)[-RX_BYTES_MAX:].removeprefix(request)  # some converters echo
+                raw = (raw + chunk)[-RX_BYTES_MAX:]
+                heard = raw.removeprefix(request)  # some converters echo
                 if found := find(heard):
                     return found
                 missing = (mbus.frame_size(heard) or 0) - len(heard)
@@ -207,6 +207,7 @@ class MBusBus:
                     until = loop.time() + max(0, missing) * char_s + SETTLE_S
         finally:
             self._idle_at = loop.time()
+            self._show("rx", raw)
         if heard and not request.startswith(heard):
             if whole:
                 raise BadFrame("what came is no whole answer")

@@ -63,10 +63,10 @@ class D0Meter:
 
     echoes = False
 
-    def __init__(self, line: Line, offer: str | None, address: str = "") -> None:
+    def __init__(self, line: Line, offer: str | None, shot: Callable[[], Snapshot], address: str = "") -> None:
         self.silent = False
         self.given = 0
-        self.shot = Snapshot()
+        self._shot = shot
         self._line = line
         self._first = line.baud
         self._offer = offer
@@ -108,7 +108,7 @@ class D0Meter:
 
     def _tell(self) -> None:
         self.given += 1
-        data = block(self.shot)
+        data = block(self._shot())
         self._line.send(self, data)
         self._then(len(data) * self._line.byte_s + 0.05, self._rest)
 

@@ -233,8 +233,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_d0_at_the_speeds_and_times_of_the_standard(tmp_path: Path) -> None:
     async with wired(tmp_path, "d0", d0.BAUD_FIRST, mode="c") as wire:
-        meter = D0Meter(wire.line, "5")
-        meter.shot = SHOT
+        D0Meter(wire.line, "5", lambda: SHOT)
         assert values(await wire.driver.read())["energy_import_total"] == 12_100.5
 
 
@@ -246,8 +245,7 @@ async def test_d0_at_the_speeds_and_times_of_the_standard(tmp_path: Path) -> Non
 @pytest.mark.usefixtures("quick")
 async def test_d0_that_is_asked(tmp_path: Path, mode: str, offer: str | None) -> None:
     async with wired(tmp_path, "d0", 9600, mode=mode) as wire:  # at 300 baud the data take 12 seconds
-        meter = D0Meter(wire.line, offer)
-        meter.shot = SHOT
+        meter = D0Meter(wire.line, offer, lambda: SHOT)
         found = values(await wire.driver.read())
         assert meter.given == 1
     assert found["energy_import_total"] == 12_100.5
@@ -258,8 +256,7 @@ async def test_d0_that_is_asked(tmp_path: Path, mode: str, offer: str | None) ->
 @pytest.mark.usefixtures("quick")
 async def test_d0_asked_again_and_by_its_number(tmp_path: Path) -> None:
     async with wired(tmp_path, "d0", 9600, mode="c") as wire:
-        meter = D0Meter(wire.line, "6", "42000815")
-        meter.shot = SHOT
+        meter = D0Meter(wire.line, "6", lambda: SHOT, "42000815")
         driver: Any = registry.make_driver(template("d0"), wire.bus, "42000815", None, {"mode": "c"})
         for _ in range(2):
             assert values(await driver.read())["energy_export_total"] == 1.5
@@ -271,8 +268,7 @@ async def test_d0_asked_again_and_by_its_number(tmp_path: Path) -> None:
 async def test_d0_heads_that_echo(tmp_path: Path) -> None:
     async with wired(tmp_path, "d0", 9600, mode="c") as wire:
         wire.line.echo = True
-        meter = D0Meter(wire.line, "6")
-        meter.shot = SHOT
+        D0Meter(wire.line, "6", lambda: SHOT)
         assert values(await wire.driver.read())["voltage_l1"] == 231.4
 
 
@@ -281,8 +277,7 @@ async def test_d0_that_is_silent_or_damaged_or_unplugged(tmp_path: Path) -> None
     async with wired(tmp_path, "d0", 9600, mode="c") as wire:
         with pytest.raises(Timeout, match="optical head"):
             await wire.driver.read()
-        meter = D0Meter(wire.line, "6")
-        meter.shot = SHOT
+        D0Meter(wire.line, "6", lambda: SHOT)
         wire.line.noise = 0.05
         with pytest.raises((BadFrame, Timeout)):
             await wire.driver.read()
@@ -305,8 +300,7 @@ async def test_d0_keeps_the_contract_of_drivers(tmp_path: Path, monkeypatch: pyt
     line = Line("contract", 115_200)
     port = PtyPort(line, tmp_path / "port")
     port.plug()
-    meter = D0Meter(line, None)
-    meter.shot = SHOT
+    meter = D0Meter(line, None, lambda: SHOT)
     told = d0.block
 
     async def be(condition: Condition) -> None:
