@@ -10,12 +10,24 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 from drivers.base import Frame, Measurement
-from drivers.codecs import csc, published, registers, senml, sparkplug
+from drivers.codecs import (
+    airthings_gatt,
+    bike,
+    csc,
+    cycling_power,
+    openbikesensor,
+    published,
+    registers,
+    senml,
+    sparkplug,
+)
 from drivers.codecs.ad_structures import collect
 from drivers.codecs.advertising import CODECS
 from drivers.codecs.framing import Hints
+from drivers.codecs.gatt import GattCodec, uuid16
 from drivers.codecs.sparkplug_node import Node
 from drivers.decoding import decode_with
 from drivers.errors import BadFrame
@@ -27,8 +39,8 @@ Item = dict[str, Any]
 Decoder = Callable[[Template, Iterable[Frame], str | None], Iterator[Item]]
 READ_FUNCTIONS = (3, 4)
 EXCHANGE_MAX = 8192
-ADVERTISEMENT, NOTIFICATION = 1, 2
-WHEEL_M = 2.105
+ADVERTISEMENT, NOTIFICATION, NOTIFICATION_128 = 1, 2, 3
+WHEEL_M, SPACING_S = 2.105, 1.0
 
 
 def decode(template: Template, frames: Iterable[Frame], address: str | None) -> Iterator[Item]:
@@ -133,7 +145,7 @@ def _points(template: Template, function: int, first: int, count: int, data: byt
 
 def _advertisements(template: Template, frames: Iterable[Frame], address: str | None) -> Iterator[Item]:
     decode = CODECS[template.codec]
-    for frame, sender, payload in _bluetooth(frames, ADVERTISEMENT, address):
+    for frame, sender, payload in _bluetooth(frames, (ADVERTISEMENT,), address):
         try:
             found = decode(collect(payload[1:], sender), b"")  # the first byte is the signal strength
         except BadFrame as error:
@@ -143,25 +155,42 @@ def _advertisements(template: Template, frames: Iterable[Frame], address: str | 
             yield from _values(frame, sender, found.measurements)
 
 
-def _bluetooth(frames: Iterable[Frame], kind: int, address: str | None) -> Iterator[tuple[Frame, str, bytes]]:
+def _bluetooth(
+    frames: Iterable[Frame], kinds: tuple[int, ...], address: str | None
+) -> Iterator[tuple[Frame, str, bytes]]:
     for frame in frames:
-        if len(frame.data) >= 8 and frame.data[0] == kind:
+        if len(frame.data) >= 8 and frame.data[0] in kinds:
             sender = frame.data[1:7].hex(":").upper()
             if address is None or sender == address.upper():
                 yield frame, sender, frame.data[7:]
 
 
-def _cycling(_template: Template, frames: Iterable[Frame], address: str | None) -> Iterator[Item]:
-    rides: dict[str, tuple[csc.Ride, int]] = {}
-    for frame, sender, payload in _bluetooth(frames, NOTIFICATION, address):
-        before, at_ns = rides.get(sender, (csc.Ride(), frame.at_ns))
+def _connected(template: Template, frames: Iterable[Frame], address: str | None) -> Iterator[Item]:
+    """Values of characteristics, whose UUIDs have 16 bits in frames of one kind and 128 in those of the other."""
+    sensors: dict[str, GattCodec] = {}
+    for frame, sender, payload in _bluetooth(frames, (NOTIFICATION, NOTIFICATION_128), address):
+        size = 2 if frame.data[0] == NOTIFICATION else 16
+        number = payload[:size][::-1]
+        uuid = uuid16(int.from_bytes(number, "big")) if size == 2 else str(UUID(bytes=number.rjust(16, b"\0")))
+        sensor = sensors.setdefault(sender, _SENSORS[template.protocol](template))
+        if uuid not in (*sensor.asked, *sensor.notified):
+            continue
         try:
-            ride = csc.follow(before, csc.parse(payload[2:]), max(0.0, (frame.at_ns - at_ns) / 1e9))
+            told = sensor.take(uuid, payload[size:], frame.at_ns)
         except BadFrame as error:
             yield {"at_ns": frame.at_ns, "address": sender, "error": str(error)}
             continue
-        rides[sender] = ride, frame.at_ns
-        yield from _values(frame, sender, csc.measurements(ride, WHEEL_M))
+        for observation in told:
+            yield from _values(replace(frame, at_ns=observation.mono_ns), sender, observation.measurements)
+
+
+_SENSORS: Mapping[str, Callable[[Template], GattCodec]] = {
+    "csc": lambda _: csc.Sensor(WHEEL_M),
+    "cycling-power": lambda _: cycling_power.Sensor(WHEEL_M),
+    "bike": lambda _: bike.Sensor(),
+    "openbikesensor": lambda _: openbikesensor.Sensor(SPACING_S, "left"),
+    "airthings": lambda template: airthings_gatt.Sensor(str(template.options["model"])),
+}
 
 
 def _mqtt(template: Template, frames: Iterable[Frame], address: str | None) -> Iterator[Item]:
@@ -231,5 +260,5 @@ _DECODERS: Mapping[str, Decoder] = {
     "coap-senml": _senml,
     "modbus": _modbus,
     "ble-adv": _advertisements,
-    "csc": _cycling,
+    **dict.fromkeys(_SENSORS, _connected),
 }

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from drivers import template as templates
 from drivers.base import Frame
-from drivers.buses.ble_adapter import advertisement_frame
-from drivers.codecs import bike
+from drivers.buses.ble_adapter import advertisement_frame, notification_frame
+from drivers.codecs import airthings_gatt, bike, csc, cycling_power, openbikesensor
 from drivers.codecs.broadcast import Advert
 from drivers.codecs.published import PROTOCOLS
 from drivers.template import Example, Template
@@ -29,8 +29,18 @@ SENDERS = {  # of frames that name theirs
     "xiaomi-lywsdcgq": "A4:C1:38:00:00:07",
     "xiaomi-mibeacon": "F8:24:41:E9:50:74",
 }
-REPLAYED = ("ble-adv", "modbus", "p1", "pms", "sds", "sml", "hpma", "mcu680", "csc", "coap-senml", *PROTOCOLS)
+REPLAYED = ("ble-adv", "modbus", "p1", "pms", "sds", "sml", "hpma", "mcu680", "coap-senml", *PROTOCOLS)
+CHARACTERISTICS = {
+    "csc-sensor": csc.MEASUREMENT,
+    "cycling-power-sensor": cycling_power.MEASUREMENT,
+    "lamppost-bike-gatt": bike.MEASUREMENT,
+    "openbikesensor": openbikesensor.DISTANCE,
+    "airthings-wave-plus": airthings_gatt.WAVE_PLUS,
+    "airthings-wave-2": airthings_gatt.WAVE_2,
+    "airthings-wave-mini": airthings_gatt.WAVE_MINI,
+}
 EVERY = [t for name in templates.names() if (t := templates.load(name)).frames and t.protocol in REPLAYED]
+EVERY += [templates.load(name) for name in CHARACTERISTICS]
 
 
 def captured(template: Template, example: Example) -> Iterator[Frame]:
@@ -44,8 +54,11 @@ def captured(template: Template, example: Example) -> Iterator[Frame]:
     elif template.protocol == "ble-adv":
         sender = SENDERS.get(template.name, ADDRESS)
         yield Frame("bus", "rx", b"\x01" + bytes.fromhex(sender.replace(":", "")) + b"\xc4" + example.answer, 0)
-    elif template.protocol == "csc":
-        yield Frame("bus", "rx", b"\x02" + bytes.fromhex(ADDRESS.replace(":", "")) + b"\x5b\x2a" + example.answer, 0)
+    elif template.name in CHARACTERISTICS:
+        frame = notification_frame(ADDRESS, CHARACTERISTICS[template.name], example.answer)
+        yield Frame("bus", "rx", frame, 0)
+        if template.protocol == "openbikesensor":  # it is told once a second
+            yield Frame("bus", "rx", frame, 1_000_000_000)
     elif template.protocol == "coap-senml":
         yield Frame("bus", "rx", b"mast\0" + example.answer, 0)
     elif template.protocol in PROTOCOLS:
