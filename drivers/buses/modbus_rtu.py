@@ -27,6 +27,7 @@ from drivers.base import Bus
 from drivers.buses import modbus_adu as adu
 from drivers.buses.modbus_bus import TIMEOUT_S, ModbusBus, Unit, took
 from drivers.buses.modbus_poll import Answer, Timing
+from drivers.buses.readable import readable
 from drivers.buses.serial_port import PortSettings, SerialPort
 from drivers.errors import BadFrame, Disconnected, Timeout
 from drivers.planner import Block, silence_s
@@ -154,7 +155,7 @@ class RtuBus(ModbusBus):
         echo_bytes = len(request) if self._echo else 0
         while True:
             settled_at = loop.time() + self._settle_s if heard else deadline
-            if await _readable(port.fd, min(deadline, settled_at)):
+            if await readable(port.fd, min(deadline, settled_at)):
                 chunk = port.read()
                 self._show("rx", chunk)
                 heard = (heard + chunk)[-RX_BYTES_MAX:]
@@ -231,24 +232,6 @@ class ModbusRtuBus(RtuBus):
 
         super().__init__(name, port.path, opened, Timing(timeout_s, gap_s, late_s), port.char_s, echo=echo)
         self.settings = port
-
-
-async def _readable(fd: int, until: float) -> bool:
-    """Wait until there is something to read, or the loop's time ``until``. Returns whether there is."""
-    loop = asyncio.get_running_loop()
-    ready: asyncio.Future[bool] = loop.create_future()
-
-    def done(there: bool) -> None:
-        if not ready.done():
-            ready.set_result(there)
-
-    loop.add_reader(fd, done, True)
-    timer = loop.call_at(until, done, False)
-    try:
-        return await ready
-    finally:
-        timer.cancel()
-        loop.remove_reader(fd)
 
 
 def make_bus(name: str, settings: Mapping[str, Any]) -> Bus:
