@@ -193,7 +193,7 @@ async def test_the_contract_of_drivers(tmp_path: Path) -> None:
     def make() -> tuple[Bus, Driver]:
         bus = registry.make_bus("b", {"type": "mqtt", "port": broker.port})
         driver = registry.make_driver(template.load("sparkplug-meter"), bus, "plant/edge/a", None, {})
-        driver.silence_s = 0.3
+        driver.silence_s = 0.6
         return bus, driver
 
     publisher = Publisher(Published("edge", messages, period_s=0.03), broker.port)
