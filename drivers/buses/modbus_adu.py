@@ -79,3 +79,9 @@ def find_answer(heard: bytes, unit: int, function: int, count: int) -> Answer | 
 def begun(heard: bytes, unit: int, function: int, count: int) -> bool:
     """Whether something came that began like the answer to such a request."""
     return bytes((unit, function, 2 * count)) in heard
+
+
+def all_there(heard: bytes, unit: int, function: int, count: int) -> bool:
+    """Whether as many bytes as such an answer has came from where it began; see :func:`find_answer` for a good one."""
+    start = heard.find(bytes((unit, function, 2 * count)))
+    return 0 <= start <= len(heard) - ANSWER_OVERHEAD - 2 * count

@@ -35,7 +35,8 @@ from drivers.planner import Block, silence_s
 log = logging.getLogger("lamppost.drivers")
 SETTLE_S = 0.05  # no byte for so long: what should have come has come
 SILENCE_WAIT_S = 1.0
-LOOK_EARLY_S = 0.0015  # timers come up to 1 ms late: the last bytes of an answer are waited for on the port itself
+LOOK_EARLY_S = 0.002  # timers come up to 1 ms late: the last bytes of an answer are waited for on the port itself
+NAP_MIN_S = 0.002  # a shorter rest is not worth a timer
 RX_BYTES_MAX = 4096
 
 
@@ -164,9 +165,11 @@ class RtuBus(ModbusBus):
                     self._noticed_echo()
                 if answer := adu.find_answer(heard, unit, block.function, block.count):
                     return answer
+                if adu.all_there(heard, unit, block.function, block.count):
+                    return None
                 # the rest is on the wire: one look when it should be here, not one for each byte
                 rest_s = (length + echo_bytes - len(heard)) * self.char_s - LOOK_EARLY_S
-                if heard and rest_s > 0:
+                if heard and rest_s > NAP_MIN_S:
                     await asyncio.sleep(rest_s)
             elif loop.time() >= deadline:
                 if heard and not adu.sound(heard):
