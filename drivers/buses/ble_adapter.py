@@ -26,7 +26,7 @@ from drivers.buses.ble_ladder import LOG, Ladder, Step, take
 from drivers.buses.ble_scanner import Mode, Properties, advert, handle, scanner
 from drivers.buses.ble_slots import SLOT_HOLD_S, Slot, Slots
 from drivers.buses.ble_watch import BLE_ERRORS, AdapterWatch
-from drivers.codecs.advertising import could_be
+from drivers.codecs.advertising import could_be, encrypts
 from drivers.codecs.broadcast import Advert
 from drivers.errors import Disconnected, DriverError, NeedsHuman
 
@@ -44,12 +44,13 @@ _ADVERTISEMENT, _NOTIFICATION, _NOTIFICATION_128 = 1, 2, 3
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a scan found; ``could_be`` are names of templates, best guess first."""
+    """What a scan found; ``could_be`` are names of templates, best guess first. An ``encrypted`` one needs its key."""
 
     address: str
     name: str
     rssi: int
     could_be: tuple[str, ...]
+    encrypted: bool = False
 
 
 @dataclass(slots=True)
@@ -267,7 +268,7 @@ class BleBus:
         finally:
             self._scans -= 1
         adverts = [advert(properties) for _, properties in self._recent.values()]
-        found = [Found(one.address, one.name, one.rssi or 0, could_be(one)) for one in adverts]
+        found = [Found(one.address, one.name, one.rssi or 0, could_be(one), encrypts(one)) for one in adverts]
         return sorted(found, key=lambda one: -one.rssi)
 
     def notified(self, address: str, uuid: str, value: bytes) -> None:

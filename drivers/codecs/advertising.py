@@ -26,7 +26,7 @@ from drivers.codecs import (
     ruuvi,
 )
 from drivers.codecs.ad_structures import FLAGS, MANUFACTURER, SERVICE_DATA_16, SERVICE_DATA_128, DecodeAdvert, parse
-from drivers.codecs.broadcast import Advert, Broadcast
+from drivers.codecs.broadcast import Advert, Broadcast, Sealed
 from drivers.codecs.framing import Hints
 from drivers.errors import BadFrame
 
@@ -90,6 +90,12 @@ def recognise(advert: Advert, key: bytes = b"") -> tuple[str, Broadcast | BadFra
         if found is not None:
             return name, found
     return None
+
+
+def encrypts(advert: Advert) -> bool:
+    """Whether the sender's values cannot be read without its key."""
+    recognised = recognise(advert)
+    return recognised is not None and isinstance(recognised[1], Sealed)
 
 
 def could_be(advert: Advert) -> tuple[str, ...]:

@@ -35,6 +35,8 @@ def _device(bus: str, one: Mapping[str, Any], names: set[str]) -> Iterator[str]:
     yield f"    bus: {bus}"
     if one.get("address") is not None:
         yield f"    address: {_scalar(one['address'])}"
+    if one.get("encrypted"):
+        yield "    key_file: FILE  # it encrypts: a file with the hexadecimal digits of its bind key"
 
 
 def _name(models: list[str], names: set[str]) -> str:

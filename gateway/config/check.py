@@ -135,6 +135,8 @@ def _files(root: Node, folder: Path) -> Iterator[Problem]:
     for name, _ in buses.items() if buses is not None else ():
         paths += [("buses", name, key) for key in ("password_file", "credentials_file", "key_file")]
         public += [("buses", name, key) for key in ("ca_file", "certificate_file")]
+    devices = root.get("devices")
+    paths += [("devices", name, "key_file") for name, _ in (devices.items() if devices is not None else ())]
     for path in [*paths, *public]:
         node, text = root.get(*path), root.text(*path)
         if node is not None and text is not None:

@@ -133,15 +133,33 @@ def hints(item: dict[str, Any]) -> Hints:
 
 needs = pytest.mark.skipif(not COLLECTION.exists(), reason="the collection of captured frames is not here")
 ADVERTISEMENTS = frames("ble_adv_hci.json")
+BROADCASTING = [one for one in template.names() if template.load(one).protocol == "ble-adv"]
 
 
-@pytest.mark.parametrize("name", [one for one in template.names() if template.load(one).protocol == "ble-adv"])
+@pytest.mark.parametrize("name", BROADCASTING)
 def test_the_frames_of_a_template_decode_to_what_it_expects(name: str) -> None:
     known = template.load(name)
     assert known.frames
     for example in known.frames:
         found = values(decode_with(known, example.answer, NO_HINTS))
         assert found == {key: pytest.approx(value) for key, value in example.expect.items()}
+
+
+def collected() -> dict[str, tuple[bytes, Hints]]:
+    """Frames that templates may claim, by their ids."""
+    found = {item["id"]: (bytes.fromhex(item["hci"]), hints(item)) for item in ADVERTISEMENTS}
+    for item in (*frames("ble_ruuvi.json"), *frames("ble_aranet.json")):
+        found[item["id"]] = bytes.fromhex(item["manufacturer_data"]), NO_HINTS
+    return found
+
+
+@needs
+@pytest.mark.parametrize("name", [one for one in BROADCASTING if template.load(one).captured])
+def test_the_captured_frames_that_a_template_claims_are_read_by_it(name: str) -> None:
+    known, there = template.load(name), collected()
+    for claimed in known.captured:
+        data, with_key = there[claimed]
+        assert decode_with(known, data, with_key), claimed
 
 
 @needs

@@ -150,8 +150,9 @@ async def test_a_scan_names_the_models_and_goes_back_to_listening(air: Air, bus:
         await read(one)
         found = {row.address: row for row in await bus.scan(1.0)}
         assert bus.mode == "active"
-        for kind, (name, address, _) in SENSORS.items():
+        for kind, (name, address, encrypted) in SENSORS.items():
             assert name in found[address].could_be, kind
+            assert found[address].encrypted is encrypted, kind
         await bus.open()
         assert bus.mode == "passive"
 

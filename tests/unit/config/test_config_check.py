@@ -212,3 +212,14 @@ def test_examples_can_be_used(path: Path) -> None:
 def test_there_are_examples_of_every_bus() -> None:
     used = [bus["type"] for path in EXAMPLES for bus in (yaml.safe_load(path.read_text()).get("buses") or {}).values()]
     assert set(used) == set(TYPES)
+
+
+def test_bind_keys_are_secret_files(tmp_path: Path) -> None:
+    text = GOOD.replace('"C8:25:2D:8E:9C:2C"', '"C8:25:2D:8E:9C:2C", key_file: secret')
+    assert text != GOOD
+    assert [p.code for p in problems(text, tmp_path)] == ["config.file-missing"]
+    secret = tmp_path / "secret"
+    secret.touch(0o644)
+    assert [p.code for p in problems(text, tmp_path)] == ["config.secret-readable"]
+    secret.chmod(0o600)
+    assert problems(text, tmp_path) == []
