@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -74,8 +75,11 @@ def _stream(template: Template, frames: Iterable[Frame], _address: str | None) -
     from drivers.buses.serial_stream import PortDriver, SerialBus
 
     driver = registry.make_driver(template, SerialBus("replay", PortSettings("")), None, None, {})
-    if not isinstance(driver, PortDriver):
-        yield from _each(template, frames, _address)
+    frames = iter(frames)
+    first = next(frames, None)
+    frames = chain([] if first is None else [first], frames)
+    if not isinstance(driver, PortDriver) or (first is not None and first.direction == "tx"):
+        yield from _each(template, frames, _address)  # it was asked
         return
     for frame in frames:
         if frame.direction != "rx":
@@ -88,14 +92,23 @@ def _stream(template: Template, frames: Iterable[Frame], _address: str | None) -
 
 
 def _each(template: Template, frames: Iterable[Frame], _address: str | None) -> Iterator[Item]:
-    """Of a device whose every answer is a frame of its own."""
+    """Of a device that answers: what comes until the next question is one frame, in as many pieces as it likes."""
+    heard, damaged = b"", None
     for frame in frames:
-        if frame.direction != "rx":
+        if frame.direction == "tx":
+            if damaged is not None:
+                yield damaged
+            heard, damaged = b"", None
             continue
+        heard = (heard + frame.data)[-EXCHANGE_MAX:]
         try:
-            yield from _values(frame, frame.bus, decode_with(template, frame.data))
+            yield from _values(frame, frame.bus, decode_with(template, heard))
         except BadFrame as error:
-            yield {"at_ns": frame.at_ns, "address": frame.bus, "error": str(error)}
+            damaged = {"at_ns": frame.at_ns, "address": frame.bus, "error": str(error)}
+        else:
+            heard, damaged = b"", None
+    if damaged is not None:
+        yield damaged
 
 
 def _modbus(template: Template, frames: Iterable[Frame], address: str | None) -> Iterator[Item]:

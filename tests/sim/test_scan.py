@@ -105,7 +105,7 @@ async def test_a_device_that_speaks_by_itself_is_heard_at_its_speed(wire: Wire) 
     finally:
         line_scan.HEARD_AT = line_scan_at
         speaking.cancel()
-    assert (found.port.baud, found.protocol, found.address) == (19_200, "pms", None)
+    assert (found.port.baud, found.address) == (19_200, None)
     assert "plantower-pms5003" in found.could_be
 
 
