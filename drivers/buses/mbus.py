@@ -68,7 +68,7 @@ class MBusBus:
     async def open(self) -> None:
         """Open the port. Raises NoPort, NoPermission or Disconnected."""
         if self._port is None:
-            self._port = SerialPort(self.settings)
+            self._port = SerialPort(self.settings, low_latency=True, check_parity=True)
 
     async def close(self) -> None:
         """Close the port, once the exchange in progress is over."""

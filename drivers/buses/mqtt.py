@@ -96,17 +96,19 @@ class _Inbox:
         self._messages: deque[tuple[MQTTMessage, int]] = deque()
         self._bytes = 0
 
-    def put(self, message: MQTTMessage) -> None:
-        """Add a message that came right now."""
+    def put(self, message: MQTTMessage) -> bool:
+        """Add a message that came right now; True where it is the only one, so that somebody has to be woken."""
         with self._lock:
             if len(message.payload) > PAYLOAD_BYTES_MAX:
                 self.dropped += 1
-                return
+                return False
+            first = not self._messages
             self._messages.append((message, time.monotonic_ns()))
             self._bytes += len(message.payload)
             while len(self._messages) > HANDED_OVER_MAX or self._bytes > HANDED_OVER_BYTES_MAX:
                 self._bytes -= len(self._messages.popleft()[0].payload)
                 self.dropped += 1
+            return first
 
     def take(self) -> list[tuple[MQTTMessage, int]]:
         """All that wait, with the monotonic instant at which each came."""
@@ -139,12 +141,12 @@ class MqttBus:
         self._opening = asyncio.Lock()
         self._asked: dict[int, tuple[str, ...]] = {}  # subscriptions that the broker has not confirmed, by message id
         self._inbox = _Inbox()
-        self._waking = False
+        self._dropped = 0  # in earlier sessions
 
     @property
     def dropped(self) -> int:
         """Messages that came faster than they could be taken, or were too long."""
-        return self._inbox.dropped
+        return self._dropped + self._inbox.dropped
 
     async def open(self) -> None:
         """Be connected, or raise why not: NoPort, LoginRefused, NotTrusted, NoPermission or Disconnected.
@@ -229,6 +231,8 @@ class MqttBus:
 
     def _call_back(self, client: _Client) -> None:
         loop = asyncio.get_running_loop()
+        self._dropped += self._inbox.dropped
+        inbox = self._inbox = _Inbox()  # of this session: what the last one left behind goes with it
 
         def hand_over(what: Callable[..., None], *args: object) -> None:
             with contextlib.suppress(RuntimeError):  # the loop has ended; so will this thread
@@ -244,10 +248,8 @@ class MqttBus:
             hand_over(self._on_subscribed, number, [code.is_failure for code in codes])
 
         def message(_c: Client, _u: Any, message: MQTTMessage) -> None:
-            self._inbox.put(message)
-            if not self._waking:
-                self._waking = True
-                hand_over(self._on_messages)
+            if inbox.put(message):
+                hand_over(self._on_messages, inbox)
 
         client.on_connect, client.on_disconnect = connected, lost
         client.on_message, client.on_subscribe = message, subscribed
@@ -329,9 +331,8 @@ class MqttBus:
             for pattern in sorted(refused.intersection(listener.patterns)):
                 listener.lost(f"{self._where} does not let this box read {pattern!r}", LoginRefused)
 
-    def _on_messages(self) -> None:
-        self._waking = False  # before the look: what comes from here on wakes the loop again
-        for message, mono_ns in self._inbox.take():
+    def _on_messages(self, inbox: _Inbox) -> None:
+        for message, mono_ns in inbox.take():
             try:
                 topic = message.topic
             except UnicodeDecodeError:

@@ -65,10 +65,11 @@ class PortSettings:
 class SerialPort:
     """An open port, non-blocking. Every failure closes it and is raised as Disconnected."""
 
-    def __init__(self, settings: PortSettings, *, low_latency: bool = False) -> None:
+    def __init__(self, settings: PortSettings, *, low_latency: bool = False, check_parity: bool = False) -> None:
         """Open it, for this process alone. Raises NoPort, NoPermission or Disconnected.
 
-        ``low_latency`` asks the adapter not to hold bytes back (an FTDI chip does so for 16 ms).
+        ``low_latency`` asks the adapter not to hold bytes back (an FTDI chip does so for 16 ms). ``check_parity`` has a
+        character of the wrong parity read as a zero byte: for texts and weak checksums, where it says much.
         """
         self.path = settings.path
         path = resolve(settings.path)
@@ -85,7 +86,7 @@ class SerialPort:
                 exclusive=True,
             )
             self.fd: int = self._serial.fileno()
-            self._checked = settings.parity != "none" and not plain
+            self._checked = check_parity and settings.parity != "none"
             _tune(self.fd, parity=self._checked)
             self._serial.reset_input_buffer()
         except (OSError, ValueError, termios.error) as error:  # pyserial's SerialException is an OSError
@@ -119,6 +120,8 @@ class SerialPort:
 
     def set_speed(self, baud: int) -> None:
         """Speak and listen at another speed from now on; what was written should be through. Raises Disconnected."""
+        if not self._serial.is_open:  # its descriptor may be another file's by now
+            raise Disconnected(f"{self.path} is closed")
         try:
             self._serial.baudrate = baud
             _tune(self.fd, parity=self._checked)
@@ -150,7 +153,7 @@ def _tune(fd: int, *, parity: bool) -> None:
     """Set what pyserial leaves: see termios(3).
 
     With VMIN 0 a read without data would look like an end of file. With INPCK a character of the wrong parity is read
-    as a zero byte, which no text has: for telegrams without a checksum that is all the protection there is.
+    as a zero byte.
     """
     attributes = termios.tcgetattr(fd)
     attributes[6][termios.VMIN] = 1

@@ -45,7 +45,7 @@ class SerialBus:
     async def open(self) -> None:
         """Open the port and begin to read. Raises NoPort, NoPermission or Disconnected."""
         if self._port is None:
-            self._port = SerialPort(self.settings)
+            self._port = SerialPort(self.settings, check_parity=True)
             asyncio.get_running_loop().add_reader(self._port.fd, self._wake)
 
     async def close(self) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import chain
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 from uuid import UUID
 

@@ -49,7 +49,7 @@ data_model: ACMeasurement
 evidence: one source
 sources: [the benchmark]
 line: {{baud: 9600}}
-modbus: {{function: 4{limits}}}
+modbus: {{function: 4}}
 points:
 {points}
 frames: []
@@ -228,12 +228,11 @@ def templates(folder: Path) -> None:
     points = "".join(
         f"  - {{quantity: {q}, address: {at}, type: u16}}\n" for at, q in enumerate((*QUANTITIES, "frequency"))
     )
-    (folder / "bench-ten.yaml").write_text(TEMPLATE.format(points=points, limits=""), encoding="utf-8")
-    for count in (10, 60):
-        rest = f"  - {{quantity: frequency, address: {count - 1}, type: u16}}\n"
-        for name, limits in (("", ", registers_max: 125"), ("-apart", ", gap_max: 0")):
-            text = TEMPLATE.format(points=CLOCK + rest, limits=limits)
-            (folder / f"bench-clock-{count}{name}.yaml").write_text(text, encoding="utf-8")
+    (folder / "bench-ten.yaml").write_text(TEMPLATE.format(points=points), encoding="utf-8")
+    for name, places in (("10", (9,)), ("60", range(9, 60, 10)), ("60-apart", (59,))):
+        rest = (f"  - {{quantity: {q}, address: {at}, type: u16}}\n" for q, at in zip(QUANTITIES, places, strict=False))
+        text = TEMPLATE.format(points=CLOCK + "".join(rest))
+        (folder / f"bench-clock-{name}.yaml").write_text(text, encoding="utf-8")
     os.environ["LAMPPOST_TEMPLATES"] = str(folder)
 
 
@@ -330,22 +329,23 @@ async def overload(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 async def stamps(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """How far the time of an observation is from the instant when the device read its registers, in ms."""
     figures = {}
-    for baud, count, units, period_s in (
-        (9600, 10, 8, 1.0),
-        (9600, 60, 4, 1.0),
-        (115_200, 10, 40, 1.0),
-        (0, 10, UNITS, 0.5),
-    ):
-        link = str(folder / f"stamp{baud}-{count}") if baud else ""
+    runs = {
+        "9600 baud, one request of 10 registers": (9600, "10", 8, 1.0),
+        "9600 baud, one request of 60 registers": (9600, "60", 4, 1.0),
+        "9600 baud, two requests 60 registers apart": (9600, "60-apart", 4, 1.0),
+        "115200 baud, one request of 10 registers": (115_200, "10", 40, 1.0),
+        "TCP": (0, "10", UNITS, 0.5),
+    }
+    for name, (baud, template, units, period_s) in runs.items():
+        link = str(folder / f"stamp{baud}-{template}") if baud else ""
         with running(Far(units, link, baud or 9600, clock=True, turnaround_s=0.005 if baud else 0.001)) as port:
             line = {"type": "modbus-rtu", "port": link, "baud": baud}
             bus = line if baud else {"type": "modbus-tcp", "host": "127.0.0.1", "port": port}
-            site = Site(bus, units, period_s, f"bench-clock-{count}")
+            site = Site(bus, units, period_s, f"bench-clock-{template}")
             await site.supervisor.start(site.config)
             await asyncio.sleep(min(options.seconds, 20))
             await site.supervisor.close()
         errors = sorted(abs(error) for error in site.errors_ms)
-        name = f"{baud} baud, {count} registers" if baud else "TCP"
         figures[name] = f"p50 {errors[len(errors) // 2]:.2f} p99 {errors[len(errors) * 99 // 100]:.2f} of {len(errors)}"
     return figures
 

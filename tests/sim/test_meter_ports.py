@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import termios
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from drivers import registry
 from drivers import template as templates
 from drivers.base import Observation
 from drivers.buses import d0 as bus_d0
+from drivers.buses.serial_port import PortSettings, SerialPort
 from drivers.errors import BadFrame, Disconnected, Misconfigured, NoPort, Timeout
 from drivers.template import Template
 from firmware_sim.devices import d0, p1, sml
@@ -171,6 +173,26 @@ async def test_p1_letter_of_another_zone(tmp_path: Path) -> None:
     ):
         (observation, *_) = await wire.driver.read()
     assert observation.device_ns == int(AT.timestamp() - 3600) * 10**9  # an hour east
+
+
+async def test_port_stays_as_it_is_when_its_speed_changes(tmp_path: Path) -> None:
+    line = Line("p", 300)
+    port = PtyPort(line, tmp_path / "port")
+    port.plug()
+    opened = SerialPort(PortSettings(str(tmp_path / "port"), 300, "even", 7), check_parity=True)
+    for baud in (300, 9600, 300):
+        opened.set_speed(baud)
+        flags, *_, output, characters = termios.tcgetattr(opened.fd)
+        assert flags & termios.INPCK
+        assert not flags & (termios.IGNPAR | termios.PARMRK)
+        assert output == getattr(termios, f"B{baud}")
+        assert characters[termios.VMIN] == 1  # silence is told from a hang-up
+        assert opened.read() == b""
+    opened.close()
+    with pytest.raises(Disconnected, match="is closed"):
+        opened.set_speed(300)
+    port.unplug()
+    line.close()
 
 
 async def test_sml_among_noise_and_cut_telegrams(tmp_path: Path) -> None:
