@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -109,19 +110,15 @@ async def test_damaged_messages_are_counted(site: Site) -> None:
 
 
 async def test_a_session_that_is_begun_anew_hears_again(site: Site) -> None:
-    """Closed while messages are on their way from paho's thread."""
-    for _ in range(5):
-        for _ in range(50):
-            site.sender.publish(f"{PREFIX}/status/em:0", EM)
-        await asyncio.sleep(0)
-        await site.bus.close()
-        site.driver.silence_s = 0.1
-        with pytest.raises(Timeout):  # subscribed, and nothing is said
-            while True:
-                await site.driver.read()
-        site.driver.silence_s = 2.0
-        site.say("status/em:0", EM)
-        await take(site.driver, 1)
+    site.say("status/em:0", EM)
+    time.sleep(0.1)  # noqa: ASYNC251 - paho's thread has handed over, and the loop has not looked yet
+    await site.bus.close()
+    site.driver.silence_s = 0.3
+    with pytest.raises(Timeout):  # subscribed again, and nothing is said
+        await site.driver.read()
+    site.driver.silence_s = 2.0
+    site.say("status/em:0", EM)
+    await take(site.driver, 1)
 
 
 async def test_broker_restarts(site: Site) -> None:
