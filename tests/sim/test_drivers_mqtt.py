@@ -111,7 +111,7 @@ async def test_damaged_messages_are_counted(site: Site) -> None:
 
 async def test_a_session_that_is_begun_anew_hears_again(site: Site) -> None:
     site.say("status/em:0", EM)
-    time.sleep(0.1)  # noqa: ASYNC251 - paho's thread has handed over, and the loop has not looked yet
+    time.sleep(0.1)  # paho's thread has handed over, and the loop has not looked yet
     await site.bus.close()
     site.driver.silence_s = 0.3
     with pytest.raises(Timeout):  # subscribed again, and nothing is said
