@@ -57,6 +57,10 @@ class Owed:
         else:
             self._requests.clear()
 
+    def forget(self) -> None:
+        """All that could come has had its time to come."""
+        self._requests.clear()
+
     def refused(self, block: Block, again: bool) -> bool:
         """A refusal of the request's function came. Returns whether it certainly is this request's."""
         first = next(request for request in self._requests if request[0] == block.function)

@@ -141,6 +141,9 @@ class RtuBus(ModbusBus):
         if not answer.exception:
             known.owed.answered(block, again)
         elif not known.owed.refused(block, again):
+            # refusals do not say what they refuse: after a rest in which late ones come, nothing is owed any more
+            known.owed.forget()
+            known.quiet_until = self._idle_at + self._late_s(timing)
             raise BadFrame(f"unit {known.address} refused an earlier request")
         end_ns = time.monotonic_ns()
         heard_s = (adu.ANSWER_OVERHEAD + len(answer.data)) * self.char_s

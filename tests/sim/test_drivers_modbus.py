@@ -325,3 +325,20 @@ async def test_pymodbus_server_as_the_other_end(wire: Wire) -> None:
         serving.cancel()
         await asyncio.gather(serving, return_exceptions=True)
         other.unplug()
+
+
+async def test_a_device_that_refuses_part_of_its_map_comes_back_after_damaged_answers(wire: Wire) -> None:
+    slave = wire.slave(9, lambda: {3: 612})
+    driver = ModbusDriver(wire.bus, template.load("senseair-s8"), 9, 1.0)
+    slave.faults.corrupt = 1.0
+    for _ in range(3):
+        with pytest.raises((BadFrame, Timeout)):
+            await driver.read()
+    slave.faults.corrupt = 0.0
+    results: list[object] = []
+    for _ in range(4):
+        try:
+            results.append({m.quantity: m.value for m in (await driver.read())[0].measurements})
+        except (BadFrame, Timeout) as error:
+            results.append(error)
+    assert results[-1] == {"co2": 612}
