@@ -329,6 +329,6 @@ def test_one_changed_byte_is_never_a_value(at: int, change: int) -> None:
         mbus.decode_frame(bytes(frame[:at]), NO_HINTS)
 
 
-@given(st.integers(-(10**7), 10**8 - 1))
+@given(st.integers(1 - 10**7, 10**8 - 1))
 def test_decimals_come_back(number: int) -> None:
     assert value(b"\x0c\x03" + device.bcd(number, 8)) == number
