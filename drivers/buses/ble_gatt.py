@@ -23,7 +23,7 @@ from drivers.buses.ble_inbox import Inbox
 from drivers.buses.ble_watch import BLE_ERRORS
 from drivers.codecs import airthings_gatt, bike, csc, cycling_power, openbikesensor
 from drivers.codecs.gatt import GattCodec
-from drivers.errors import Disconnected, Timeout, WrongDevice
+from drivers.errors import BadFrame, Disconnected, Timeout, WrongDevice
 from drivers.template import Template
 
 CONNECT_S = 20.0
@@ -203,10 +203,9 @@ class NotifyDriver:
         self._link = Link(bus, address, codec)
 
     async def read(self) -> tuple[Observation, ...]:
-        """What the next notifications say; nothing where the device speaks but has nothing to say for ``silence_s``.
+        """What the next notifications say. Connecting is part of the time that the device may be silent.
 
-        Connecting is part of the time that it may be silent. Raises Timeout, BadFrame, Disconnected, WrongDevice,
-        NoPort or NoPermission.
+        Raises Timeout, BadFrame, Disconnected, WrongDevice, NoPort or NoPermission.
         """
         heard = False
         try:
@@ -223,10 +222,9 @@ class NotifyDriver:
                         if observations:
                             return observations
         except TimeoutError:
-            if heard:
-                return ()
             await self._link.leave()
-            raise Timeout(f"{self._address} {self._link.doing} (waited {self.silence_s:g} s)") from None
+            what = "says nothing that is known" if heard else self._link.doing
+            raise Timeout(f"{self._address} {what} (waited {self.silence_s:g} s)") from None
 
     async def close(self) -> None:
         """Disconnect and stop listening; safe to call twice."""
@@ -254,7 +252,7 @@ class PollDriver:
             await self._link.leave()
         told = [one for value in self._link.fetch() for one in self._codec.take(*value)]
         if not told:
-            return ()
+            raise BadFrame(f"{self._address} has no value yet")
         return (Observation(tuple(measured for one in told for measured in one.measurements), told[-1].mono_ns),)
 
     async def close(self) -> None:

@@ -57,8 +57,8 @@ def parse_offset(data: bytes) -> tuple[float, float]:
 class Sensor:
     """One OpenBikeSensor. See drivers.codecs.gatt.
 
-    It measures many times a second: told is the smallest distance of each ``spacing_s``, from the end of the handlebar.
-    ``overtaken_on`` is the side on which traffic passes. Close passes are counted from the start of this process on.
+    It measures many times a second: told is the smallest distance of each ``spacing_s``, from the end of the handlebar,
+    and how many close passes there were since this process began. ``overtaken_on`` is the side on which traffic passes.
     """
 
     service = SERVICE
@@ -104,7 +104,7 @@ class Sensor:
             return ()
         least, self._least, self._since_ns = self._least, {}, mono_ns
         found = tuple(Measurement(f"distance_{side}", metres) for side, metres in sorted(least.items()))
-        return (Observation(found, mono_ns),) if found else ()
+        return (Observation((*found, Measurement("overtake_count", self._passes)), mono_ns),)
 
 
 def decode_frame(data: bytes, hints: Hints) -> tuple[Measurement, ...]:

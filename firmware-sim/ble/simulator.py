@@ -4,7 +4,8 @@ The control socket ``<run>/ble.sock`` speaks JSON lines: one request, one answer
 ``{"ok": false, "error": text}``. Requests: ``{"do": "adapter", "state": "off|on|removed|added|deaf|stuck"}`` (the last
 two until it is switched off and on), ``{"do": "monitors", "on": bool}`` (whether BlueZ can scan passively),
 ``{"do": "dbus", "state": "restart"}``, ``{"do": "bluez", "state": "restart"}`` (it crashed, the D-Bus did not),
-``{"do": "silence", "device": name, "on": bool}``, ``{"do": "drop", "device": name}`` and ``{"do": "counts"}``.
+``{"do": "silence", "device": name, "on": bool}``, ``{"do": "garble", "device": name, "on": bool}`` (what it notifies),
+``{"do": "drop", "device": name}`` and ``{"do": "counts"}``.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from firmware_sim.world import World, uniform
 
 LINE_MAX = 64 * 1024
 SWEEP_S = 2.0
+GARBAGE = bytes(range(0xF0, 0x100)) * 4
 
 
 @dataclass(slots=True)
@@ -47,6 +49,7 @@ class Simulator:
         self._devices = {device.name: device for device in devices}
         self._socket = run / "ble.sock"
         self._silent: set[str] = set()
+        self._garbled: set[str] = set()
         self._bluez: Bluez | None = None
         self._bus: MessageBus | None = None
         self._tasks: asyncio.TaskGroup | None = None
@@ -114,7 +117,9 @@ class Simulator:
             return
         notification = device.notification(t)
         if notification is not None:
-            counts.notifications += bluez.gatt.notify(device_path(device.address), *notification)
+            uuid, value = notification
+            value = value if device.name not in self._garbled else GARBAGE[: len(value)]
+            counts.notifications += bluez.gatt.notify(device_path(device.address), uuid, value)
 
     async def _sweep(self) -> None:
         while True:
@@ -150,6 +155,10 @@ class Simulator:
             case {"do": "silence", "device": str(name), "on": bool(on)}:
                 known = self._devices[name].name
                 (self._silent.add if on else self._silent.discard)(known)
+                return {}
+            case {"do": "garble", "device": str(name), "on": bool(on)}:
+                known = self._devices[name].name
+                (self._garbled.add if on else self._garbled.discard)(known)
                 return {}
             case {"do": "dbus", "state": "restart"}:
                 async with self._restarting:

@@ -61,16 +61,16 @@ def test_the_smallest_distance_of_each_second_from_the_end_of_the_handlebar() ->
     for number, (left, right) in enumerate([(250, 0xFFFF), (180, 90), (300, 20), (0xFFFF, 100), (400, 200)] * 2):
         found += sensor.take(obs.DISTANCE, frame(left, right), number * 250_000_000)
     assert told(tuple(found)) == [
-        {"distance_left": 1.5, "distance_right": 0.0},
-        {"distance_left": 1.5, "distance_right": 0.0},
+        {"distance_left": 1.5, "distance_right": 0.0, "overtake_count": 0},
+        {"distance_left": 1.5, "distance_right": 0.0, "overtake_count": 0},
     ]
     assert [one.mono_ns for one in found] == [1_000_000_000, 2_000_000_000]
 
 
-def test_nothing_near_for_a_second_says_nothing() -> None:
+def test_on_a_free_road_the_count_alone_is_told() -> None:
     sensor = obs.Sensor(1.0, "left")
-    rows = [sensor.take(obs.DISTANCE, frame(0xFFFF, 0xFFFF), at * 500_000_000) for at in range(5)]
-    assert rows == [()] * 5
+    rows = [sensor.take(obs.DISTANCE, frame(0xFFFF, 0xFFFF), at * 500_000_000) for at in range(3)]
+    assert [told(row) for row in rows] == [[], [], [{"overtake_count": 0}]]
 
 
 @pytest.mark.parametrize(("side", "metres"), [("left", 0.9), ("right", 1.1)])
