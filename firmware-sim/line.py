@@ -288,6 +288,6 @@ class PtyPort:
             return
         settings = self._settings(self._master)
         if settings != self._line.settings:
-            data = misheard(data, settings, self._line.settings)
+            data = misheard(data, settings, self._line.settings, checks_parity=True)
             self._drove = settings.swapped
         self._line.send(self, data)

@@ -28,8 +28,11 @@ class Uart:
         return 10 if self.parity == "none" else 11
 
 
-def misheard(message: bytes, sender: Uart, receiver: Uart) -> bytes:
-    """The bytes that the receiver hands over for a message without pauses in it."""
+def misheard(message: bytes, sender: Uart, receiver: Uart, *, checks_parity: bool = False) -> bytes:
+    """The bytes that the receiver hands over for a message without pauses in it.
+
+    A device that ``checks_parity`` drops bytes whose parity is wrong; ports of computers are mostly told not to.
+    """
     levels = _levels(message, sender)
     if sender.swapped != receiver.swapped:
         levels = [1 - level for level in levels]
@@ -48,7 +51,9 @@ def misheard(message: bytes, sender: Uart, receiver: Uart) -> bytes:
             at = int(at) + 1.0
         if at >= len(levels):
             return bytes(heard)
-        heard.append(sum(level(1.5 + bit) << bit for bit in range(8)))
+        byte = sum(level(1.5 + bit) << bit for bit in range(8))
+        if not checks_parity or receiver.parity == "none" or level(9.5) == _parity(byte, receiver.parity):
+            heard.append(byte)
         at += (receiver.bits - 0.5) * ratio
 
 
@@ -56,7 +61,10 @@ def _levels(message: bytes, sender: Uart) -> list[int]:
     levels = [1] * REST_BITS
     for byte in message:
         bits = [byte >> bit & 1 for bit in range(8)]
-        odd = sum(bits) & 1
-        parity = {"none": [], "even": [odd], "odd": [1 - odd]}[sender.parity]
+        parity = [] if sender.parity == "none" else [_parity(byte, sender.parity)]
         levels += [0, *bits, *parity, 1]
     return levels + [1] * REST_BITS
+
+
+def _parity(byte: int, parity: Parity) -> int:
+    return byte.bit_count() & 1 ^ (parity == "odd")
