@@ -228,7 +228,7 @@ async def test_contract_of_drivers(tmp_path: Path) -> None:
         meter._data = data if condition != "garbage" else lambda *_: bytes(range(40))  # type: ignore[method-assign]
 
     def make() -> tuple[Any, Any]:
-        settings = {"type": "mbus", "port": str(tmp_path / "port"), "baud": 115_200, "timeout": 0.03}
+        settings = {"type": "mbus", "port": str(tmp_path / "port"), "baud": 115_200, "timeout": 0.06}
         bus = registry.make_bus("b", settings)
         return bus, registry.make_driver(TEMPLATE, bus, "12345678", 1.0, {})
 
