@@ -40,6 +40,7 @@ Item = dict[str, Any]
 Decoder = Callable[[Template, Iterable[Frame], str | None], Iterator[Item]]
 READ_FUNCTIONS = (3, 4)
 EXCHANGE_MAX = 8192
+MBUS_ACKNOWLEDGED = b"\xe5"  # EN 13757-2, 5.4: it carries no data
 ADVERTISEMENT, NOTIFICATION, NOTIFICATION_128 = 1, 2, 3
 WHEEL_M, SPACING_S = 2.105, 1.0
 
@@ -99,6 +100,8 @@ def _each(template: Template, frames: Iterable[Frame], _address: str | None) -> 
             if damaged is not None:
                 yield damaged
             heard, damaged = b"", None
+            continue
+        if not heard and frame.data == MBUS_ACKNOWLEDGED:
             continue
         heard = (heard + frame.data)[-EXCHANGE_MAX:]
         try:
