@@ -56,8 +56,8 @@ def _of_usb(serial_number: str, dev: Path, sys: Path) -> str:
     ports = sorted((sys / "class" / "tty").glob("tty*"))
     found = [str(dev / port.name) for port in ports if _usb_serial(port) == serial_number]
     if not found:  # a container may have no /sys
-        links = sorted((dev / "serial" / "by-id").glob(f"usb-*_{serial_number}-*"))
-        found = [str(link.resolve()) for link in links]
+        links = sorted((dev / "serial" / "by-id").glob("usb-*"))
+        found = [str(link.resolve()) for link in links if f"_{serial_number}-" in link.name]
     if not serial_number or not found:
         raise NoPort(f"no USB adapter with serial number {serial_number!r} is plugged in")
     if len(found) > 1:
