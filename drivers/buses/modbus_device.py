@@ -58,9 +58,18 @@ class ModbusDriver:
             await self._probe(now)
             blocks = self._plan.due(now)
         answers: list[tuple[Block, Poll]] = []
+        failed: DriverError | None = None
         for block in blocks:
-            answers += await self._with_patience(block, now, anything=bool(answers))
-        self._tell_refused(delivered=bool(answers))
+            try:
+                answers += await self._carefully(block, now)
+            except DriverError as error:
+                self._was_silent = isinstance(error, Timeout)
+                if not (answers and self._plan.is_slow(block)):
+                    raise
+                if self._plan.postponed(block, now) >= LACKING_TIMES:
+                    failed = error
+        slow = self._plan.taken((point for block, _ in answers for point in block.points), now)
+        self._tell(failed, delivered=bool(answers), slow_again=slow)
         measurements = tuple(decode_blocks([b for b, _ in answers], [poll.data[0] for _, poll in answers]))
         if not measurements:
             raise BadFrame(f"unit {self.unit} has no value in any register")
@@ -69,20 +78,6 @@ class ModbusDriver:
 
     async def close(self) -> None:
         """Nothing to let go of: the line belongs to the bus."""
-
-    async def _with_patience(self, block: Block, now: float, *, anything: bool) -> list[tuple[Block, Poll]]:
-        """The block; where it is a slow one and there is something to deliver, its failure is put off."""
-        try:
-            answers = await self._carefully(block, now)
-        except DriverError as error:
-            self._was_silent = isinstance(error, Timeout)
-            if not (anything and self._plan.is_slow(block)):
-                raise
-            if self._plan.postponed(block, now) >= LACKING_TIMES:
-                self.lacking = error
-            return []
-        self._plan.taken(block.points, now)
-        return answers
 
     async def _carefully(self, block: Block, now: float) -> list[tuple[Block, Poll]]:
         """What the device gives of a block; where it refuses, its halves, and so on. Raises a DriverError."""
@@ -116,14 +111,16 @@ class ModbusDriver:
         deadline = now + self._plan.period_s
         return await self._bus.read(self.unit, (block,), timing=self._timing, deadline=deadline)
 
-    def _tell_refused(self, *, delivered: bool) -> None:
-        """Note what the device does not have. Raises Refused where that is all."""
+    def _tell(self, failed: DriverError | None, *, delivered: bool, slow_again: bool) -> None:
+        """Note what the device does not give. Raises Refused where that is all."""
         if refused := self._plan.refused:
             what = ", ".join(f"{p.quantity} (function {p.function}, {p.address:#06x})" for p in refused)
             if not delivered:
                 raise Refused(f"unit {self.unit} refuses every point: {what}")
             self.lacking = Refused(f"unit {self.unit} refuses {what}; the rest is read")
-        elif isinstance(self.lacking, Refused):
+        elif failed is not None:
+            self.lacking = failed
+        elif slow_again or isinstance(self.lacking, Refused):
             self.lacking = None
 
 

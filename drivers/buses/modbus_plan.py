@@ -37,13 +37,9 @@ class DevicePlan:
         """The requests of this time, those with points of every time first."""
         if now >= self._forget_at:
             self.forget()
-        slack_s = self.period_s / 2
-        wanted = tuple(every for every, at in self._due.items() if every == self.period_s or at <= now + slack_s)
+        wanted = tuple(every for every in self._due if every == self.period_s or self._is_due(every, now))
         if wanted not in self._plans:
-            refused = {point.quantity for point in self.refused}
-            points = [
-                p for p in self._template.points if self._every[p.quantity] in wanted and p.quantity not in refused
-            ]
+            points = [point for point in self._has() if self._every[point.quantity] in wanted]
             no_fill = [(p.address, p.address + p.count - 1) for p in self.refused]
             blocks = plan_for(self._template, points, self._char_s, no_fill, tuple(self._cuts))
             self._plans[wanted] = tuple(sorted(blocks, key=self.is_slow))
@@ -59,14 +55,17 @@ class DevicePlan:
         """Whether nothing in the block is read every time."""
         return bool(block.points) and all(self._every[point.quantity] > self.period_s for point in block.points)
 
-    def taken(self, points: Iterable[Point], now: float) -> None:
-        """These were read."""
-        for every in {self._every[point.quantity] for point in points}:
+    def taken(self, points: Iterable[Point], now: float) -> bool:
+        """These were read, all of this time together. Returns whether a slow class was among them, and all of it."""
+        read = {self._every[point.quantity] for point in points}
+        classes = {every for every in read if self._is_due(every, now)}  # not those that were put off just now
+        for every in classes:
             at, self._failed[every] = self._due[every], 0
             if at == float("-inf"):
                 self._due[every] = now + every * self._phase
             else:
                 self._due[every] = at + every if at + every > now else now + every
+        return any(every > self.period_s for every in classes)
 
     def postponed(self, block: Block, now: float) -> int:
         """A slow block could not be read. Returns how often that happened in a row."""
@@ -94,6 +93,9 @@ class DevicePlan:
         self._cuts.clear()
         self._plans.clear()
         self._forget_at = float("inf")
+
+    def _is_due(self, every: float, now: float) -> bool:
+        return self._due[every] <= now + self.period_s / 2
 
     def _has(self) -> list[Point]:
         refused = {point.quantity for point in self.refused}
