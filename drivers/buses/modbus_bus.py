@@ -94,7 +94,9 @@ class ModbusBus(ABC):
         answers = [await self._in_turn(known, block, timing, deadline) for block in blocks]
         instants = [answer.at_mono_ns for answer in answers]
         middle_ns = (min(instants) + max(instants)) // 2
-        return Poll(tuple(answer.data for answer in answers), answers[0].begin_mono_ns, answers[-1].end_mono_ns, middle_ns)
+        return Poll(
+            tuple(answer.data for answer in answers), answers[0].begin_mono_ns, answers[-1].end_mono_ns, middle_ns
+        )
 
     async def scan(self, progress: Progress | None = None, units: Iterable[int] = SCAN_UNITS) -> list[FoundUnit]:
         """Ask every address for one register, read only, and guess the templates of those that answer."""
