@@ -17,7 +17,6 @@ from pymodbus.simulator import DataType, SimData, SimDevice
 
 from drivers import template
 from drivers.base import Frame
-from drivers.buses import modbus_rtu
 from drivers.buses.modbus_device import ModbusDriver
 from drivers.buses.modbus_rtu import ModbusRtuBus
 from drivers.buses.serial_port import PortSettings
