@@ -1,8 +1,7 @@
 """860 advertisements a second: what is lost and what each costs, beside a bare bleak scanner in the same run.
 
-A street of 86 Ruuvi tags, each heard 10 times a second, from the simulated BlueZ over a real D-Bus. Three processes one
-after the other hear it: bleak with an empty callback, the bus with 20 of the tags configured, and with all of them.
-Each counts its own CPU; lost is what BlueZ told and no driver observed. BENCH_SECONDS sets the window, 60 s without it.
+A street of 86 Ruuvi tags, each heard 10 times a second, from the simulated BlueZ over a real D-Bus. Processes one after
+the other hear it: bleak with an empty callback, and the bus with none, 20 and all of the tags configured. Each counts its own CPU; lost is what BlueZ told and no driver observed. BENCH_SECONDS sets the window, 60 s without it.
 """
 
 from __future__ import annotations
@@ -18,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 TAGS, PER_S = 86, 10.0
-CONFIGURED = (20, TAGS)
+CONFIGURED = (0, 20, TAGS)
+BARE = "bare"
 SETTLE_S = 2.0
 ROWS = [
     {"name": f"tag{number}", "kind": "ruuvi", "address": f"C8:25:2D:00:00:{number:02X}", "period_s": 1 / PER_S}
@@ -108,8 +108,8 @@ async def hear_bus(run: Path, seconds: float, configured: int) -> dict[str, Any]
     }
 
 
-def _child(run: Path, seconds: float, configured: int) -> dict[str, Any]:
-    command = [sys.executable, "-m", "tests.bench.bench_ble", str(run), str(seconds), str(configured)]
+def _child(run: Path, seconds: float, who: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", "tests.bench.bench_ble", str(run), str(seconds), who]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     found: dict[str, Any] = json.loads(done.stdout)
     return {key: round(value, 1) if isinstance(value, float) else value for key, value in found.items()}
@@ -125,18 +125,18 @@ def main() -> None:
         try:
             assert simulator.stdout is not None
             os.environ["DBUS_SYSTEM_BUS_ADDRESS"] = json.loads(simulator.stdout.readline())["dbus_address"]
-            for configured in (0, *CONFIGURED):
+            for who in (BARE, *map(str, CONFIGURED)):
                 asyncio.run(_silence(run, True))
-                print(json.dumps(_child(run, seconds, configured)), flush=True)
+                print(json.dumps(_child(run, seconds, who)), flush=True)
         finally:
             simulator.terminate()
             simulator.wait()
 
 
 def child(arguments: list[str]) -> None:
-    """One of the three processes."""
-    run, seconds, configured = Path(arguments[0]), float(arguments[1]), int(arguments[2])
-    hearing = hear_bus(run, seconds, configured) if configured else hear_bare(run, seconds)
+    """One of the processes."""
+    run, seconds, who = Path(arguments[0]), float(arguments[1]), arguments[2]
+    hearing = hear_bare(run, seconds) if who == BARE else hear_bus(run, seconds, int(who))
     print(json.dumps(asyncio.run(hearing)))
 
 
