@@ -1,7 +1,8 @@
 """860 advertisements a second: what is lost and what each costs, beside a bare bleak scanner in the same run.
 
 A street of 86 Ruuvi tags, each heard 10 times a second, from the simulated BlueZ over a real D-Bus. Processes one after
-the other hear it: bleak with an empty callback, and the bus with none, 20 and all of the tags configured. Each counts its own CPU; lost is what BlueZ told and no driver observed. BENCH_SECONDS sets the window, 60 s without it.
+the other hear it: bleak with an empty callback, and the bus with none, 20 and all of the tags configured. Each counts
+its own CPU; lost is what BlueZ told and no driver observed. BENCH_SECONDS sets the window, 60 s without it.
 """
 
 from __future__ import annotations
