@@ -25,6 +25,7 @@ from typing import Any, Protocol
 
 from drivers.base import Bus
 from drivers.buses import modbus_adu as adu
+from drivers.buses.fine_timer import FineTimer
 from drivers.buses.modbus_bus import TIMEOUT_S, ModbusBus, Unit, took
 from drivers.buses.modbus_poll import Answer, Timing
 from drivers.buses.readable import readable
@@ -76,18 +77,22 @@ class RtuBus(ModbusBus):
         self._settle_s = settle_s
         self._silence_s = silence_s(char_s)
         self._port: BytePort | None = None
+        self._timer: FineTimer | None = None
         self._idle_at = 0.0  # when the line fell silent, as far as we heard
 
     async def open(self) -> None:
         """Open the port. Raises NoPort, NoPermission or Disconnected."""
         if self._port is None:
             self._port = await self._opened()
+            self._timer = FineTimer()
             self._idle_at = asyncio.get_running_loop().time()
 
     def _drop(self) -> None:
         port, self._port = self._port, None
-        if port is not None:
-            port.close()
+        timer, self._timer = self._timer, None
+        for one in (port, timer):
+            if one is not None:
+                one.close()
 
     async def _ask(self, known: Unit, block: Block, timing: Timing) -> Answer:
         await self.open()
@@ -202,7 +207,7 @@ class RtuBus(ModbusBus):
                 return
             if loop.time() > give_up_at:
                 raise BadFrame(f"{self._where} never falls silent: another master may be on the line")
-            await asyncio.sleep(wait_s)
+            await (self._timer.sleep(wait_s) if self._timer else asyncio.sleep(wait_s))
 
     def _noticed_echo(self) -> None:
         if not self._echo:
