@@ -226,4 +226,4 @@ def test_a_capture_that_is_none(run: Run, tmp_path: Path) -> None:
         done = run("replay", file, "--template", "dsmr-p1-v5")
         assert done.returncode == 1
         assert f"error[replay.bad-line]: {file}:2:" in done.stderr
-    assert "did you mean" in run("replay", file, "--template", "dsmr-p1-v4").stderr
+    assert "did you mean" in run("replay", file, "--template", "dsmr-p1-v55").stderr
