@@ -247,6 +247,8 @@ async def dead_units(options: argparse.Namespace, folder: Path) -> dict[str, Any
             far,
             {"type": "modbus-rtu", "port": link, "baud": 115_200},
         )
+    slow = Far(UNITS, dead=(3, 11, 17, 29, 43), wait_s=1.0)
+    runs["TCP gateway that waits 1 s for each, 5 of 50 dead"] = slow, {"type": "modbus-tcp", "host": "127.0.0.1"}
     async with contextlib.AsyncExitStack() as stack:
         sites: dict[str, tuple[Site, Far]] = {}
         for name, (far, bus) in runs.items():

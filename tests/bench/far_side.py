@@ -29,6 +29,7 @@ class Far:
 
     ``late_s``: each ``late_every``-th answer of a unit comes up to that late. ``noise``: share of the bytes on the line
     that are damaged. ``clock``: the first four registers tell the instant of the read in monotonic nanoseconds.
+    ``wait_s``: the TCP host is a gateway that itself waits so long for a dead unit, and everybody behind it too.
     """
 
     units: int
@@ -40,6 +41,7 @@ class Far:
     late_s: tuple[float, float] = (0.0, 0.0)
     noise: float = 0.0
     clock: bool = False
+    wait_s: float = 0.0
 
 
 def value_of(address: int) -> int:
@@ -82,6 +84,7 @@ async def _host(far: Far, ready: Any) -> None:
     for number, unit in units.items():
         _settle(unit, number, far)
     host = TcpHost(units)
+    host.wait_s = far.wait_s
     await host.up()
     ready.put(host.port)
     await asyncio.Event().wait()

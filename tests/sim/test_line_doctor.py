@@ -35,7 +35,7 @@ class Patient:
     async def hear(self, settings: PortSettings, requests: Sequence[bytes], wait_s: float) -> list[bytes]:
         """As on a real port; what a pseudo-terminal cannot show, the parity, is told to the simulated one."""
         self.port.parity = settings.parity  # type: ignore[assignment]
-        return await line_doctor.hear_port(settings, requests, min(wait_s, 0.04))
+        return await line_doctor.hear_port(settings, requests, min(wait_s, 0.03))
 
     async def diagnosis(self, settings: PortSettings | None = None, unit: int = 1) -> list[Verdict]:
         async with asyncio.timeout(20):
@@ -47,6 +47,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer settings and units to try, so that the tests are quick."""
     monkeypatch.setattr(line_doctor, "BAUDS", (9600, BAUD))
     monkeypatch.setattr(line_doctor, "OTHER_UNITS", (2, 3))
+    monkeypatch.setattr(line_doctor, "ASKED", line_doctor.ASKED[:4])
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 
 from drivers import registry, template
 from drivers.base import Measurement, Observation
-from drivers.errors import BadFrame, Timeout
+from drivers.errors import BadFrame, Refused, Timeout
 from gateway.config.schema import Config
 from gateway.edge import supervisor as module
 from gateway.edge.health import DeviceHealth
@@ -134,3 +134,29 @@ async def test_skipped_polls_are_counted() -> None:
     await timer.next()
     assert health.skipped >= 2
     assert health.polls == 2
+
+
+async def test_what_a_device_that_is_up_lacks_is_told_once(
+    scripted: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO, "lamppost.edge")
+    monkeypatch.setattr(ScriptedDriver, "lacking", Refused("no energy"), raising=False)
+    supervisor, emitted = await run(scripted({"m": [400]}), 0.1)
+    assert len(emitted) > 3
+    assert (supervisor.health["m"].state, str(supervisor.health["m"].error)) == ("up", "no energy")
+    lines = [record.getMessage() for record in caplog.records]
+    assert [line for line in lines if "no energy" in line] == [lines[1]]
+    monkeypatch.setattr(ScriptedDriver, "lacking", None)
+    await asyncio.sleep(0.05)
+    assert supervisor.health["m"].error is None
+    await supervisor.close()
+
+
+async def test_waiting_for_the_bus_counts_as_late() -> None:
+    health = DeviceHealth("line", "t", "", state="up")
+    timer = PollTimer(0.05, 0.0, health)
+    await timer.next()
+    timer.taken(timer._due_ns - 20_000_000)  # 30 ms behind the instant that it was wanted for
+    assert health.late_ms_max == 30.0
+    timer.taken(timer._due_ns - 60_000_000)  # earlier than wanted is not late
+    assert health.late_ms_sum == 30.0
