@@ -74,7 +74,7 @@ class RtuBus(ModbusBus):
         self._where = where
         self._opened = opened
         self._echo = echo
-        self._settle_s = settle_s
+        self._settle_s = max(settle_s, 3 * char_s)
         self._silence_s = silence_s(char_s)
         self._port: BytePort | None = None
         self._timer: FineTimer | None = None
