@@ -18,6 +18,7 @@ import yaml
 from gateway.cli.children import Child, lamppost
 from gateway.cli.control import ControlClient
 from gateway.cli.demo_count import Api, until
+from gateway.cli.options import host_port
 from gateway.errors import LamppostError, UsageError
 from gateway.mapping.mapper import entity_id
 
@@ -253,10 +254,8 @@ class Demo:
 
 def _address(listen: str | None) -> str:
     if listen is not None:
-        host, colon, port = listen.rpartition(":")
-        if not colon or not port.isdigit():
-            raise UsageError(f"--listen {listen!r} is not HOST:PORT", fix="For example --listen 127.0.0.1:9095.")
-        return listen if port != "0" else f"{host}:{_free_port(host)}"
+        host, port = host_port("--listen", listen)
+        return listen if port else f"{host}:{_free_port(host)}"
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gateway.cli.control import NoDaemonError
-from gateway.cli.options import client, daemon_options, require_config
+from gateway.cli.options import client, daemon_options, host_port, require_config
 from gateway.cli.output import number, say_json, table
 from gateway.errors import UsageError
 
@@ -112,16 +112,8 @@ def _settings(line: dict[str, Any]) -> dict[str, Any]:
     if line["port"] is not None:
         chosen = {key: line[key] for key in ("port", "baud", "parity", "stop_bits", "timeout")}
         return {"type": "modbus-rtu", **chosen}
-    host, _, port = line["host"].rpartition(":") if line["host"].count(":") == 1 else (line["host"], "", "502")
-    if not port.isdecimal() or not 0 < int(port) < 65536:
-        raise UsageError(f"{line['host']!r} is not HOST or HOST:PORT", fix="Give such as 192.168.1.20:502.")
-    return {
-        "type": "modbus-tcp",
-        "host": host,
-        "port": int(port),
-        "framing": line["framing"],
-        "timeout": line["timeout"],
-    }
+    host, port = host_port("--host", line["host"], 502)
+    return {"type": "modbus-tcp", "host": host, "port": port, "framing": line["framing"], "timeout": line["timeout"]}
 
 
 def _show(found: dict[str, Any], everything: bool, as_json: bool) -> None:

@@ -68,3 +68,19 @@ def client(config_file: Path | None, data: Path | None, socket_path: Path | None
     if path is None:
         return ControlClient(DEFAULT_DATA / SOCKET_NAME)
     return ControlClient(require_config(path).storage.path / SOCKET_NAME)
+
+
+def host_port(option: str, text: str, port: int | None = None) -> tuple[str, int]:
+    """``HOST:PORT``, IPv6 in brackets; just ``HOST`` where ``port`` is the usual one. Raises UsageError.
+
+    An empty host is loopback.
+    """
+    host, colon, number = text.rpartition(":")
+    if not colon or text.endswith("]"):
+        host, number = text, "" if port is None else str(port)
+    if not number.isdecimal() or int(number) > 65535 or (not host and not colon):
+        example = f"127.0.0.1:{port or 9090}"
+        raise UsageError(
+            f"{option} {text!r} is not HOST{'' if port is None else ' or HOST'}:PORT", fix=f"Such as {example}."
+        )
+    return host.strip("[]") or "127.0.0.1", int(number)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gateway.cli.options import host_port
 from gateway.errors import UsageError
 
 if TYPE_CHECKING:
@@ -63,10 +64,8 @@ def _configuration(role: Role | None, path: Path | None, listen: str | None, dat
 def _listen(text: str) -> object:
     from gateway.config.kinds import Listen
 
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isdigit() or int(port) > 65535:
-        raise UsageError(f"--listen {text!r} is not HOST:PORT", fix="For example --listen 127.0.0.1:9090.")
-    return Listen(host=host.strip("[]") or "127.0.0.1", port=int(port))
+    host, port = host_port("--listen", text)
+    return Listen(host=host, port=port)
 
 
 def _say_ready(address: str) -> None:

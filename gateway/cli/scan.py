@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gateway.cli.control import NoDaemonError
-from gateway.cli.options import client, config_path, daemon_options, require_config
+from gateway.cli.options import client, config_path, daemon_options, host_port, require_config
 from gateway.cli.output import plain, say_json, table
 from gateway.errors import UsageError
 
@@ -129,10 +129,8 @@ def _settings(option: str, value: str) -> dict[str, Any]:
     if option == "ble":
         return {"type": "ble", "adapter": value}
     kind, port = ("modbus-tcp", 502) if option == "host" else ("mqtt", 1883)
-    host, _, number = value.rpartition(":") if value.count(":") == 1 else (value, "", str(port))
-    if not host or not number.isdecimal() or not 0 < int(number) < 65536:
-        raise UsageError(f"{value!r} is not HOST or HOST:PORT", fix=f"Give such as 192.168.1.20:{port}.")
-    return {"type": kind, "host": host, "port": int(number)}
+    host, port = host_port(f"--{option}", value, port)
+    return {"type": kind, "host": host, "port": port}
 
 
 def _port(path: str, found: list[dict[str, Any]]) -> Found:
