@@ -12,8 +12,9 @@ from __future__ import annotations
 import asyncio
 import struct
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 from drivers.base import Bus, Direction
@@ -52,6 +53,7 @@ class ModbusTcpBus(ModbusBus):
         self.host = TcpHost(host, port)
         self.thrown_away = 0
         self._connection: _Connection | None = None
+        self._numbers = count(1)  # they go on over connections: a gateway may bring an answer to the wrong one
         self._busy_until = 0.0  # the gateway may still wait for a unit that did not answer us
         self._doubts = 0
         self._idle_at = 0.0
@@ -118,7 +120,7 @@ class ModbusTcpBus(ModbusBus):
         line = await self.host.connect()
         try:
             _, connection = await asyncio.get_running_loop().create_connection(
-                lambda: _Connection(str(self.host), self._show, self._late), sock=line
+                lambda: _Connection(str(self.host), self._numbers, self._show, self._late), sock=line
             )
         except OSError as error:
             raise Disconnected(f"{self.host} hung up: {error}") from None
@@ -128,9 +130,9 @@ class ModbusTcpBus(ModbusBus):
 class _Connection(asyncio.Protocol):
     """One TCP connection, one request on its way; one timer for all of them, set anew only when it has run out."""
 
-    def __init__(self, where: str, show: Show, late: Callable[[], None]) -> None:
+    def __init__(self, where: str, numbers: Iterator[int], show: Show, late: Callable[[], None]) -> None:
         self.lost = False
-        self._where, self._show, self._late = where, show, late
+        self._where, self._numbers, self._show, self._late = where, numbers, show, late
         self._transport: asyncio.Transport | None = None
         self._number = 0
         self._asked: tuple[int, int, int] = (0, 0, 0)  # unit, function, bytes
@@ -144,7 +146,7 @@ class _Connection(asyncio.Protocol):
         if self.lost or self._transport is None:
             raise Disconnected(f"{self._where} hung up")
         loop = asyncio.get_running_loop()
-        self._number = self._number + 1 & 0xFFFF
+        self._number = next(self._numbers) & 0xFFFF
         request = _REQUEST.pack(self._number, 0, 6, unit, block.function, block.address, block.count)
         self._asked = unit, block.function, 2 * block.count
         self._deadline = deadline
@@ -204,8 +206,8 @@ class _Connection(asyncio.Protocol):
         waiting = self._waiting
         if waiting is None or waiting.done():
             return
-        asked_unit, asked_function, count = self._asked
-        if unit == asked_unit and function == asked_function and len(body) == count + 1 and body[0] == count:
+        asked_unit, asked_function, size = self._asked
+        if unit == asked_unit and function == asked_function and len(body) == size + 1 and body[0] == size:
             waiting.set_result((body[1:], 0, time.monotonic_ns()))
         elif unit == asked_unit and function == asked_function | 0x80 and len(body) == 1:
             waiting.set_result((b"", body[0], time.monotonic_ns()))
