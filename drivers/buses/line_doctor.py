@@ -2,19 +2,36 @@
 
 :func:`judge` is pure: from what was heard after each request to verdicts with a confidence. :func:`diagnose` asks, and
 where nothing sound comes, tries the other usual settings. It reads only. Bytes tell little where a device understands
-nothing: then it is silent, and only another try tells why.
+nothing: then it is silent, and only another try tells why. What each verdict rests on:
+
+========================  ============================================================================================
+fine                      sound answers of the unit asked; an echo of the request is said beside it
+settings                  the unit answers at another speed or parity; less certain: the first bytes that came are what
+                          a receiver with these settings makes of the answer's known first bytes
+swapped, undriven         only 0x00 came. With A and B swapped the line rests at 0, which a receiver takes for breaks; a
+                          pair without bias resistors can rest there too. Bytes alone cannot tell the two apart. Swapped
+                          is the likelier one; a device with its own wires swapped hears nothing and is silent instead
+two-units                 two sound answers to one request; answers that are damaged each time, alike or at this unit
+                          only; two identical devices that send the same bytes at the same instant cannot be told
+noise                     answers that are damaged now and then, each in its own way
+other-master              sound frames that nobody asked for, or of other units
+absent                    other units answer on this line, and this one does not
+garbage                   bytes came and none of the above explains them
+silent                    nothing came, at any of the settings that were tried
+========================  ============================================================================================
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import cycle, islice, product
 from typing import Literal
 
 from drivers.buses import modbus_adu as adu
+from drivers.buses.readable import readable
 from drivers.buses.serial_port import PortSettings, SerialPort
 from drivers.planner import silence_s
 
@@ -22,16 +39,22 @@ Cause = Literal[
     "fine", "silent", "settings", "swapped", "undriven", "two-units", "noise", "other-master", "absent", "garbage"
 ]
 Kind = Literal["silence", "zeros", "answer", "two answers", "broken", "foreign", "garbage"]
-Hear = Callable[[PortSettings, Sequence[bytes], float], Awaitable[list[bytes]]]
+Hear = Callable[[PortSettings, Sequence[bytes], float, float], Awaitable[list[bytes]]]
 
 BAUDS = (9600, 19_200, 38_400, 115_200, 4800, 2400, 57_600, 1200)
 PARITIES = ("none", "even", "odd")
-OTHER_UNITS = (*range(1, 11), 247)
-LISTEN_S, WAIT_S = 1.0, 0.3
-ASKED = ((4, 0, 1), (3, 0, 1)) * 3  # function, address, count
+OTHER_UNITS = (1, 2, 3, 4, 10, 247)  # what is fresh from the box answers at one of these
+LISTEN_S, WAIT_S, TRY_S = 1.0, 0.3, 0.2
+SETTLE_S = 0.1  # a second unit at the same address begins to answer within this time
+LIMIT_S = 5.0
+ASKED_MIN = 6  # requests: two make no statistics
 LIKELY = 0.5
 HEADER_SURE = 2  # bytes of a misheard answer that must fit before it says anything
 ILLEGAL_ADDRESS = 2
+MOSTLY = 0.5  # of the requests are answered well: this unit is all right
+HEARD_MAX = 1024  # bytes after one request
+SOUND_KINDS: tuple[Kind, ...] = ("answer", "two answers")
+TOLD_HERE: tuple[Cause, ...] = ("fine", "two-units", "noise", "other-master", "absent")  # other settings tell no more
 
 FIXES: dict[Cause, str] = {
     "fine": "Nothing to do.",
@@ -105,79 +128,173 @@ def frames_in(heard: bytes) -> Iterator[bytes]:
         at += len(frame) if frame else 1
 
 
-async def diagnose(settings: PortSettings, unit: int, *, hear: Hear | None = None) -> list[Verdict]:
-    """Ask the unit, and say what is wrong. Raises NoPort, NoPermission or Disconnected."""
+async def diagnose(
+    settings: PortSettings, requests: Sequence[bytes], *, hear: Hear | None = None, limit_s: float = LIMIT_S
+) -> list[Verdict]:
+    """Send the requests, one read for each unit, and say what is wrong. Raises NoPort, NoPermission or Disconnected.
+
+    It begins nothing more once ``limit_s`` are over.
+    """
     hear = hear or hear_port
-    listened = await hear(settings, [b""], LISTEN_S)
-    requests = [adu.encode_read(unit, *what) for what in ASKED]
-    heard = await hear(settings, requests, WAIT_S)
-    trials = [
-        Trial(settings, b"", listened[0]),
-        *(Trial(settings, *pair) for pair in zip(requests, heard, strict=True)),
-    ]
+    until = asyncio.get_running_loop().time() + limit_s
+    listened = await hear(settings, [b""], LISTEN_S, until)
+    trials = [Trial(settings, b"", heard) for heard in listened]
+    asked = list(islice(cycle(requests), max(len(requests), ASKED_MIN)))
+    first = max(len(requests), 2)
+    trials += await _ask(hear, settings, asked[:first], WAIT_S, until)
+    if any(classify(trial) != "silence" for trial in trials):
+        trials += await _ask(hear, settings, asked[first:], WAIT_S, until)
     verdicts = judge(trials)
-    if verdicts[0].cause in ("fine", "two-units", "noise", "other-master"):
+    if verdicts[0].cause in TOLD_HERE:
         return verdicts
-    found = await _elsewhere(settings, unit, hear)
+    found, tried = await _elsewhere(hear, settings, requests, until)
+    if not found:
+        verdicts = [replace(one, because=f"{one.because}; {tried}") for one in verdicts]
     return sorted((*found, *verdicts), key=lambda verdict: -verdict.confidence)
 
 
-async def _elsewhere(settings: PortSettings, unit: int, hear: Hear) -> list[Verdict]:
-    """At which settings the unit answers, or which other unit does at these."""
-    requests = [adu.encode_read(unit, *what) for what in ASKED[:2]]
-    for baud, parity in product((settings.baud, *BAUDS), PARITIES):
-        other = replace(settings, baud=baud, parity=parity)
-        if other == settings:
-            continue
-        heard = await hear(other, requests, WAIT_S)
-        if any(classify(Trial(other, *pair)) == "answer" for pair in zip(requests, heard, strict=True)):
-            return [Verdict("settings", 0.98, f"unit {unit} answers at {baud} baud, parity {parity}")]
-    others = [adu.encode_read(one, 4, 0, 1) for one in OTHER_UNITS if one != unit]
-    heard = await hear(settings, others, WAIT_S)
-    there = [req[0] for req, got in zip(others, heard, strict=True) if classify(Trial(settings, req, got)) == "answer"]
+async def _ask(
+    hear: Hear, settings: PortSettings, requests: Sequence[bytes], wait_s: float, until: float
+) -> list[Trial]:
+    heard = await hear(settings, requests, wait_s, until)
+    return [Trial(settings, *pair) for pair in zip(requests, heard, strict=False)]  # the rest is out of time
+
+
+async def _elsewhere(
+    hear: Hear, settings: PortSettings, requests: Sequence[bytes], until: float
+) -> tuple[list[Verdict], str]:
+    """Which other unit answers at these settings, or at which others somebody does; and what was tried."""
+    missing = sorted({request[0] for request in requests})
+    others = [adu.encode_read(one, 4, 0, 1) for one in OTHER_UNITS if one not in missing]
+    there = [t.request[0] for t in await _ask(hear, settings, others, TRY_S, until) if classify(t) in SOUND_KINDS]
     if there:
-        return [Verdict("absent", 0.9, f"unit {', '.join(map(str, there))} answers, and unit {unit} does not")]
-    return []
+        because = f"{_units(there)} answers at these settings, and {_units(missing)} does not"
+        return [Verdict("absent", 0.9, because)], ""
+    tried = 0
+    for request in requests:
+        for other in _usual(settings):
+            for trial in await _ask(hear, other, [request], TRY_S, until):
+                tried += 1
+                how = f"at {other.baud} baud, parity {other.parity}"
+                if classify(trial) in SOUND_KINDS:
+                    return [Verdict("settings", 0.98, f"unit {request[0]} answers {how}")], ""
+                if classify(trial) == "foreign":
+                    return [Verdict("settings", 0.8, f"sound frames of others are heard {how}")], ""
+    return [], f"{_units([one[0] for one in others])} do not answer, and nobody at {tried} other settings"
 
 
-async def hear_port(settings: PortSettings, requests: Sequence[bytes], wait_s: float) -> list[bytes]:
-    """What comes on a serial port after each request. Raises NoPort, NoPermission or Disconnected."""
+def _usual(settings: PortSettings) -> Iterator[PortSettings]:
+    """Other settings: those with the same speed first, then the most usual ones."""
+    ranked = sorted(product(BAUDS, PARITIES), key=lambda one: BAUDS.index(one[0]) + 2 * PARITIES.index(one[1]))
+    pairs = dict.fromkeys((*((settings.baud, parity) for parity in PARITIES), *ranked))
+    del pairs[settings.baud, settings.parity]
+    for baud, parity in pairs:
+        yield replace(settings, baud=baud, parity=parity)
+
+
+async def hear_port(settings: PortSettings, requests: Sequence[bytes], wait_s: float, until: float) -> list[bytes]:
+    """What comes on a serial port after each request (b"": only listened) that is begun before the loop's time
+    ``until``. Raises NoPort, NoPermission or Disconnected.
+    """
+    loop = asyncio.get_running_loop()
     port = SerialPort(settings, low_latency=True)
-    heard = []
+    heard: list[bytes] = []
     try:
-        for request in requests:
+        while len(heard) < len(requests) and loop.time() < until:
+            request = requests[len(heard)]
             port.read()
             if request:
                 port.write(request)
-            await asyncio.sleep(wait_s + (len(request) + 8) * settings.char_s + silence_s(settings.char_s))
-            heard.append(port.read())
+            wire_s = 2 * len(request) * settings.char_s
+            heard.append(await _heard(port, Trial(settings, request, b""), loop.time() + wait_s + wire_s))
+            await asyncio.sleep(silence_s(settings.char_s))
     finally:
         port.close()
     return heard
 
 
+async def _heard(port: SerialPort, trial: Trial, until: float) -> bytes:
+    """What comes until the time, or until nothing follows a sound answer."""
+    loop = asyncio.get_running_loop()
+    while loop.time() < until and await readable(port.fd, until):
+        trial = replace(trial, heard=(trial.heard + port.read())[:HEARD_MAX])
+        if classify(trial) == "answer":
+            until = min(until, loop.time() + SETTLE_S)
+    return trial.heard
+
+
 def _verdicts(trials: Sequence[Trial]) -> Iterator[Verdict]:
     asked = [trial for trial in trials if trial.request]
-    kinds = Counter(classify(trial) for trial in asked)
-    share = {kind: count / len(asked) for kind, count in kinds.items()} if asked else {}
     chatter = [trial for trial in trials if not trial.request and classify(trial) in ("foreign", "garbage")]
+    well, ill = _apart(asked)
+    for unit, own in ill.items():
+        yield _of_unit(unit, own, well)
+    pool = [trial for trial in asked if trial.request[0] not in ill]
+    kinds = Counter(classify(trial) for trial in pool)
+    share = {kind: count / len(pool) for kind, count in kinds.items()} if pool else {}
     yield from _of_others(chatter, share.get("foreign", 0.0))
+    yield from _of_idle(trials)
     if doubled := share.get("two answers"):
         yield Verdict("two-units", 0.9, f"{doubled:.0%} of the requests were answered twice")
     if share.get("broken"):
-        yield from _of_broken([trial for trial in asked if classify(trial) == "broken"], share)
+        yield from _of_broken([trial for trial in pool if classify(trial) == "broken"], share)
     if share.get("garbage"):
-        yield from _of_garbage([trial for trial in asked if classify(trial) == "garbage"], share["garbage"])
+        yield from _of_garbage([trial for trial in pool if classify(trial) == "garbage"], share["garbage"])
     if zeros := share.get("zeros"):
         because = f"nothing but 0x00 after {zeros:.0%} of the requests"
         yield Verdict("swapped", 0.55 * zeros, f"{because}: at rest, swapped wires read so")
         yield Verdict("undriven", 0.4 * zeros, f"{because}: a pair that nobody drives reads so")
-    if good := share.get("answer"):
-        yield Verdict("fine", good * (0.5 if chatter else 0.95), f"{good:.0%} of the requests were answered well")
-    quiet = share.get("silence", 0.0 if asked else 1.0)
     echoed = any(trial.heard.startswith(trial.request) for trial in asked)
+    if good := share.get("answer"):
+        because = f"{good:.0%} of the requests to {_units(well)} were answered well"
+        because += "; the adapter hears what it sends" if echoed else ""
+        yield Verdict("fine", good * (0.5 if chatter or ill else 0.95), because)
+    quiet = share.get("silence", 0.0 if pool else 1.0)
     heard = "nothing but the echo of the request" if echoed else "nothing"
     yield Verdict("silent", 0.8 * quiet + 0.01, f"{heard} was heard after {quiet:.0%} of the requests")
+
+
+def _apart(asked: Sequence[Trial]) -> tuple[list[int], Mapping[int, list[Trial]]]:
+    """The units that mostly answer well, and what was heard of the others, where there are both."""
+    units: dict[int, list[Trial]] = {}
+    for trial in asked:
+        units.setdefault(trial.request[0], []).append(trial)
+    good = {unit: sum(classify(trial) == "answer" for trial in own) / len(own) for unit, own in units.items()}
+    well = sorted(unit for unit, share in good.items() if share >= MOSTLY)
+    return well, {unit: own for unit, own in units.items() if well and unit not in well}
+
+
+def _of_unit(unit: int, own: Sequence[Trial], well: Sequence[int]) -> Verdict:
+    """What is wrong with one unit on a line on which others answer."""
+    kinds = Counter(classify(trial) for trial in own)
+    if kinds["silence"] + kinds["zeros"] == len(own):
+        return Verdict("absent", 0.9, f"{_units(well)} answers, and unit {unit} does not")
+    if kinds["two answers"]:
+        return Verdict("two-units", 0.9, f"unit {unit} answers twice")
+    if kinds["answer"]:
+        return Verdict("noise", 0.5, f"unit {unit} answered {kinds['answer']} of {len(own)} requests well")
+    because = f"all {len(own)} answers of unit {unit} were damaged, and those of {_units(well)} were not"
+    return Verdict("two-units", 0.8 if len(own) > 1 else 0.4, because)
+
+
+def _units(units: Sequence[int]) -> str:
+    return f"unit {', '.join(map(str, units))}"
+
+
+def _of_idle(trials: Sequence[Trial]) -> Iterator[Verdict]:
+    """A pair that nobody drives may read as 0x00 now and then: beside sound answers it does no harm."""
+    stray = [trial for trial in trials if b"\0" in _unexplained(trial) and not any(_unexplained(trial))]
+    stray = [trial for trial in stray if not trial.request or classify(trial) == "answer"]
+    if stray:
+        yield Verdict("undriven", 0.3, f"0x00 came {len(stray)} times while nobody spoke")
+
+
+def _unexplained(trial: Trial) -> bytes:
+    """What was heard, without the sound frames in it."""
+    rest = _without_echo(trial)
+    for frame in frames_in(rest):
+        rest = rest.replace(frame, b"", 1)
+    return rest
 
 
 def _of_others(chatter: Sequence[Trial], foreign: float) -> Iterator[Verdict]:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from drivers.buses import line_doctor, modbus_adu
 from drivers.buses.line_doctor import Trial, Verdict, classify, diagnose, judge
 from drivers.buses.serial_port import PortSettings
+from drivers.errors import NoPort
 from firmware_sim.line import Line, PtyPort
 from firmware_sim.modbus import READ_HOLDING, READ_INPUT, Faults, Slave, Twins, sealed
 from firmware_sim.uart import Parity, Uart, misheard
@@ -32,14 +33,15 @@ class Patient:
         self.port.plug()
         self.settings = PortSettings(str(self.port.link), BAUD, parity)
 
-    async def hear(self, settings: PortSettings, requests: Sequence[bytes], wait_s: float) -> list[bytes]:
+    async def hear(self, settings: PortSettings, requests: Sequence[bytes], wait_s: float, until: float) -> list[bytes]:
         """As on a real port; what a pseudo-terminal cannot show, the parity, is told to the simulated one."""
         self.port.parity = settings.parity  # type: ignore[assignment]
-        return await line_doctor.hear_port(settings, requests, min(wait_s, 0.03))
+        return await line_doctor.hear_port(settings, requests, min(wait_s, 0.05), until)
 
-    async def diagnosis(self, settings: PortSettings | None = None, unit: int = 1) -> list[Verdict]:
+    async def diagnosis(self, settings: PortSettings | None = None, *, units: Sequence[int] = (1,)) -> list[Verdict]:
+        requests = [modbus_adu.encode_read(unit, 4, 0, 1) for unit in units]
         async with asyncio.timeout(20):
-            return await diagnose(settings or self.settings, unit, hear=self.hear)
+            return await diagnose(settings or self.settings, requests, hear=self.hear, limit_s=15)
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +49,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer settings and units to try, so that the tests are quick."""
     monkeypatch.setattr(line_doctor, "BAUDS", (9600, BAUD))
     monkeypatch.setattr(line_doctor, "OTHER_UNITS", (2, 3))
-    monkeypatch.setattr(line_doctor, "ASKED", line_doctor.ASKED[:4])
+    monkeypatch.setattr(line_doctor, "ASKED_MIN", 4)
 
 
 @pytest.fixture
@@ -73,6 +75,17 @@ async def test_nobody(patient: Patient) -> None:
     first, *_ = await patient.diagnosis()
     assert first.cause == "silent"
     assert "power" in first.fix
+    assert "nobody at 5 other settings" in first.because
+
+
+async def test_time_is_bounded(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()  # all that there is to try
+    requests = [modbus_adu.encode_read(unit, 4, 0, 1) for unit in range(1, 31)]
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    first, *_ = await diagnose(patient.settings, requests, limit_s=1.5)
+    assert loop.time() - begun < 1.5 + line_doctor.WAIT_S + 1.0  # what was begun, and room for a busy machine
+    assert first.cause == "silent"
 
 
 async def test_another_speed(patient: Patient) -> None:
@@ -116,8 +129,46 @@ async def test_noise(patient: Patient) -> None:
 
 async def test_absent_unit_among_others(patient: Patient) -> None:
     slave(patient, 3)
-    first, *_ = await patient.diagnosis(unit=9)
-    assert (first.cause, first.because) == ("absent", "unit 3 answers, and unit 9 does not")
+    first, *_ = await patient.diagnosis(units=[9])
+    assert (first.cause, first.because) == ("absent", "unit 3 answers at these settings, and unit 9 does not")
+
+
+async def test_each_unit_of_a_line(patient: Patient) -> None:
+    slave(patient, 1)
+    slave(patient, 3)
+    first, second, *_ = await patient.diagnosis(units=[1, 2, 3])
+    assert (first.cause, first.because) == ("absent", "unit 1, 3 answers, and unit 2 does not")
+    assert (second.cause, second.because) == ("fine", "100% of the requests to unit 1, 3 were answered well")
+
+
+async def test_two_at_one_of_several_addresses(patient: Patient) -> None:
+    slave(patient, 3)
+    Twins(patient.line, 1, TABLES, OTHERS, turnaround_s=0.002, skew_chars=3)
+    first, *_ = await patient.diagnosis(units=[1, 3])
+    assert first.cause == "two-units"
+    assert "unit 1 were damaged, and those of unit 3 were not" in first.because
+
+
+async def test_a_pair_that_reads_as_zeros_at_rest(patient: Patient) -> None:
+    slave(patient).faults = Faults(glitches=True)
+    first, *others = await patient.diagnosis()
+    assert first.cause == "fine"
+    assert ("undriven", "0x00 came 4 times while nobody spoke") in {(one.cause, one.because) for one in others}
+
+
+async def test_another_master_at_another_speed(patient: Patient) -> None:
+    patient.line.set_baud(9600)
+    other = PtyPort(patient.line, patient.port.link.with_name("other"))
+
+    async def poll() -> None:
+        while True:
+            patient.line.send(other, modbus_adu.encode_read(7, 3, 0, 10))
+            await asyncio.sleep(0.03)
+
+    polling = asyncio.create_task(poll())
+    first, *_ = await patient.diagnosis()
+    polling.cancel()
+    assert (first.cause, first.because) == ("settings", "sound frames of others are heard at 9600 baud, parity none")
 
 
 async def test_another_master(patient: Patient) -> None:
@@ -143,6 +194,12 @@ async def test_echo_is_no_fault_and_no_answer(patient: Patient) -> None:
     slave(patient)
     first, *_ = await patient.diagnosis()
     assert first.cause == "fine"
+    assert "the adapter hears what it sends" in first.because
+
+
+async def test_a_port_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(NoPort, match="is not there"):
+        await diagnose(PortSettings(str(tmp_path / "gone")), [REQUEST])
 
 
 SETTINGS = PortSettings("x", 9600)
@@ -193,6 +250,16 @@ def test_anything_may_be_heard(heard: list[tuple[bool, bytes]]) -> None:
     assert all(0 <= verdict.confidence <= 1 for verdict in verdicts)
     assert [verdict.confidence for verdict in verdicts] == sorted((v.confidence for v in verdicts), reverse=True)
     assert all(verdict.fix and verdict.because for verdict in verdicts)
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.sampled_from([b"", b"\0", ANSWER, ANSWER[:-1] + b"\1", b"\x55\xaa"]))))
+def test_units_are_told_apart(heard: list[tuple[int, bytes]]) -> None:
+    """Whatever is heard of several units: one is well only if it answered, and is not both well and absent."""
+    asked = [(modbus_adu.encode_read(unit, 4, 0, 1), data) for unit, data in heard]
+    verdicts = judge([Trial(SETTINGS, request, data) for request, data in asked])
+    fine = [verdict for verdict in verdicts if verdict.cause == "fine"]
+    assert bool(fine) == any(classify(Trial(SETTINGS, *pair)) == "answer" for pair in asked if pair[0][0] == 1)
+    assert all("unit 1 does not" not in verdict.because for verdict in verdicts) or not fine
 
 
 def test_pure_noise_names_no_cause() -> None:
