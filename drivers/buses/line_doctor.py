@@ -148,9 +148,7 @@ async def diagnose(
     if verdicts[0].cause in TOLD_HERE:
         return verdicts
     found, tried = await _elsewhere(hear, settings, requests, until)
-    if not found:
-        verdicts = [replace(one, because=f"{one.because}; {tried}") for one in verdicts]
-    return sorted((*found, *verdicts), key=lambda verdict: -verdict.confidence)
+    return found or [replace(one, because=f"{one.because}; {tried}") for one in verdicts]
 
 
 async def _ask(

@@ -39,7 +39,7 @@ Check = Callable[[], Sequence[Finding]]
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object {ok, findings}.")
 def command(config_file: Path | None, as_json: bool) -> int:
-    """Look at the configuration, clock, disk, ports, Bluetooth, network and daemon of this box.
+    """Look at the configuration, clock, disk, ports, lines, Bluetooth, network and daemon of this box.
 
     Each check ends within seconds and says what to do. Exit code 0: nothing failed (there may be warnings), 1: else.
     """

@@ -7,7 +7,6 @@ import importlib.metadata
 import importlib.util
 import os
 import shutil
-import socket
 import ssl
 import sys
 import time
@@ -16,18 +15,19 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from gateway.cli.control import SOCKET_NAME, ControlClient, NoDaemonError
-from gateway.cli.doctor import Check, Finding, Result, summary_config
+from gateway.cli.control import SOCKET_NAME
+from gateway.cli.doctor import Check, Finding, summary_config
+from gateway.cli.doctor_buses import NETWORK_S, daemon_status
+from gateway.cli.doctor_buses import checks as bus_checks
 from gateway.clock import EARLIEST_NS, kernel_synchronised
-from gateway.config.buses import BleBus, MBusBus, ModbusRtuBus, MqttBus, SerialBus
-from gateway.config.check_devices import stable_name
 from gateway.config.load import load
 from gateway.config.schema import Config, Uplink
 
-NETWORK_S = 4.0
 FREE_MIN_BYTES = 200 * 2**20
-PACKAGES = ("pydantic", "PyYAML", "pyserial", "pymodbus", "bleak", "paho-mqtt", "h11")
-DBUS_SOCKET = "/run/dbus/system_bus_socket"
+PACKAGES = (
+    *("pydantic", "PyYAML", "pyserial", "pymodbus", "bleak", "dbus-fast", "paho-mqtt", "h11"),
+    *("aiocoap", "cryptography"),
+)
 
 
 def configuration(path: Path | None) -> tuple[Config | None, list[Finding]]:
@@ -53,13 +53,7 @@ def checks(config: Config | None) -> list[tuple[str, Check]]:
     if config is None:
         return found
     found += [("disk", partial(disk, config.storage.path)), ("daemon", partial(daemon, config))]
-    for name, bus in config.buses.items():
-        if isinstance(bus, ModbusRtuBus | SerialBus | MBusBus):
-            found.append((f"port {name}", partial(port_of, name, bus.port)))
-        elif isinstance(bus, BleBus):
-            found.append((f"bluetooth {name}", partial(bluetooth, name, bus.adapter)))
-        elif isinstance(bus, MqttBus):
-            found.append((f"mqtt {name}", partial(mqtt, name, bus)))
+    found += bus_checks(config)
     if config.uplink is not None:
         found.append(("server", partial(server, config.uplink)))
     if config.disaggregation is not None:
@@ -128,86 +122,12 @@ def disk(path: Path) -> Sequence[Finding]:
 
 def daemon(config: Config) -> Sequence[Finding]:
     """Whether the daemon answers, and what it says."""
-    path = config.storage.path / SOCKET_NAME
-    try:
-        status = ControlClient(path).ask("status", timeout_s=NETWORK_S)
-    except NoDaemonError as error:
-        return [Finding("daemon", "warn", error.cause, "Start it: `systemctl start lamppost`, or `lamppost run`.")]
+    status = daemon_status(config)
+    if status is None:
+        cause = f"no daemon answers at {config.storage.path / SOCKET_NAME}"
+        return [Finding("daemon", "warn", cause, "Start it: `systemctl start lamppost`, or `lamppost run`.")]
     summary = str(status.get("summary", ""))
     return [Finding("daemon", "ok" if status.get("ok") else "warn", summary, "Run `lamppost status`.")]
-
-
-def port_of(name: str, port: str) -> Sequence[Finding]:
-    """Whether a serial port is there, may be opened, and keeps its name."""
-    title, path = f"port {name}", Path(port)
-    if "://" in port:
-        return [Finding(title, "ok", port)]
-    if not path.exists():
-        return [Finding(title, "fail", f"{port} is not there", "Check the plug; `lamppost scan` lists what is there.")]
-    if not os.access(path, os.R_OK | os.W_OK):
-        fix = f"Add the service's user to the group {_group(path)}: `usermod -aG {_group(path)} lamppost`."
-        return [Finding(title, "fail", f"{port} may not be opened by this user", fix)]
-    if path.name.startswith(("ttyUSB", "ttyACM")) and not path.is_symlink():
-        stable = stable_name(port).removeprefix("here it is ")
-        fix = f"Use {stable or 'its name below /dev/serial/by-id/'} in the configuration."
-        return [Finding(title, "warn", f"{port} may be another adapter after a restart", fix)]
-    return [Finding(title, "ok", port)]
-
-
-def bluetooth(name: str, adapter: str) -> Sequence[Finding]:
-    """Whether the D-Bus, BlueZ on it, and the adapter are there."""
-    import asyncio
-
-    return [Finding(f"bluetooth {name}", *asyncio.run(_bluez(adapter)))]
-
-
-async def _bluez(adapter: str) -> tuple[Result, str, str]:
-    import asyncio
-
-    from dbus_fast import BusType, DBusError, Message, MessageType
-    from dbus_fast.aio import MessageBus
-
-    address = os.environ.get("DBUS_SYSTEM_BUS_ADDRESS", DBUS_SOCKET)
-    try:
-        async with asyncio.timeout(NETWORK_S):
-            bus = await MessageBus(bus_type=BusType.SYSTEM).connect()
-            try:
-                question = Message(
-                    destination="org.bluez",
-                    path=f"/org/bluez/{adapter}",
-                    interface="org.freedesktop.DBus.Properties",
-                    member="Get",
-                    signature="ss",
-                    body=["org.bluez.Adapter1", "Powered"],
-                )
-                answer = await bus.call(question)
-            finally:
-                bus.disconnect()
-    except (OSError, DBusError, ValueError, EOFError, TimeoutError) as error:
-        cause = str(error) or "no answer"
-        return "fail", f"the D-Bus at {address} cannot be reached: {cause}", "Install and start dbus and bluez."
-    if answer is None or answer.message_type is MessageType.ERROR:
-        cause = answer.error_name if answer is not None and answer.error_name else "no answer"
-        fix = "Install bluez, plug the adapter in, and look at `bluetoothctl list`."
-        return "fail", f"BlueZ has no adapter {adapter} ({cause})", fix
-    if answer.body[0].value is not True:
-        return (
-            "fail",
-            f"{adapter} is switched off",
-            f"Run `rfkill unblock bluetooth` and `bluetoothctl power on` ({adapter}).",
-        )
-    return "ok", f"{adapter} is switched on", ""
-
-
-def mqtt(name: str, bus: MqttBus) -> Sequence[Finding]:
-    """Whether the MQTT broker accepts connections."""
-    title, where = f"mqtt {name}", f"{bus.host}:{bus.port}"
-    try:
-        socket.create_connection((bus.host, bus.port), timeout=NETWORK_S).close()
-    except OSError as error:
-        cause = f"{where} cannot be reached: {error.strerror or error}"
-        return [Finding(title, "fail", cause, "Start the broker, or correct host and port of the bus.")]
-    return [Finding(title, "ok", where)]
 
 
 def server(uplink: Uplink) -> Sequence[Finding]:
@@ -263,10 +183,3 @@ def disaggregation() -> Sequence[Finding]:
         cause = f"configured, but not installed: {', '.join(missing)}"
         return [Finding("disaggregation", "fail", cause, "Install it: `pip install 'lamppost[nilm]'`.")]
     return [Finding("disaggregation", "ok", "numba is installed")]
-
-
-def _group(path: Path) -> str:
-    try:
-        return path.group()
-    except (KeyError, OSError):
-        return "dialout"

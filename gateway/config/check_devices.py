@@ -21,7 +21,7 @@ from gateway.config.tree import Node, Scalar, Source, shown
 
 Mistyped = frozenset[tuple[str, ...]]
 BY_ID = Path("/dev/serial/by-id")
-_UNSTABLE = re.compile(r"/dev/tty(USB|ACM)\d+")
+_UNSTABLE = re.compile(r"(/dev/)?tty(USB|ACM)\d+")
 _NOTHING = Node(Source("", ""), 0, 0, {})
 
 
@@ -199,7 +199,7 @@ def _ports(root: Node) -> Iterator[Problem]:
             yield Problem("config.shared-port", cause, node.place())
         if _UNSTABLE.fullmatch(port):
             cause = f"{shown(port)} may be another adapter after the next restart"
-            yield Problem("config.unstable-port", cause, node.place(), stable_name(port))
+            yield Problem("config.unstable-port", cause, node.place(), stable_name(f"/dev/{Path(port).name}"))
 
 
 def stable_name(port: str, folder: Path = BY_ID) -> str:

@@ -81,6 +81,8 @@ def test_doctor_finds_the_daemon_and_the_server(site: Site) -> None:
     assert checks
     assert {check["result"] for check in checks.values()} <= {"ok", "warn", "fail"}
     assert not [name for name, check in checks.items() if check["result"] == "fail"], done.stdout
+    assert checks["line meters"]["result"] == "warn"
+    assert checks["line meters"]["detail"].startswith("spare-meter is silent: ")
 
 
 def both_roles(folder: Path, port: int, tls: bool) -> tuple[str, str]:

@@ -13,11 +13,14 @@ from hypothesis import strategies as st
 
 from drivers.buses import line_doctor, modbus_adu
 from drivers.buses.line_doctor import Trial, Verdict, classify, diagnose, judge
-from drivers.buses.serial_port import PortSettings
+from drivers.buses.serial_port import PortSettings, SerialPort
 from drivers.errors import NoPort
 from firmware_sim.line import Line, PtyPort
 from firmware_sim.modbus import READ_HOLDING, READ_INPUT, Faults, Slave, Twins, sealed
 from firmware_sim.uart import Parity, Uart, misheard
+from gateway.cli import doctor_buses
+from gateway.cli.doctor import Finding
+from gateway.config.load import load
 
 BAUD = 38_400
 TABLES = {READ_INPUT: lambda: {0: 2310, 1: 499}, READ_HOLDING: lambda: {0: 7}}
@@ -200,6 +203,54 @@ async def test_echo_is_no_fault_and_no_answer(patient: Patient) -> None:
 async def test_a_port_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(NoPort, match="is not there"):
         await diagnose(PortSettings(str(tmp_path / "gone")), [REQUEST])
+
+
+def command_says(patient: Patient, baud: int) -> Sequence[Finding]:
+    """The check of `lamppost doctor`, for a site with one meter on the line."""
+    file = patient.port.link.with_name("lamppost.yaml")
+    file.write_text(
+        f"""\
+site: {{id: box, location: {{latitude: 52.0, longitude: 5.0}}}}
+uplink: {{url: "http://127.0.0.1:9"}}
+storage: {{path: {file.parent}/data}}
+buses: {{ill: {{type: modbus-rtu, port: {patient.port.link}, baud: {baud}}}}}
+devices: {{meter: {{template: eastron-sdm630, bus: ill, address: 1}}}}
+"""
+    )
+    loaded = load(file)
+    assert loaded.config is not None, loaded.problems
+    (check,) = [check for name, check in doctor_buses.checks(loaded.config) if name == "line ill"]
+    return check()
+
+
+@pytest.mark.parametrize(
+    ("baud", "result", "detail"),
+    [
+        (BAUD, "ok", "100% of the requests to unit 1 were answered well"),
+        (9600, "fail", f"settings (98%): unit 1 answers at {BAUD} baud, parity none"),
+    ],
+)
+async def test_the_command(patient: Patient, baud: int, result: str, detail: str) -> None:
+    slave(patient)
+    (finding,) = await asyncio.to_thread(command_says, patient, baud)
+    assert (finding.name, finding.result, finding.detail) == ("line ill", result, detail)
+
+
+async def test_the_command_where_another_program_has_the_port(patient: Patient) -> None:
+    other = SerialPort(patient.settings)
+    (finding,) = await asyncio.to_thread(command_says, patient, BAUD)
+    other.close()
+    assert finding.result == "fail"
+    assert "in use by another program" in finding.detail
+    assert "fuser" in finding.fix
+
+
+async def test_the_command_where_nobody_answers(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(line_doctor, "TRY_S", 0.05)
+    (finding,) = await asyncio.to_thread(command_says, patient, BAUD)
+    assert finding.result == "fail"
+    assert finding.detail.startswith("silent (")
+    assert "lamppost scan --port" in finding.fix
 
 
 SETTINGS = PortSettings("x", 9600)

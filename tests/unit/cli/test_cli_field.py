@@ -169,6 +169,8 @@ def test_doctor(run: Run, site: Path) -> None:
     findings = {finding["name"]: finding for finding in json.loads(done.stdout)["findings"]}
     assert done.returncode == 1  # the server of this site is not there
     assert findings["port meters"]["result"] == "ok"
+    assert findings["line meters"]["result"] == "warn"
+    assert findings["line meters"]["detail"] == "absent (90%): unit 1, 3 answers, and unit 9 does not"
     assert findings["server"]["result"] == "fail"
     assert findings["daemon"]["result"] == "warn"
     assert all(finding["fix"] for finding in findings.values() if finding["result"] != "ok")
@@ -182,24 +184,40 @@ def test_doctor_with_everything_gone(run: Run, tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("secret-token")
     token.chmod(0o640)
-    config.write_text(f"""\
+    with socket.create_server(("127.0.0.1", 0)) as http, socket.socket(type=socket.SOCK_DGRAM) as coap:
+        coap.bind(("127.0.0.1", 0))
+        config.write_text(_everything_gone(tmp_path, port, http.getsockname()[1], coap.getsockname()[1]))
+        done = run("doctor", "--config", config, DBUS_SYSTEM_BUS_ADDRESS=f"unix:path={tmp_path}/no-bus")
+    assert done.returncode == 1
+    failed = {line[6:26].strip() for line in done.stdout.splitlines() if line.startswith("fail")}
+    ports = {"port line", "port stick", "port heat", "bluetooth air", "mqtt broker", "server"}
+    assert failed - {"clock"} == {*ports, "host tcp", "listener airrohr", "listener nodes"}
+    assert "no USB adapter with serial number 'FT0' is plugged in" in done.stdout
+    assert "secret-token" not in done.stdout + done.stderr
+
+
+def _everything_gone(tmp_path: Path, port: int, http: int, coap: int) -> str:
+    """A configuration with nobody at ``port``, and others at the two ports to listen on."""
+    return f"""\
 site: {{id: box, location: {{latitude: 52.0, longitude: 5.0}}}}
 uplink: {{url: "http://127.0.0.1:{port}", token_file: token}}
 buses:
   line: {{type: modbus-rtu, port: {tmp_path}/gone}}
   air: {{type: ble}}
   broker: {{type: mqtt, port: {port}}}
+  stick: {{type: modbus-rtu, port: "usb:FT0"}}
+  heat: {{type: mbus, port: {tmp_path}/gone-too}}
+  tcp: {{type: modbus-tcp, host: 127.0.0.1, port: {port}}}
+  airrohr: {{type: http, listen: {{port: {http}}}}}
+  nodes: {{type: coap, listen: {{port: {coap}}}}}
 devices:
   meter: {{template: eastron-sdm630, bus: line, address: 1}}
+  other: {{template: eastron-sdm630, bus: stick, address: 1}}
+  far: {{template: eastron-sdm630, bus: tcp, address: 1}}
   tag: {{template: ruuvi-ruuvitag, bus: air, address: "C8:25:2D:8E:9C:2C"}}
   pump: {{template: shelly-pro-3em, bus: broker, address: shelly}}
 storage: {{path: {tmp_path}/data}}
-""")
-    done = run("doctor", "--config", config, DBUS_SYSTEM_BUS_ADDRESS=f"unix:path={tmp_path}/no-bus")
-    assert done.returncode == 1
-    for name in ("port line", "bluetooth air", "mqtt broker", "server"):
-        assert f"fail  {name}" in done.stdout
-    assert "secret-token" not in done.stdout + done.stderr
+"""
 
 
 def test_doctor_leaves_a_check_that_hangs() -> None:
