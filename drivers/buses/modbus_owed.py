@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from drivers.planner import Block
 
-OWED_MAX = 8  # different requests without an answer; of more, the oldest are forgotten
+OWED_MAX = 8  # different requests without an answer: then the last one is repeated until it is answered
 
 Request = tuple[int, int, int]  # function, count, address
 
@@ -23,7 +23,12 @@ class Owed:
         return len(self._requests)
 
     def confusable(self, block: Block) -> bool:
-        """Whether the answer to an earlier request would look like the one to this: other registers, same shape."""
+        """Whether the answer to an earlier request would look like the one to this: other registers, same shape.
+
+        Also where so much is owed that no more can be remembered.
+        """
+        if len(self._requests) >= OWED_MAX and _request(block) not in self._requests:
+            return True
         return any(
             function == block.function and count == block.count and address != block.address
             for function, count, address in self._requests
@@ -34,6 +39,9 @@ class Owed:
 
         It reads the first registers of the block; one more than the block has only where there is no other way.
         """
+        if len(self._requests) >= OWED_MAX:
+            function, count, address = self._requests[-1]
+            return Block(function, address, count, ())
         shapes = {(function, count) for function, count, _ in self._requests}
         more = (block.count + 1,) if block.count < 125 and block.address + block.count <= 0xFFFF else ()
         for count in (*range(1, block.count), *more):
@@ -47,7 +55,6 @@ class Owed:
         if request in self._requests:
             return True
         self._requests.append(request)
-        del self._requests[:-OWED_MAX]
         return False
 
     def answered(self, block: Block, again: bool) -> None:
