@@ -17,6 +17,7 @@ from firmware_sim.line import Line
 
 READ_HOLDING, READ_INPUT = 3, 4
 ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE, TARGET_SILENT = 1, 2, 3, 11
+TICK_S = 1e-6
 WordOrder = Literal["high-first", "low-first"]
 
 
@@ -149,7 +150,8 @@ class Slave(Unit):
             return
         answer = sealed(bytes([self.address]) + self.answer(frame[1:-2]))
         loop = asyncio.get_running_loop()
-        self._free_at = max(loop.time(), self._free_at) + self.delay_s()  # it does one thing after the other
+        # it does one thing after the other; of two timers for one instant the loop may fire either first
+        self._free_at = max(loop.time(), self._free_at + TICK_S) + self.delay_s()
         loop.call_at(self._free_at, self._speak, answer)
 
     def _speak(self, frame: bytes) -> None:

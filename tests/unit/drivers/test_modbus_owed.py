@@ -91,3 +91,17 @@ def test_refusal_of_an_earlier_request_is_not_this_ones() -> None:
     assert not owed.refused(block, again)
     again = owed.sent(block)
     assert owed.refused(block, again)
+
+
+def test_what_cannot_be_remembered_is_not_forgotten_but_asked_again() -> None:
+    owed = Owed()
+    for count in range(1, OWED_MAX + 1):
+        owed.sent(Block(4, 0, count, ()))
+    wanted = Block(4, 50, 100, ())
+    assert owed.confusable(wanted)
+    last = Block(4, 0, OWED_MAX, ())
+    assert owed.fence(wanted) == last
+    assert owed.sent(last)
+    assert len(owed) == OWED_MAX
+    owed.answered(last, again=True)
+    assert not owed.confusable(wanted)
