@@ -339,10 +339,12 @@ class _Left:
 
     async def compare(self, what: str) -> None:
         """Raise ContractError where there is more than before, some time for libraries to end granted."""
-        gc.collect()  # some libraries close their files only then
         until = time.monotonic() + SETTLE_S
-        while (more := self._more(await _Left.now())) and time.monotonic() < until:  # noqa: ASYNC110 - nobody tells
+        if more := self._more(await _Left.now()):
+            gc.collect()  # some libraries close their files only then
+        while more and time.monotonic() < until:
             await asyncio.sleep(0.01)
+            more = self._more(await _Left.now())
         if more:
             _fail(f"{what} left behind: {more}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -158,7 +159,7 @@ async def test_mbus(tmp_path: Path) -> None:
 
         def make() -> tuple[Bus, Driver]:
             bus = registry.make_bus("b", settings)
-            return bus, registry.make_driver(known, bus, 5, 1.0, {})
+            return bus, registry.make_driver(known, bus, "12345678", 1.0, {})  # it is selected, then asked
 
         is_kept(await check_driver(make, provoke=be), 7)
         await check_bus(lambda: make()[0])
@@ -206,7 +207,9 @@ async def test_coap_asked() -> None:
 async def test_coap_pushed() -> None:
     pusher = Pusher()
     await pusher.up()
-    port = 5688
+    with socket.socket(type=socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
 
     async def say(condition: Condition) -> None:
         body = as_cbor(records({"co2": (612, "ppm")})) if condition == "well" else JUNK

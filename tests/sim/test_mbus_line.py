@@ -18,7 +18,6 @@ from drivers.errors import BadFrame, Disconnected, NoPort, Refused, Timeout, Wro
 from drivers.template import Template
 from firmware_sim.devices.mbus import Identity, MBusMeter, heat_records, water_records
 from firmware_sim.line import Line, PtyPort
-from gateway.testing import Condition, check_bus, check_driver
 
 TEMPLATE = Template("m", "meter", "Lamppost", "M", "mbus", "Device", "manual")
 BAUD = 19_200  # eight times the usual: what takes time in these tests is silence
@@ -214,27 +213,6 @@ async def test_wrong_speed_is_no_value(tmp_path: Path) -> None:
     site.line.set_baud(2400)
     with pytest.raises((Timeout, BadFrame)):
         await site.driver(5).read()
-    await site.close()
-
-
-async def test_contract_of_drivers(tmp_path: Path) -> None:
-    site = Site(tmp_path, 115_200)
-    meter = site.meter(5, HEAT, heat())
-    meter.thinks_s = 0.005
-    data = meter._data
-
-    async def be(condition: Condition) -> None:
-        meter.silent = condition == "silent"
-        meter._data = data if condition != "garbage" else lambda *_: bytes(range(40))  # type: ignore[method-assign]
-
-    def make() -> tuple[Any, Any]:
-        settings = {"type": "mbus", "port": str(tmp_path / "port"), "baud": 115_200, "timeout": 0.06}
-        bus = registry.make_bus("b", settings)
-        return bus, registry.make_driver(TEMPLATE, bus, "12345678", 1.0, {})
-
-    kept = await check_driver(make, provoke=be)
-    assert kept.points >= 7
-    await check_bus(lambda: make()[0])
     await site.close()
 
 

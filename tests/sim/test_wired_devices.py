@@ -258,7 +258,7 @@ async def test_a_stream_makes_one_frame_a_period() -> None:
 
     stream = Stream(line, frame, 0.2)
     task = asyncio.create_task(stream.run())
-    await asyncio.sleep(2.5)
+    await asyncio.sleep(1.8)
     task.cancel()
     line.close()
     assert stream.given == len(seconds) >= 6

@@ -97,7 +97,7 @@ def test_watch_until_nobody_reads(site: Path, tmp_path: Path) -> None:
 
 def test_capture_and_replay(run: Run, site: Path, tmp_path: Path) -> None:
     file = tmp_path / "meters.jsonl"
-    done = run("capture", "meters", "--config", site, "--seconds", 3, "--output", file)
+    done = run("capture", "meters", "--config", site, "--seconds", 2, "--output", file)
     assert done.returncode == 0, done.stderr
     frames = [json.loads(line) for line in file.read_text().splitlines()]
     assert {frame["direction"] for frame in frames} == {"tx", "rx"}
@@ -120,7 +120,7 @@ def test_capture_of_what_speaks_by_itself(run: Run, site: Path, tmp_path: Path) 
         ("dust", "plantower-pms5003", "pm25"),
     ):
         file = tmp_path / f"{bus}.jsonl"
-        run("capture", bus, "--config", site, "--seconds", 3, "--output", file)
+        run("capture", bus, "--config", site, "--seconds", 2, "--output", file)
         replayed = run("replay", file, "--template", template)
         assert replayed.returncode == 0, replayed.stderr
         assert quantity in replayed.stdout

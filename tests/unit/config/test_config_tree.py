@@ -83,7 +83,7 @@ def test_binary_garbage(data: bytes) -> None:
 
 
 @given(FILES)
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_well_formed_nonsense(whole: dict[str, object]) -> None:
     check(yaml.safe_dump(whole, allow_unicode=True).encode("utf-8", "replace"))
 
