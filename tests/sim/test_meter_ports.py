@@ -315,7 +315,7 @@ async def test_d0_that_is_silent_or_damaged_or_unplugged(tmp_path: Path) -> None
 
 @pytest.mark.usefixtures("quick")
 async def test_d0_keeps_the_contract_of_drivers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bus_d0, "PAUSE_S", 0.15)
+    monkeypatch.setattr(bus_d0, "PAUSE_S", 0.3)
     monkeypatch.setattr(bus_d0, "LINE_SILENT_S", 0.02)
     monkeypatch.setattr(d0, "REACTION_S", 0.01)
     monkeypatch.setattr(d0, "PATIENCE_S", 0.05)
