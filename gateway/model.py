@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import IntEnum
 
 from drivers.base import BootTime, Frame, Measurement, Observation, Position, Quality, Reading, Reason, Value
 
@@ -18,6 +19,7 @@ __all__ = [
     "Measurement",
     "Observation",
     "Position",
+    "Priority",
     "Quality",
     "Range",
     "Reading",
@@ -48,6 +50,14 @@ class Entity:
     attributes: dict[str, Attribute] = field(default_factory=dict)
 
 
+class Priority(IntEnum):
+    """What goes first and is dropped last: events, then the newest readings, then those that waited."""
+
+    ALARM = 0
+    LIVE = 1
+    HISTORY = 2
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Range:
     """Sequence numbers first..last, both included."""
@@ -67,6 +77,7 @@ class Batch:
     stream: str
     ranges: tuple[Range, ...]
     readings: tuple[Reading, ...]
+    priority: Priority = Priority.LIVE
 
 
 @dataclass(frozen=True, slots=True)
