@@ -28,13 +28,16 @@ HOST = re.compile(r"(?:[A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}\.?\Z|[0-9A-Fa-
 CONNECT_S_MAX = 2.0  # plain TCP: what needs longer counts as down and is tried again
 CONNECT_TLS_S_MAX = 5.0  # two or three round trips more
 
-Kind = Literal["connect", "tls", "timeout", "lost", "protocol"]
+Kind = Literal["connect", "tls", "name", "timeout", "lost", "protocol"]
+WRONG_NAME = 62  # X509_V_ERR_HOSTNAME_MISMATCH; 64 is that of an address
+WRONG_ADDRESS = 64
 
 
 class HttpError(Exception):
     """The URL is not http(s), or the peer does not keep to HTTP/1.1, or its answer exceeds the bound.
 
-    From ``HttpClient`` also the failures of the network; ``kind`` tells them apart. The text never holds a header.
+    From ``HttpClient`` also the failures of the network; ``kind`` tells them apart (``name``: TLS with a certificate of
+    another name). The text never holds a header.
     """
 
     def __init__(self, cause: str, kind: Kind = "protocol") -> None:
@@ -107,6 +110,7 @@ class Connection:
         self.bytes_sent = 0
         self.bytes_received = 0
         self.exchanges = 0  # finished on the open connection: more than 0 means that it was kept
+        self.opened = 0  # connections so far
         self.heard = False  # a byte of the present answer has come
 
     async def request(
@@ -169,6 +173,7 @@ class Connection:
             self._streams = await asyncio.open_connection(
                 self._address, self._target.port, ssl=self._context, server_hostname=host, limit=2 * READ_BYTES
             )
+        self.opened += 1
         return self._streams
 
     async def _read_response(self, reader: asyncio.StreamReader) -> Response:
@@ -230,7 +235,8 @@ class HttpClient:
     """Requests to one server, one after the other, over one kept connection.
 
     ``timeout_s`` bounds each exchange, from connecting to the last byte of the answer. With ``ca_file`` (PEM) only that
-    authority is trusted, else the system's. Raises ValueError or HttpError for a bad address, OSError for a bad file.
+    authority is trusted, else the system's; ``certificate``: the files (PEM) of the client's certificate and its key.
+    Raises ValueError or HttpError for a bad address, OSError for a bad file.
     A kept connection that turns out dead before a byte of the answer came is replaced once, silently: use it only for
     requests that may be repeated.
     """
@@ -240,11 +246,14 @@ class HttpClient:
         base_url: str,
         *,
         ca_file: Path | None = None,
+        certificate: tuple[Path, Path] | None = None,
         timeout_s: float = 10.0,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         self.target = parse_url(base_url)
         self._context = tls.create_default_context(cafile=ca_file) if self.target.secure else None
+        if self._context is not None and certificate is not None:
+            self._context.load_cert_chain(*certificate, password="")  # never asks a terminal for one
         self._connection = Connection(self.target, context=self._context)
         self._timeout_s = timeout_s
         self._headers = {"User-Agent": "lamppost", **(headers or {})}
@@ -260,6 +269,11 @@ class HttpClient:
         """Bytes of HTTP received so far."""
         return self._connection.bytes_received
 
+    @property
+    def connections(self) -> int:
+        """How many connections were opened so far."""
+        return self._connection.opened
+
     async def request(
         self, method: str, path: str, headers: Mapping[str, str] | None = None, body: bytes = b""
     ) -> Response:
@@ -271,6 +285,9 @@ class HttpClient:
                 return await self._twice(method, full, {**self._headers, **(headers or {})}, body)
             except TimeoutError as error:
                 raise HttpError(f"{name} does not answer in time", "timeout") from error
+            except tls.SSLCertVerificationError as error:
+                another = error.verify_code in (WRONG_NAME, WRONG_ADDRESS)
+                raise HttpError(f"TLS with {name} failed: {error.verify_message}", "name" if another else "tls") from error
             except tls.SSLError as error:
                 raise HttpError(f"TLS with {name} failed: {error.reason or error}", "tls") from error
             except OSError as error:

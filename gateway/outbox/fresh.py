@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from gateway.compact.ranges import Ranges, covers
 from gateway.model import Priority, Range
 from gateway.outbox.codec import Entry
-from gateway.outbox.ranges import Ranges, covers, touches
 
 READINGS_MAX = 20_000  # that stay after their commit
 
@@ -73,7 +73,7 @@ class Fresh:
         shown: list[Entry] = []
         room = limit
         for item in self._items:
-            if item.acked or item.priority is not priority or touches(flight, item.entry.seq, item.entry.last_seq):
+            if item.acked or item.priority is not priority or touches(flight, item.entry.span):
                 continue
             room -= item.size
             if room < 0 and shown:
@@ -87,7 +87,7 @@ class Fresh:
         for item in self._items:
             if ranges and item.entry.seq > ranges[-1].last:
                 break
-            if item.acked or not covers(ranges, item.entry.seq, item.entry.last_seq):
+            if item.acked or not covers(ranges, item.entry.span):
                 continue
             item.acked = True
             if item.phase is Phase.OPEN:
@@ -132,7 +132,7 @@ class Fresh:
             for item in self._open:
                 if lost >= readings:
                     break
-                if item.acked or item.priority is not priority or touches(flight, item.entry.seq, item.entry.last_seq):
+                if item.acked or item.priority is not priority or touches(flight, item.entry.span):
                     continue
                 gone.add(item.entry.seq)
                 lost += item.size
@@ -148,7 +148,7 @@ class Fresh:
         out = [
             item
             for item in self._open
-            if not item.acked and not touches(flight, item.entry.seq, item.entry.last_seq)
+            if not item.acked and not touches(flight, item.entry.span)
         ]
         gone = {item.entry.seq for item in out}
         self._open = deque(item for item in self._open if item.entry.seq not in gone and not item.acked)
@@ -158,6 +158,11 @@ class Fresh:
 
     def _pop(self) -> None:
         self.readings -= self._items.popleft().size
+
+
+def touches(ranges: Iterable[Range], span: Range) -> bool:
+    """Whether any number of ``span`` is in one of few ranges."""
+    return any(part.first <= span.last and part.last >= span.first for part in ranges)
 
 
 def ranges_of(entries: Iterable[Entry]) -> Ranges:
