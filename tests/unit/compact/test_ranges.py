@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,9 +19,7 @@ def numbers(found: list[Range] | ranges.Ranges) -> set[int]:
 
 
 def is_normal(found: ranges.Ranges) -> bool:
-    return all(a.last + 1 < b.first for a, b in zip(found, found[1:], strict=False)) and all(
-        r.first <= r.last for r in found
-    )
+    return all(a.last + 1 < b.first for a, b in pairwise(found)) and all(r.first <= r.last for r in found)
 
 
 @given(ANY)
