@@ -7,6 +7,7 @@ the epoch unless it says ``mono`` (``time.monotonic_ns()``).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
@@ -146,3 +147,17 @@ class Driver(Protocol):
 
     async def close(self) -> None:
         """Let go of the bus (unsubscribe, disconnect); safe to call twice."""
+
+
+_REASONS = {"bad_frames": "damaged", "dropped": "dropped", "thinned": "thinned", "flooded": "flooded"}
+
+
+def passed_over(part: Driver | Bus) -> dict[str, int]:
+    """What came and gave no reading, by reason, as far as a driver or a bus counts it; without what never happened.
+
+    What counts at all does so in attributes of these names, and in a mapping ``passed`` by reasons of its own.
+    """
+    counts = Counter(getattr(part, "passed", {}))
+    for attribute, reason in _REASONS.items():
+        counts[reason] += getattr(part, attribute, 0)
+    return dict(+counts)

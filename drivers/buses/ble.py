@@ -81,6 +81,11 @@ class BleAdvertisementDriver:
         self._fresh_ns = 0  # when something of the best form came, taken or not
         self._bad: BadFrame | None = None
 
+    @property
+    def dropped(self) -> int:
+        """Advertisements that nobody took in time."""
+        return 0 if self._inbox is None else self._inbox.dropped
+
     async def read(self) -> tuple[Observation, ...]:
         """All new measurements that wait, or the next one.
 

@@ -60,7 +60,7 @@ def available(given: Path | None = None) -> tuple[House, ...]:
 
 def read(house: House, given: Path | None = None) -> dict[str, Watts]:
     """All of a recording at its own step: each appliance and ``other``. Raises OSError where the file is not there."""
-    from pyarrow import parquet  # type: ignore[import-untyped]
+    from pyarrow import parquet
 
     table = parquet.read_table(folder(given) / f"{house.name}.parquet")
     columns = {name: table[name].to_numpy() for name in table.schema.names}

@@ -39,6 +39,7 @@ COMMANDS: Mapping[str, str] = {
     "modbus": "Look into a Modbus device without a template.",
     "template": "Templates: list, show, check, make a new one.",
     "config": "What a configuration costs: the load of each line.",
+    "outbox": "What waits to be sent: show, export, verify.",
     "doctor": "Look for what is wrong with this box.",
     "demo": "A simulated site, live on a page.",
     "completion": "Print the completion script of a shell.",

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import IO, Any
 
 import click
 
@@ -33,9 +33,9 @@ def say_error(code: str, cause: str, fix: str) -> None:
         click.echo(f"{style('fix', 'green', err=True)}: {plain(fix)}", err=True)
 
 
-def say_json(value: object) -> None:
-    """One line of JSON, made for programs."""
-    click.echo(json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str))
+def say_json(value: object, stream: IO[str] | None = None) -> None:
+    """One line of JSON, made for programs; to stdout, or into ``stream``."""
+    click.echo(json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str), file=stream)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

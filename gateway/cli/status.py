@@ -37,6 +37,9 @@ KEYS: Mapping[str, str] = {
     "devices.*.skipped": "Polls left out because the bus was busy.",
     "devices.*.late_ms_max": "The latest that a poll began after its time, in milliseconds.",
     "devices.*.counters.*": "What is added to what the device itself says, by quantity, where its count began again.",
+    "devices.*.passed.*": "Messages that gave no reading, by reason: `damaged`, `dropped` (nobody took it in time),"
+    " `thinned` (a later one of the same period replaced it), `repeated` and others.",
+    "buses.*.passed.*": "The same of messages that came on a bus and reached no device: `dropped`, `flooded`.",
     "outbox.stream": "Id of the outbox's stream.",
     "outbox.depth": "Readings not acknowledged by the server yet.",
     "outbox.age_s": "Age of the oldest of them in seconds.",
@@ -54,7 +57,9 @@ KEYS: Mapping[str, str] = {
     "link.error": "Why the link is down.",
     "server.listen": "Address of the server role; `server` is null without it.",
 }
-_MAPS = ("devices", "devices.*.counters", "outbox.made", "outbox.dropped")
+_MAPS = (
+    "devices", "devices.*.counters", "devices.*.passed", "buses", "buses.*.passed", "outbox.made", "outbox.dropped",
+)  # fmt: skip
 
 
 @click.command("status", short_help="Is all well, and if not, what is to be done?")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from drivers import registry
-from drivers.base import Frame, Observation
+from drivers.base import Frame, Observation, passed_over
 from gateway import __version__, notify
 from gateway.clock import SystemClock
 from gateway.config.diff import diff
@@ -243,6 +243,8 @@ class Edge:
         )
         for name, device in edge["devices"].items():
             device["counters"] = self._counter_file.counters.offsets(name)
+            device["passed"] = passed_over(self._supervisor.drivers[name])
+        edge["buses"] = {name: {"passed": passed_over(bus)} for name, bus in self._supervisor.buses.items()}
         address = self._server_address
         return edge | {"role": "both" if address else "edge", "server": {"listen": address} if address else None}
 

@@ -38,6 +38,7 @@ class Supervisor:
     def __init__(self, emit: Emit) -> None:
         self.health: dict[str, DeviceHealth] = {}
         self.buses: dict[str, Bus] = {}
+        self.drivers: dict[str, Driver] = {}
         self._emit = emit
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
@@ -57,6 +58,7 @@ class Supervisor:
             self.buses[name] = registry.make_bus(name, config.buses[name].model_dump())
         for name in change.devices_removed:
             self.health.pop(name, None)
+            self.drivers.pop(name, None)
         for name in (*change.devices_added, *change.devices_changed):
             self._start_device(name, config)
 
@@ -81,7 +83,7 @@ class Supervisor:
         known = template.load(device.template)
         self.health[name] = health = DeviceHealth(device.bus, device.template, device.place, known.evidence)
         health.back_by_mono_ns = time.monotonic_ns()
-        driver = registry.make_driver(
+        self.drivers[name] = driver = registry.make_driver(
             known, self.buses[device.bus], device.address, device.period, device.driver_options
         )
         phase = _phase(name, device, config.devices)

@@ -8,7 +8,7 @@ A quantity without a row keeps its own name in camelCase, in the default context
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 
 from drivers.quantities import PHASES, QUANTITIES
 
@@ -112,7 +112,7 @@ MODELS: dict[str, DataModel] = {
 _EVERYWHERE = {"position": Target("location", None, "C62")}
 
 
-@cache
+@lru_cache(maxsize=4096)  # a server maps quantities of any name that gateways send
 def target(model: str, quantity: str) -> Target:
     """The place of a quantity in a data model. Raises KeyError for a model that is not in MODELS."""
     found = MODELS[model].targets.get(quantity) or _EVERYWHERE.get(quantity)

@@ -28,6 +28,7 @@ FEED_MAX = 1_000
 FEEDS_MAX = 500
 SCAN_SECONDS_MAX = 10.0
 Observer = Callable[[Sequence[Change]], None]
+Also = Callable[[Writer], None]
 
 
 class Feed(asyncio.Queue[Change]):
@@ -129,9 +130,14 @@ class Broker:
         """Entities that are there already go to the errors."""
         return await self._batch(tenant, entities, _create)
 
-    async def upsert_batch(self, tenant: str, entities: Sequence[Stored], *, replace: bool = True) -> BatchResult:
-        """Create what is not there; replace or update what is. In order: the same id may come several times."""
-        return await self._batch(tenant, entities, _replace if replace else _update)
+    async def upsert_batch(
+        self, tenant: str, entities: Sequence[Stored], *, replace: bool = True, also: Also | None = None
+    ) -> BatchResult:
+        """Create what is not there; replace or update what is. In order: the same id may come several times.
+
+        ``also`` writes something else in the same commit.
+        """
+        return await self._batch(tenant, entities, _replace if replace else _update, also)
 
     async def update_batch(self, tenant: str, entities: Sequence[Stored], *, overwrite: bool = True) -> BatchResult:
         """Update what is there; the others go to the errors."""
@@ -183,10 +189,14 @@ class Broker:
         self._tell(changes)
         return result
 
-    async def _batch(self, tenant: str, entities: Sequence[Stored], rule: _Rule) -> BatchResult:
+    async def _batch(
+        self, tenant: str, entities: Sequence[Stored], rule: _Rule, also: Also | None = None
+    ) -> BatchResult:
         now, at_us = self._moment()
 
         def work(writer: Writer) -> tuple[BatchResult, list[Change], int]:
+            if also is not None:
+                also(writer)
             return _apply(writer, tenant, entities, rule, now, at_us)
 
         result, changes, samples = await self._storage.write(work, weight=len(entities))

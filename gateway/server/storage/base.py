@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeVar
 
+from gateway.model import Range
+
 T = TypeVar("T")
 
 
@@ -86,6 +88,15 @@ class Reader(Protocol):
     def subscriptions(self) -> list[tuple[str, str, bytes]]:
         """(tenant, id, document) of all."""
 
+    def received(self, gateway: str, stream: str) -> list[Range]:
+        """Sequence numbers of a stream that are on the disk, in order."""
+
+    def streams(self, gateway: str) -> list[tuple[str, list[Range]]]:
+        """The same of every stream of a gateway."""
+
+    def profiles(self, gateway: str, digest: str) -> bytes | None:
+        """What a gateway said of its devices, by its hash."""
+
 
 class Writer(Reader, Protocol):
     """The one that writes. A tenant comes into being with its first entity or subscription."""
@@ -107,6 +118,12 @@ class Writer(Reader, Protocol):
 
     def delete_subscription(self, tenant: str, subscription_id: str) -> bool:
         """Returns whether it was there."""
+
+    def put_received(self, gateway: str, stream: str, ranges: Sequence[Range], used_us: int, keep: int) -> None:
+        """Insert or replace; of the gateway's streams only the ``keep`` used last stay."""
+
+    def put_profiles(self, gateway: str, digest: str, document: bytes, put_us: int, keep: int) -> None:
+        """Insert or replace; of the gateway's profiles only the ``keep`` newest stay."""
 
 
 class Storage(Protocol):

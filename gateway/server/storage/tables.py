@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from gateway.model import Range
 from gateway.server.storage.base import Sample, Selection, Span
 
 DEFAULT_DATASET = 0
@@ -119,6 +120,23 @@ class Tables:
             "SELECT name, id, document FROM subscription JOIN tenant ON tenant.key = subscription.tenant"
         ).fetchall()
 
+    def received(self, gateway: str, stream: str) -> list[Range]:
+        """What is here of a stream."""
+        row = self._sql.execute("SELECT ranges FROM stream WHERE gateway = ? AND id = ?", (gateway, stream)).fetchone()
+        return [] if row is None else _ranges(row[0])
+
+    def streams(self, gateway: str) -> list[tuple[str, list[Range]]]:
+        """All streams of a gateway."""
+        rows = self._sql.execute("SELECT id, ranges FROM stream WHERE gateway = ? ORDER BY used_us", (gateway,))
+        return [(stream, _ranges(document)) for stream, document in rows]
+
+    def profiles(self, gateway: str, digest: str) -> bytes | None:
+        """The document of that hash."""
+        row = self._sql.execute(
+            "SELECT document FROM profiles WHERE gateway = ? AND hash = ?", (gateway, digest)
+        ).fetchone()
+        return None if row is None else bytes(row[0])
+
     # writing
 
     def put_entity(self, tenant: str, entity_id: str, types: Sequence[str], document: bytes) -> None:
@@ -174,6 +192,31 @@ class Tables:
             (tenant, subscription_id),
         )
         return done.rowcount > 0
+
+    def put_received(self, gateway: str, stream: str, ranges: Sequence[Range], used_us: int, keep: int) -> None:
+        """Insert or replace the ranges of a stream."""
+        document = json.dumps([(one.first, one.last) for one in ranges], separators=(",", ":")).encode("ascii")
+        self._sql.execute(
+            "INSERT OR REPLACE INTO stream (gateway, id, used_us, ranges) VALUES (?, ?, ?, ?)",
+            (gateway, stream, used_us, document),
+        )
+        self._sql.execute(
+            "DELETE FROM stream WHERE gateway = ? AND id IN "
+            "(SELECT id FROM stream WHERE gateway = ? ORDER BY id = ? DESC, used_us DESC LIMIT -1 OFFSET ?)",
+            (gateway, gateway, stream, keep),
+        )
+
+    def put_profiles(self, gateway: str, digest: str, document: bytes, put_us: int, keep: int) -> None:
+        """Insert or replace a gateway's profiles."""
+        self._sql.execute(
+            "INSERT OR REPLACE INTO profiles (gateway, hash, put_us, document) VALUES (?, ?, ?, ?)",
+            (gateway, digest, put_us, document),
+        )
+        self._sql.execute(
+            "DELETE FROM profiles WHERE gateway = ? AND hash IN "
+            "(SELECT hash FROM profiles WHERE gateway = ? ORDER BY hash = ? DESC, put_us DESC LIMIT -1 OFFSET ?)",
+            (gateway, gateway, digest, keep),
+        )
 
     # keys
 
@@ -282,6 +325,10 @@ class Tables:
             )
             self._series[subject, attribute, dataset] = key
         return key
+
+
+def _ranges(document: bytes) -> list[Range]:
+    return [Range(first, last) for first, last in json.loads(document)]
 
 
 def _bounds(span: Span) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from drivers import template
-from drivers.base import Observation
+from drivers.base import Observation, passed_over
 from drivers.buses import ble, ble_adapter, ble_inbox
 from drivers.buses.ble import BadKey, BleAdvertisementDriver, BleBus
 from drivers.buses.ble_adapter import advertisement_frame
@@ -202,6 +202,7 @@ def test_only_those_listened_to_are_handed_on_and_a_flood_of_one_is_bounded() ->
     assert bus.heard == 6000
     assert 3000 - room <= bus.flooded < 3000
     assert inbox.dropped == 3000 - bus.flooded - ble_inbox.INBOX_MAX
+    assert passed_over(bus) == {"flooded": bus.flooded}
     before = bus.flooded
     bus.unlisten(ADDRESS, inbox)
     bus.unlisten(ADDRESS, inbox)
