@@ -318,6 +318,6 @@ def _meant(error: HttpError) -> DriverError:
         return Timeout(error.cause)
     if error.kind == "connect":
         return NoPort(error.cause)
-    if error.kind == "tls":
+    if error.kind in ("tls", "name"):
         return Misconfigured(f"{error.cause}: see `ca_file` of the bus")
     return Disconnected(error.cause) if error.kind == "lost" else BadFrame(error.cause)

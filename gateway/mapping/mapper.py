@@ -1,7 +1,8 @@
 """Readings to NGSI-LD entities (normalized form) and the count of readings in an entity.
 
 One entity object per device and instant, in the order of the readings. Members that never change (name, place,
-location, type of phase ...) ride on the first object of each entity in a call, so a batch carries them once.
+location, type of phase ...) ride on the first object of each entity in a call, so a batch carries them once; the date
+of the entity as a whole (``dateObserved``) rides on the last one: it is the present that it speaks of.
 """
 
 from __future__ import annotations
@@ -59,13 +60,14 @@ class Mapper:
         """Take the profiles of a new configuration; those of removed devices stay for what is still in the outbox."""
         self._profiles |= profiles
 
-    def entities(self, readings: Sequence[Reading]) -> list[Json]:
-        """Entities in the order of the readings.
+    def entities(self, readings: Sequence[Reading], *, history: bool = False) -> list[Json]:
+        """Entities in the order of the readings. ``history``: they are old, so nothing is said of the present.
 
         A device that is no longer configured, but whose readings still wait, goes out as a plain Device.
         """
         made: list[Json] = []
         introduced: set[str] = set()
+        dated: dict[str, tuple[Json, str]] = {}
         for (device, observed_ns), group in groupby(readings, key=lambda r: (r.device, r.observed_ns)):
             profile = self._profile(device)
             entity: Json = {
@@ -76,8 +78,13 @@ class Mapper:
             if device not in introduced:
                 introduced.add(device)
                 entity |= _constants(device, profile)
-            entity |= _attributes(profile.data_model, group, iso(observed_ns))
+            observed_at = iso(observed_ns)
+            entity |= _attributes(profile.data_model, group, observed_at)
             made.append(entity)
+            if MODELS[profile.data_model].dated and (device not in dated or dated[device][1] <= observed_at):
+                dated[device] = entity, observed_at
+        for entity, observed_at in () if history else dated.values():
+            entity["dateObserved"] = _property({"@type": "DateTime", "@value": observed_at})
         return made
 
     def _profile(self, device: str) -> Profile:
@@ -119,8 +126,6 @@ def _constants(device: str, profile: Profile) -> Json:
 
 def _attributes(model: str, readings: Iterable[Reading], observed_at: str) -> Json:
     members: Json = {}
-    if MODELS[model].dated:
-        members["dateObserved"] = _property({"@type": "DateTime", "@value": observed_at})
     for reading in readings:
         place = target(model, reading.quantity)
         if isinstance(reading.value, Position):

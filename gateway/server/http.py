@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-import zlib
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from typing import Any
@@ -19,6 +18,7 @@ from starlette.applications import Starlette
 from gateway.prometheus import CONTENT_TYPE
 from gateway.server import wire
 from gateway.server.apps.console import Console
+from gateway.server.coding import OFFERED, decoded
 from gateway.server.errors import (
     BadRequestData,
     InternalError,
@@ -30,7 +30,6 @@ from gateway.server.errors import (
     RequestTimeout,
     ResourceNotFound,
     TooLarge,
-    UnsupportedMediaType,
 )
 from gateway.server.identity.guard import Guard
 from gateway.server.outcome import Outcome
@@ -113,7 +112,8 @@ class App:
         unread = scope["method"] in BODY_METHODS and not exchange.received
         if unread:
             await exchange.drain()
-        await _send(exchange.send, wire.problem(error), close=unread)
+        refusal = wire.problem(error)
+        await _send(exchange.send, _advertised(refusal) if error.status == 415 else refusal, close=unread)
 
     async def _serve(self, scope: Scope, exchange: _Exchange) -> None:
         raw_path = scope.get("raw_path", b"").decode("ascii") or scope["path"]
@@ -141,6 +141,8 @@ class App:
             if request.method in BODY_METHODS:
                 request.body = await self._body(request, exchange.receive, hold)
             result = await found.handler(request)
+        if request.body and request.header(b"content-encoding") is None:
+            result = _advertised(result)
         if tenant := request.header(b"ngsild-tenant"):
             result = Response(result.status, result.body, (*result.headers, (b"ngsild-tenant", tenant.encode("ascii"))))
         await _send(exchange.send, result)
@@ -192,21 +194,10 @@ class App:
         return self._decoded(request, b"".join(chunks), hold)
 
     def _decoded(self, request: Request, body: bytes, hold: Callable[[int], None]) -> bytes:
-        encoding = (request.header(b"content-encoding") or "identity").strip().lower()
-        if encoding == "identity":
-            return body
-        if encoding != "gzip":
-            raise UnsupportedMediaType(f"Content-Encoding {encoding} is not understood; gzip is")
-        decoder = zlib.decompressobj(wbits=31)  # gzip framing
-        try:
-            plain = decoder.decompress(body, self._body_max + 1)
-        except zlib.error as error:
-            raise BadRequestData(f"the body is not gzip: {error}") from None
-        if len(plain) > self._body_max:
-            raise TooLarge(f"the body has more than {self._body_max} bytes when decompressed")
-        if not decoder.eof or decoder.unused_data:
-            raise BadRequestData("the body is not one complete gzip member")
-        hold(len(plain))
+        coding = (request.header(b"content-encoding") or "identity").strip().lower()
+        plain = decoded(coding, body, self._body_max)
+        if plain is not body:
+            hold(len(plain))
         return plain
 
     # own routes
@@ -238,7 +229,7 @@ class App:
 
     async def _time(self, request: Request) -> Response:
         """The server's clock, for gateways that have no better one."""
-        return answer(200, {"now_ns": time.time_ns()}, headers={"Cache-Control": "no-store"})
+        return _advertised(answer(200, {"now_ns": time.time_ns()}, headers={"Cache-Control": "no-store"}))
 
 
 class _Exchange:
@@ -281,6 +272,11 @@ async def _send(send: Send, response: Response, *, close: bool = False) -> None:
     headers.append((b"x-content-type-options", b"nosniff"))
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
     await send({"type": "http.response.body", "body": response.body})
+
+
+def _advertised(response: Response) -> Response:
+    """The answer, with the content codings that bodies may have (RFC 7694)."""
+    return Response(response.status, response.body, (*response.headers, (b"accept-encoding", OFFERED.encode("ascii"))))
 
 
 def _unknown(path: str) -> Problem:

@@ -4,6 +4,7 @@
 
     TransportError          keep the batch and try again
     ├── UnreachableError        no connection, no answer in time, cut in between, TLS failed
+    │   └── PortalError             somebody else answers in the server's place
     ├── BusyError               the server pushes back or is broken for the moment; it may say for how long
     └── RejectedError           somebody has to do something: token, address, a broker that takes none of it
 """
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.errors import UplinkError
-from gateway.model import Ack, Batch
+from gateway.model import Ack, Batch, Range
 
 
 class TransportError(UplinkError):
@@ -29,6 +30,13 @@ class UnreachableError(TransportError):
 
     code = "uplink.unreachable"
     fix = "Check the network, uplink.url and that the server runs; it is tried again by itself."
+
+
+class PortalError(UnreachableError):
+    """An answer that cannot be the server's: nothing of it is believed."""
+
+    code = "uplink.portal"
+    fix = "The network wants a login (captive portal), or uplink.url is not the address of an NGSI-LD broker."
 
 
 class BusyError(TransportError):
@@ -73,6 +81,23 @@ class Transport(Protocol):
     @property
     def bytes_received(self) -> int:
         """Bytes received since the start."""
+
+    @property
+    def connections(self) -> int:
+        """How many connections were opened so far: behind a new one the server may be another or an older one."""
+
+    @property
+    def orders_history(self) -> bool:
+        """Whether old values may follow newer ones: the server puts them into history and keeps the present.
+
+        Where it cannot, all goes oldest first. Known after ``held``.
+        """
+
+    async def held(self) -> dict[str, tuple[Range, ...]] | None:
+        """Meet the server on a new connection: the ranges that it has of this gateway's streams.
+
+        None where the language cannot tell. Raises TransportError.
+        """
 
     async def send(self, batch: Batch) -> Receipt:
         """Return when the server has the batch on its disk. Raises TransportError."""

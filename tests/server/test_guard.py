@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import gzip
 import ssl
+import struct
 import subprocess
 from pathlib import Path
 
 import httpx
 import pytest
+import zstandard
 
 from gateway.server import http, serve
 from gateway.server.errors import ServerError
@@ -169,6 +171,43 @@ async def test_gzip_bodies(client: httpx.AsyncClient) -> None:
     assert (await client.post(url, content=b"no gzip", headers=packed)).status_code == 400
     answer = await client.post(url, content=body, headers={**LD, "Content-Encoding": "br"})
     assert answer.status_code == 415
+
+
+@pytest.mark.parametrize("sized", [True, False])
+async def test_zstd_bodies(client: httpx.AsyncClient, sized: bool) -> None:
+    def pack(plain: bytes) -> bytes:
+        packer = zstandard.ZstdCompressor(level=3, write_content_size=sized).compressobj(len(plain) if sized else -1)
+        return packer.compress(plain) + packer.flush()
+
+    packed = {**LD, "Content-Encoding": "zstd"}
+    url = f"{ROOT}/entityOperations/upsert"
+    body = pack(httpx.Request("POST", "http://x", json=[meter()]).content)
+    assert (await client.post(url, content=body, headers=packed)).status_code == 201
+    bomb = pack(b" " * 200_000_000)
+    assert len(bomb) < 300_000
+    assert (await client.post(url, content=bomb, headers=packed)).status_code == 413
+    assert (await client.post(url, content=body[:-5], headers=packed)).status_code == 400
+    assert (await client.post(url, content=body + b"more", headers=packed)).status_code == 400
+    assert (await client.post(url, content=b"no zstd", headers=packed)).status_code == 400
+
+
+async def test_a_zstd_frame_that_lies_about_its_size(client: httpx.AsyncClient) -> None:
+    plain = b" " * 10_000_000
+    frame = zstandard.ZstdCompressor().compress(plain)
+    lie = frame.replace(struct.pack("<I", len(plain)), struct.pack("<I", 1000), 1)
+    assert zstandard.frame_content_size(lie) == 1000
+    answer = await client.post(f"{ROOT}/entities", content=lie, headers={**LD, "Content-Encoding": "zstd"})
+    assert answer.status_code == 400
+
+
+async def test_the_codings_of_bodies_are_said(client: httpx.AsyncClient) -> None:
+    url = f"{ROOT}/entityOperations/upsert"
+    for answer in (
+        await client.get("/api/time"),
+        await client.post(url, json=[meter()], headers=LD),
+        await client.post(url, content=b"x", headers={**LD, "Content-Encoding": "br"}),
+    ):
+        assert answer.headers["accept-encoding"] == "zstd, gzip"
 
 
 @pytest.mark.parametrize("depth", [200, 100_000])
