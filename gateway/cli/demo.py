@@ -25,7 +25,6 @@ from gateway.mapping.mapper import entity_id
 DEFAULT_PORT = 9090
 START_TIMEOUT_S = 60.0
 SETTLE_TIMEOUT_S = 30.0
-UPLINK_INTERVAL_S = 2  # shorter than the default of 10 s: people are watching
 TRAINING_DAYS = 4.0
 
 
@@ -204,7 +203,6 @@ class Demo:
             without=() if bus_address else ("ble",),
         )
         config = yaml.safe_load(text)
-        config["uplink"]["interval"] = UPLINK_INTERVAL_S
         if "disaggregation" in config:
             config["disaggregation"]["model"] = str(self.run / "model.json")
         path = self.run / "lamppost.yaml"

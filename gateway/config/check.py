@@ -108,6 +108,10 @@ def _uplink(root: Node) -> Iterator[Problem]:
         yield Problem("config.secret", "a login in the address", node.place(), fix="Use `token_file`.")
     if parts.query or parts.fragment:
         yield Problem("config.url", "an address with a query or a fragment", node.place())
+    pair = [key for key in ("certificate_file", "key_file") if root.get("uplink", key) is not None]
+    if len(pair) == 1:
+        place = _place(root, "uplink", *pair)
+        yield Problem("config.certificate-alone", f"`{pair[0]}` stands alone", place)
     if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
         token = root.text("uplink", "token_file") is not None
         code = "config.token-in-clear" if token else "config.plain-http"
@@ -130,8 +134,8 @@ def _links(root: Node) -> Iterator[Problem]:
 
 def _files(root: Node, folder: Path) -> Iterator[Problem]:
     buses = root.get("buses")
-    paths = [("server", "token_file"), ("uplink", "token_file"), ("server", "tls", "key")]
-    public = [("server", "tls", "certificate"), ("uplink", "ca_file")]
+    paths = [("server", "token_file"), ("uplink", "token_file"), ("uplink", "key_file"), ("server", "tls", "key")]
+    public = [("server", "tls", "certificate"), ("uplink", "ca_file"), ("uplink", "certificate_file")]
     for name, _ in buses.items() if buses is not None else ():
         paths += [("buses", name, key) for key in ("password_file", "credentials_file", "key_file")]
         public += [("buses", name, key) for key in ("ca_file", "certificate_file")]

@@ -76,6 +76,10 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "config.duplicate-link": Rule("Two links have one name.", "Rename one."),
         "config.time-zone": Rule("Not a time zone.", "Use an IANA name, such as Europe/Copenhagen."),
         "config.url": Rule("Not an address of a server.", "Write https://host or https://host:port."),
+        "config.certificate-alone": Rule(
+            "A certificate without its key, or a key without its certificate.",
+            "Give uplink.certificate_file and uplink.key_file together.",
+        ),
         "config.plain-http": Rule("Data would leave the box unencrypted.", "Use https://.", "warning"),
         "config.token-in-clear": Rule("A token would be sent unencrypted.", "Use https://."),
         "config.file-missing": Rule("A file that is named is not there.", "Create it, or correct the name."),

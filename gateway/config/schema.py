@@ -84,10 +84,18 @@ class Uplink(Part):
     """File with the token to send."""
     ca_file: FilePath | None = None
     """Certificates to trust instead of the ones of the system."""
-    interval: Seconds = 10.0
-    """How long readings are gathered before a batch is sent; events go at once."""
+    certificate_file: FilePath | None = None
+    """Certificate of this box (PEM), where the server asks for one."""
+    key_file: FilePath | None = None
+    """Private key of that certificate (PEM, without password), readable by the service only."""
+    interval: Seconds | None = None
+    """How long readings are gathered before a batch is sent; events go at once. Without it 0.5 s where bytes cost nothing,
+    so that what is acknowledged in time is never written to the card, and 10 s on metered links.
+    """
     batch_max: Annotated[int, Field(ge=1, le=10_000)] = 2000
     """Largest number of readings in a batch."""
+    backlog_share: Annotated[float, Field(ge=0.05, le=1.0)] = 0.8
+    """Share of the time that sending the backlog may take; the rest is left to what is new."""
     timeout: Seconds = 10.0
     """How long the server may take to answer."""
 
@@ -177,7 +185,15 @@ class Storage(Part):
     outbox_max: Bytes = 512 * 2**20
     """Largest size of the outbox on disk; then the oldest readings give way, counted."""
     commit_interval: Seconds = 1.0
-    """How often readings are made safe on disk: what a power cut can cost."""
+    """How long a reading that is not delivered yet may stay in memory: what a power cut can cost. Alarms never wait."""
+    full: Literal["drop", "thin"] = "drop"
+    """Where `outbox_max` is reached, or the disk is full: drop the oldest readings, or thin the older half of them to
+    every second observation, again and again. Alarms give way last."""
+    keep_for: Seconds | None = None
+    """Readings that were not delivered for so long are given up, counted; without it never."""
+    acked_max: Bytes | Literal[0] = 16 * 2**20
+    """How much of what was delivered is kept, for a day at most, for a server that was restored from an older backup;
+    `0` keeps none. It is part of `outbox_max` and gives way first."""
 
 
 class Local(Part):

@@ -29,9 +29,11 @@ from gateway.edge.supervisor import Supervisor
 from gateway.errors import ControlError
 from gateway.mapping.mapper import GATEWAY, Mapper
 from gateway.model import Link, LinkState, Priority
+from gateway.outbox.retention import Limits
 from gateway.outbox.store import Outbox
 from gateway.pipeline.nilm.client import Disaggregator
 from gateway.pipeline.stages import Pipeline
+from gateway.uplink import pace
 from gateway.uplink.ngsild import NgsiLdHttp
 from gateway.uplink.sender import Uplink
 
@@ -41,6 +43,7 @@ CLOCK_S = 5.0
 MODEL_LOOK_S = 2.0
 SOCKET_NAME = "lamppost.sock"
 CAPTURE_BACKLOG = 1000
+FRESH_INTERVALS = 2  # readings stay live for so many batches: one may fail
 MODBUS_KEYS = ("unit", "function", "address", "count")
 
 
@@ -64,7 +67,7 @@ class Edge:
         storage = config.storage
         self._outbox = Outbox(
             storage.path / "outbox.sqlite",
-            max_bytes=storage.outbox_max,
+            limits=Limits(storage.outbox_max, storage.acked_max, storage.full == "thin", storage.keep_for),
             commit_interval_s=storage.commit_interval,
             clock=self.clock,
             gateway=config.site.id,
@@ -204,18 +207,29 @@ class Edge:
         if settings is None:
             return None
         token = settings.token_file.read_text(encoding="utf-8").strip() if settings.token_file else None
-        transport = NgsiLdHttp(
-            settings.url, settings.tenant, token, settings.ca_file, settings.timeout, self._mapper.entities
-        )
         first = next(iter(self.config.links), LinkConfig(name="default"))
         link = Link(first.name, first.interface, first.metered)
+        certificate = (settings.certificate_file, settings.key_file)
+        transport = NgsiLdHttp(
+            settings.url,
+            settings.tenant,
+            token,
+            settings.ca_file,
+            settings.timeout,
+            self._mapper.entities,
+            certificate=certificate if settings.certificate_file and settings.key_file else None,
+            sparing=link.metered,
+        )
+        interval_s = pace.interval_s(settings.interval, link.metered)
+        self._outbox.fresh_s = max(self._outbox.fresh_s, FRESH_INTERVALS * interval_s)
         return Uplink(
             self._outbox,
             transport,
-            interval_s=settings.interval,
+            interval_s=interval_s,
             batch_max=settings.batch_max,
             link=link,
             clock=self.clock,
+            backlog_share=settings.backlog_share,
         )
 
     def _make_disaggregation(self) -> tuple[Disaggregator | None, Appliances | None]:

@@ -4,87 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from gateway.errors import UplinkError
-from gateway.model import Link, Reading
-from gateway.outbox.store import Outbox
 from gateway.uplink.ngsild import UPSERT, NgsiLdHttp
-from gateway.uplink.sender import Uplink
 from tests.sim.scripted_server import Answer, Request, ScriptedServer, until
-from tests.unit.outbox.outbox_kit import SECOND, UTC_2026, FakeClock, observe, running
-
-
-def entities(readings: Sequence[Reading]) -> list[dict[str, object]]:
-    """One object a device and instant, as the mapper makes them."""
-    made: dict[tuple[str, int], dict[str, object]] = {}
-    for r in readings:
-        if r.device == "gone":
-            raise KeyError(r.device)
-        entity = made.setdefault((r.device, r.observed_ns), {"id": f"urn:x:{r.device}", "at": r.observed_ns})
-        entity[r.quantity] = r.value
-    return list(made.values())
-
-
-@dataclass
-class Box:
-    outbox: Outbox
-    uplink: Uplink
-    clock: FakeClock
-    task: asyncio.Task[None]
-
-    def make(self, value: float, device: str = "meter", urgent: bool = True) -> None:
-        self.clock.pass_s(0.001)
-        self.outbox.append(observe(self.clock, [value, value], device), urgent=urgent)
-
-
-@asynccontextmanager
-async def box(
-    tmp_path: Path,
-    server: ScriptedServer,
-    *,
-    clock: FakeClock | None = None,
-    interval_s: float = 0.05,
-    batch_max: int = 2000,
-    timeout_s: float = 5.0,
-    token: str | None = None,
-    metered: bool = False,
-) -> AsyncIterator[Box]:
-    clock = clock or RealPace()
-    transport = NgsiLdHttp(server.url, None, token, None, timeout_s, entities)
-    async with running(tmp_path / "outbox.sqlite", clock) as outbox:
-        uplink = Uplink(
-            outbox, transport, interval_s=interval_s, batch_max=batch_max, link=Link("lan", None, metered), clock=clock
-        )
-        task = asyncio.ensure_future(uplink.run())
-        try:
-            yield Box(outbox, uplink, clock, task)
-        finally:
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-
-
-class RealPace(FakeClock):
-    """Moves with the real monotonic clock."""
-
-    def __init__(self, offset_ns: int | None = UTC_2026) -> None:
-        super().__init__(offset_ns=offset_ns)
-        self._start = asyncio.get_running_loop().time()
-
-    def mono_ns(self) -> int:
-        return self.now_ns + int((asyncio.get_running_loop().time() - self._start) * SECOND)
-
-
-def received(server: ScriptedServer) -> list[Any]:
-    """Values of acknowledged posts, in order."""
-    return [entity["q0"] for request in server.posts() for entity in request.json()]
+from tests.sim.uplink_kit import RealPace, box, entities, lamppost, received, upserts
+from tests.unit.outbox.outbox_kit import SECOND, UTC_2026
 
 
 async def test_the_way_of_a_batch(tmp_path: Path) -> None:
@@ -92,7 +20,7 @@ async def test_the_way_of_a_batch(tmp_path: Path) -> None:
         for n in range(5):
             b.make(n)
         await until(lambda: b.outbox.stats().depth == 0)
-        request = server.posts()[0]
+        request = upserts(server)[0]
         assert request.path == UPSERT
         assert request.headers["content-type"] == "application/ld+json"
         assert request.headers["authorization"] == "Bearer s3cret"
@@ -103,19 +31,19 @@ async def test_the_way_of_a_batch(tmp_path: Path) -> None:
 
 async def test_first_at_once_then_by_interval_and_urgent_at_once(tmp_path: Path) -> None:
     async with ScriptedServer() as server, box(tmp_path, server, interval_s=60) as b:
-        b.make(1, urgent=False)
+        b.make(1)
         await until(lambda: received(server) == [1])
-        b.make(2, urgent=False)
+        b.make(2)
         await asyncio.sleep(0.3)
         assert received(server) == [1]
-        b.make(3, urgent=True)
-        await until(lambda: received(server) == [1, 2, 3])
+        b.make(3, alarm=True)
+        await until(lambda: received(server) == [1, 3, 2])
 
 
 async def test_a_backlog_goes_on_at_once(tmp_path: Path) -> None:
     async with ScriptedServer() as server, box(tmp_path, server, interval_s=60, batch_max=10) as b:
         for n in range(100):
-            b.make(n, urgent=n == 99)
+            b.make(n)
         await until(lambda: len(received(server)) == 100)
         assert received(server) == list(range(100)) and server.connections == 1
 
@@ -126,9 +54,9 @@ async def test_push_back_is_obeyed(tmp_path: Path) -> None:
         async with box(tmp_path, server) as b:
             b.make(1)
             await until(lambda: b.outbox.stats().depth == 0)
-            at = [request.at for request in server.posts()]
+            at = [request.at for request in upserts(server)]
             assert len(at) == 3 and at[1] - at[0] >= 1.0 and at[2] - at[1] >= 1.0
-            assert len({request.body for request in server.posts()}) == 1
+            assert len({request.body for request in upserts(server)}) == 1
 
 
 async def test_a_lost_acknowledgement_is_sent_again_byte_for_byte(tmp_path: Path) -> None:
@@ -136,10 +64,10 @@ async def test_a_lost_acknowledgement_is_sent_again_byte_for_byte(tmp_path: Path
         server.script = [Answer(reset_before=True), Answer(200, b"x" * 100, reset_within=True), Answer(stall_s=30)]
         async with box(tmp_path, server, timeout_s=0.5) as b:
             b.make(1)
-            await until(lambda: len(server.posts()) == 1)
+            await until(lambda: len(upserts(server)) >= 1)
             b.make(2)
             await until(lambda: b.outbox.stats().depth == 0)
-            bodies = [request.body for request in server.posts()]
+            bodies = [request.body for request in upserts(server)]
             assert len(bodies) == 5 and len(set(bodies[:4])) == 1 and bodies[4] != bodies[0]
             assert b.outbox.stats().dropped == {}
 
@@ -170,9 +98,9 @@ async def test_bad_entities_of_a_207_are_set_aside(tmp_path: Path) -> None:
         errors = [{"entityId": name, "error": {"title": "No such thing", "status": 400}} for name in bad]
         return Answer.of(207, {"success": ["urn:x:meter"], "errors": errors}) if bad else Answer()
 
-    async with ScriptedServer(handler) as server, box(tmp_path, server) as b:
-        b.make(1, urgent=False)
-        b.make(2, "bad", urgent=False)
+    async with ScriptedServer(lamppost(handler)) as server, box(tmp_path, server) as b:
+        b.make(1)
+        b.make(2, "bad")
         b.make(3)
         await until(lambda: b.outbox.stats().depth == 0)
         b.make(4)
@@ -188,7 +116,7 @@ async def test_a_207_with_a_server_error_is_tried_again(tmp_path: Path) -> None:
         async with box(tmp_path, server) as b:
             b.make(1)
             await until(lambda: b.outbox.stats().depth == 0)
-            assert len(server.posts()) == 3 and b.outbox.stats().dropped == {}
+            assert len(upserts(server)) == 3 and b.outbox.stats().dropped == {}
 
 
 async def test_a_400_is_split_down_to_the_bad_one(tmp_path: Path) -> None:
@@ -197,12 +125,12 @@ async def test_a_400_is_split_down_to_the_bad_one(tmp_path: Path) -> None:
     def handler(request: Request) -> Answer:
         if any(e["id"] == "urn:x:bad" for e in request.json()):
             return Answer.of(400, {"title": "BadRequestData", "detail": "no"})
-        taken.extend(e["q0"] for e in request.json())
+        taken.extend(e["q0"]["value"] for e in request.json())
         return Answer()
 
-    async with ScriptedServer(handler) as server, box(tmp_path, server) as b:
+    async with ScriptedServer(lamppost(handler)) as server, box(tmp_path, server) as b:
         for n in range(16):
-            b.make(n, "bad" if n == 11 else "meter", urgent=n == 15)
+            b.make(n, "bad" if n == 11 else "meter")
         await until(lambda: b.outbox.stats().depth == 0)
         assert taken == [n for n in range(16) if n != 11], "order is kept"
         assert b.outbox.stats().dropped == {"refused-by-server": 2}
@@ -210,13 +138,13 @@ async def test_a_400_is_split_down_to_the_bad_one(tmp_path: Path) -> None:
 
 async def test_too_large_is_split(tmp_path: Path) -> None:
     async with (
-        ScriptedServer(lambda r: Answer(413 if len(r.body) > 400 else 204)) as server,
+        ScriptedServer(lambda r: Answer(413 if len(r.plain) > 400 else 204)) as server,
         box(tmp_path, server) as b,
     ):
         for n in range(32):
-            b.make(n, urgent=n == 31)
+            b.make(n)
         await until(lambda: b.outbox.stats().depth == 0)
-        good = [e["q0"] for r in server.posts() if len(r.body) <= 400 for e in r.json()]
+        good = [e["q0"]["value"] for r in upserts(server) if len(r.plain) <= 400 for e in r.json()]
         assert good == list(range(32)) and b.outbox.stats().dropped == {}
 
 
@@ -227,7 +155,7 @@ async def test_nothing_is_thrown_away_when_the_server_takes_nothing(tmp_path: Pa
         box(tmp_path, server, token="s3cret") as b,
     ):
         for n in range(10):
-            b.make(n, "meter" if n % 2 else "air", urgent=n == 9)
+            b.make(n, "meter" if n % 2 else "air")
         await until(lambda: b.uplink.state().error != "")
         await asyncio.sleep(0.2)
         assert b.outbox.stats().depth == 20 and b.outbox.stats().dropped == {}
@@ -236,8 +164,8 @@ async def test_nothing_is_thrown_away_when_the_server_takes_nothing(tmp_path: Pa
 
 async def test_a_device_that_left_the_configuration_does_not_block(tmp_path: Path) -> None:
     async with ScriptedServer() as server, box(tmp_path, server) as b:
-        b.make(1, urgent=False)
-        b.make(2, "gone", urgent=False)
+        b.make(1)
+        b.make(2, "gone")
         b.make(3)
         await until(lambda: b.outbox.stats().depth == 0)
         await until(lambda: b.outbox.stats().dropped == {"unmapped": 2})
@@ -245,9 +173,10 @@ async def test_a_device_that_left_the_configuration_does_not_block(tmp_path: Pat
 
 
 async def test_a_stalled_server_does_not_hang_and_cancel_is_quick(tmp_path: Path) -> None:
-    async with ScriptedServer(lambda r: Answer(stall_s=60)) as server, box(tmp_path, server, timeout_s=0.3) as b:
+    stall = lamppost(lambda r: Answer(stall_s=60))
+    async with ScriptedServer(stall) as server, box(tmp_path, server, timeout_s=0.3) as b:
         b.make(1)
-        await until(lambda: len(server.posts()) >= 2)
+        await until(lambda: len(upserts(server)) >= 2)
         assert "in time" in b.uplink.state().error
         start = asyncio.get_running_loop().time()
         assert asyncio.get_running_loop().time() - start < 2
@@ -264,7 +193,7 @@ async def test_time_from_the_server_dates_what_waited(tmp_path: Path) -> None:
         async with box(tmp_path, server, clock=clock) as b:
             b.make(7)
             await until(lambda: received(server) == [7])
-            observed = server.posts()[0].json()[0]["at"]
+            observed = upserts(server)[0].json()[0]["at"]
             assert abs(observed - UTC_2026 - 1000 * SECOND) < 30 * SECOND
         assert server.requests[0].path == "/api/time"
 
@@ -276,7 +205,7 @@ async def test_no_time_no_data(tmp_path: Path) -> None:
     ):
         b.make(7)
         await asyncio.sleep(0.3)
-        assert server.posts() == [] and b.outbox.stats().depth == 2
+        assert upserts(server) == [] and b.outbox.stats().depth == 2
         b.clock.offset_ns = UTC_2026
         await until(lambda: received(server) == [7])
 

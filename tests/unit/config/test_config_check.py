@@ -95,6 +95,7 @@ CASES: dict[str, tuple[tuple[str, str], str, str]] = {
     "one port for two": (("buses:", "server: {listen: {port: 9091}}\nbuses:"), "config.port-taken", ""),
     "plain http": (("127.0.0.1:9090", "platform.example.org"), "config.plain-http", "did you mean 'https'?"),
     "url": (("http://127.0.0.1:9090", "platform.example.org"), "config.url", ""),
+    "certificate": (('9090"', '9090", certificate_file: /etc/passwd'), "config.certificate-alone", ""),
     "url with a query": (("127.0.0.1:9090", "127.0.0.1:9090/?a=b"), "config.url", ""),
     "login in the url": (("127.0.0.1:9090", "me:pass@127.0.0.1:9090"), "config.secret", ""),
     "no uplink": (('uplink: {url: "http://127.0.0.1:9090"}', "server: {}"), "config.no-uplink", ""),
