@@ -14,7 +14,7 @@ import logging
 import os
 from pathlib import Path
 
-from gateway.outbox.database import sync_directory
+from gateway.outbox.file import sync_directory
 from gateway.pipeline.counters import Counters, parse
 
 log = logging.getLogger("lamppost.edge")

@@ -8,7 +8,7 @@ last list names the readings that are not simply good. A position is ``[latitude
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -18,6 +18,7 @@ import msgspec
 from gateway.model import BootTime, Position, Quality, Reading, Reason, Value
 
 VERSION = 1
+INT_MIN, INT_MAX = -(2**63), 2**64 - 1
 UTC = ""  # in place of a boot id: the instant is a trusted UTC
 
 
@@ -41,6 +42,24 @@ class Entry:
 def instant(reading: Reading) -> tuple[str, int]:
     """(boot id, monotonic ns), or ("", UTC ns) where the date is trusted."""
     return (UTC, reading.observed_ns) if reading.clock is None else (reading.clock.boot_id, reading.clock.mono_ns)
+
+
+def encodable(readings: Iterable[Reading]) -> bool:
+    """Whether a block can hold these: integers of 64 bits, whole characters, the types that a value may have."""
+    return all(_fits(reading) for reading in readings)
+
+
+def _fits(reading: Reading) -> bool:
+    value = reading.value
+    if isinstance(value, int) and not INT_MIN <= value <= INT_MAX:
+        return False
+    texts = [reading.device, reading.quantity, reading.unit, *([value] if isinstance(value, str) else [])]
+    try:
+        return all(text.isascii() or text.encode() for text in texts) and isinstance(
+            value, float | int | str | Position
+        )
+    except UnicodeEncodeError:
+        return False
 
 
 def encode(entries: Sequence[Entry]) -> bytes:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from gateway.compact.ranges import Ranges, covers
@@ -30,12 +30,17 @@ class Item:
     priority: Priority
     since_s: float
     phase: Phase = Phase.OPEN
-    acked: bool = False
+    acked: bool = False  # or given up: done with
+    size: int = field(init=False)
+    span: Range = field(init=False)
 
-    @property
-    def size(self) -> int:
-        """Its readings."""
-        return len(self.entry.readings)
+    def __post_init__(self) -> None:
+        self.size = len(self.entry.readings)
+        self.span = Range(self.entry.seq, self.entry.last_seq)
+
+    def stored(self) -> None:
+        """It is in the file."""
+        self.phase = Phase.STORED
 
 
 class Fresh:
@@ -73,7 +78,7 @@ class Fresh:
         shown: list[Entry] = []
         room = limit
         for item in self._items:
-            if item.acked or item.priority is not priority or touches(flight, item.entry.span):
+            if item.acked or item.priority is not priority or touches(flight, item.span):
                 continue
             room -= item.size
             if room < 0 and shown:
@@ -87,7 +92,7 @@ class Fresh:
         for item in self._items:
             if ranges and item.entry.seq > ranges[-1].last:
                 break
-            if item.acked or not covers(ranges, item.entry.span):
+            if item.acked or not covers(ranges, item.span):
                 continue
             item.acked = True
             if item.phase is Phase.OPEN:
@@ -124,32 +129,37 @@ class Fresh:
                 return
             self._pop()
 
-    def shed(self, readings: int, flight: Ranges) -> int:
-        """Give up the oldest open items, alarms last, until about ``readings`` are gone; how many that were."""
+    def shed(self, readings: int, flight: Ranges) -> Counter[str]:
+        """Give up the oldest open items, alarms last, until about ``readings`` are gone; how many by device."""
         gone: set[int] = set()
-        lost = 0
+        lost: Counter[str] = Counter()
         for priority in (Priority.LIVE, Priority.ALARM):
             for item in self._open:
-                if lost >= readings:
+                if lost.total() >= readings:
                     break
-                if item.acked or item.priority is not priority or touches(flight, item.entry.span):
+                if item.acked or item.priority is not priority or touches(flight, item.span):
                     continue
                 gone.add(item.entry.seq)
-                lost += item.size
+                lost.update(reading.device for reading in item.entry.readings)
         if gone:
             self._open = deque(item for item in self._open if item.entry.seq not in gone)
             self._items = deque(item for item in self._items if item.entry.seq not in gone)
-            self.readings -= lost
-            self.open_readings -= lost
+            self.readings -= lost.total()
+            self.open_readings -= lost.total()
         return lost
+
+    def forget(self, lost: Iterable[tuple[Priority, Range]]) -> None:
+        """Let go of items that were given up in the file."""
+        for priority, span in lost:
+            for item in self._items:
+                if item.span.first > span.last:
+                    break
+                if item.phase is Phase.STORED and item.priority is priority and item.span.first >= span.first:
+                    item.acked = True
 
     def reclaim(self, flight: Ranges) -> list[Item]:
         """Take out all open items that are not on the way."""
-        out = [
-            item
-            for item in self._open
-            if not item.acked and not touches(flight, item.entry.span)
-        ]
+        out = [item for item in self._open if not item.acked and not touches(flight, item.span)]
         gone = {item.entry.seq for item in out}
         self._open = deque(item for item in self._open if item.entry.seq not in gone and not item.acked)
         self._items = deque(self._open)

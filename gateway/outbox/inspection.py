@@ -6,9 +6,11 @@ time, each fetch its own transaction. What the daemon writes or acknowledges mea
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,9 @@ import sqlite_utils
 from gateway.errors import OutboxError
 from gateway.model import Position, Range, Reading
 from gateway.outbox import dating
+from gateway.outbox.blocks import COLUMNS, Row, open_block
 from gateway.outbox.codec import DamagedError
-from gateway.outbox.database import APPLICATION_ID, CHECK_BYTES_MAX, SCHEMA_VERSION, Row, open_block
+from gateway.outbox.file import APPLICATION_ID, CHECK_BYTES_MAX, SCHEMA_VERSION
 
 ROWS_AT_A_TIME = 32
 FAULTS_MAX = 20
@@ -74,9 +77,10 @@ class Inspection:
         return int(self._db["block"].count)
 
     def rows(self) -> Iterator[Row]:
-        """The rows of the table ``block`` in the order of the stream. Raises OutboxError where the file is damaged."""
+        """The rows of blocks that wait, in the order of the stream. Raises OutboxError where the file is damaged."""
         reached = -1
-        query = f"SELECT * FROM block WHERE first_seq > ? ORDER BY first_seq LIMIT {ROWS_AT_A_TIME}"  # noqa: S608
+        waits = "" if self._version < 2 else "AND acked = 0"  # in version 1 all that is there waits
+        query = f"SELECT {COLUMNS} FROM block WHERE first_seq > ? {waits} ORDER BY first_seq LIMIT {ROWS_AT_A_TIME}"  # noqa: S608
         try:
             while rows := self._sql.execute(query, (reached,)).fetchall():
                 yield from rows
@@ -99,11 +103,9 @@ class Inspection:
     def contents(self) -> Contents:
         """Read all of it, verifying every block."""
         state = next(iter(self._db["state"].rows))
-        version = int(self._sql.execute("PRAGMA user_version").fetchone()[0])
-        found = Contents(str(state["stream"]), version, self._bytes())
+        found = Contents(str(state["stream"]), self._version, self._bytes())
         found.crash_cost, found.crashes = int(state["crash_cost"]), int(state["crashes"])
-        found.made = self._counts("made")
-        found.dropped = self._counts("dropped")
+        found.made, found.dropped = self._counts(state, "made"), self._counts(state, "dropped")
         found.damaged_files = sorted(file.name for file in self._set_aside())
         for readings in self.readings(found.faults):
             found.blocks += 1
@@ -116,9 +118,10 @@ class Inspection:
         faults = self._page_faults()
         contents = self.contents()
         faults += contents.faults
+        ranges = sorted(contents.ranges)  # alarms have blocks of their own, in between
         overlaps = [
             f"sequence numbers {later.first} to {earlier.last} are there twice"
-            for earlier, later in zip(contents.ranges, contents.ranges[1:], strict=False)
+            for earlier, later in pairwise(ranges)
             if later.first <= earlier.last
         ]
         return (faults + overlaps)[:FAULTS_MAX]
@@ -137,7 +140,8 @@ class Inspection:
         if self._sql.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
             fix = "Give the file outbox.sqlite in the daemon's folder."
             raise OutboxError(f"{self.path} is not an outbox", code="outbox.none", fix=fix)
-        if self._sql.execute("PRAGMA user_version").fetchone()[0] > SCHEMA_VERSION:
+        self._version = int(self._sql.execute("PRAGMA user_version").fetchone()[0])
+        if self._version > SCHEMA_VERSION:
             fix = "Use the command of the version that runs on this box."
             raise OutboxError(f"{self.path} was written by a newer version of Lamppost", code="outbox.newer", fix=fix)
 
@@ -145,9 +149,12 @@ class Inspection:
         rows = self._db["boot"].rows_where("offset_ns IS NOT NULL")
         return {row["boot_id"]: (row["offset_ns"], bool(row["placed"])) for row in rows}
 
-    def _counts(self, table: str) -> dict[str, int]:
-        rows = self._sql.execute(f"SELECT * FROM {table}").fetchall()  # noqa: S608 - our own table names
-        return {str(name): int(readings) for name, readings in rows}
+    def _counts(self, state: dict[str, Any], name: str) -> dict[str, int]:
+        """Readings by device or reason: of the one row, in version 1 a table."""
+        if self._version >= 2:
+            return {str(key): int(readings) for key, readings in json.loads(state[name]).items()}
+        rows = self._sql.execute(f"SELECT * FROM {name}").fetchall()  # noqa: S608 - our own table names
+        return {str(key): int(readings) for key, readings in rows}
 
     def _dated(self, reading: Reading) -> Reading:
         known = self._offsets.get(reading.clock.boot_id) if reading.clock else None

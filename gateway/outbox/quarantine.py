@@ -6,6 +6,7 @@ nothing: the next start does it again.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -15,15 +16,18 @@ from pathlib import Path
 from types import UnionType
 from typing import Any
 
+from gateway.outbox.blocks import COLUMNS, Row, open_block
 from gateway.outbox.codec import DamagedError, Entry
-from gateway.outbox.database import Database, Row, open_block, sync_directory
+from gateway.outbox.database import Database
+from gateway.outbox.file import sync_directory
 from gateway.outbox.records import is_full
+from gateway.outbox.retention import Limits
 
 KEPT = 3
 SUFFIXES = ("", "-wal", "-shm", "-journal")
 CHUNK_BLOCKS = 256
 BOOT = (int, str, int | None, int, int)  # the types of the table's columns: a damaged file may hold anything
-STATE = (int, str, *(int,) * 8)
+STATE = ("last_seq", "reserved_to", "crash_cost", "crashes", "depth", "placed", "boot", "mono_ns")
 
 
 @dataclass(slots=True)
@@ -35,6 +39,7 @@ class Salvage:
     lost: int = 0
     first_seq: int = 0
     last_seq: int = 0
+    span: int = 0
     boots_known: bool = False
     devices: Counter[str] = field(default_factory=Counter)
     boots: dict[str, int] = field(default_factory=dict)
@@ -49,20 +54,20 @@ def settle(path: Path) -> None:
         _beside(building, suffix).unlink(missing_ok=True)
 
 
-def rescue(path: Path, max_bytes: int) -> Salvage:
+def rescue(path: Path, limits: Limits) -> Salvage:
     """Replace a damaged file by a new one with what reads of it. Raises sqlite3.Error and OSError."""
     settle(path)
     building = _building(path)
     found = Salvage(aside=_next_aside(path))
-    with closing(Database(building, max_bytes)) as target:
-        target.migrate()
+    with closing(Database(building, limits)) as target:
+        target.open()
         with closing(_read_only(path)) as source:
-            _carry(source, target.db, found)
+            _carry(source, target.file.db, found)
     for suffix in SUFFIXES:
         with suppress(FileNotFoundError):
             _beside(path, suffix).rename(_beside(found.aside, suffix))
     building.rename(path)
-    _prune(path, max_bytes)
+    _prune(path, limits.max_bytes)
     sync_directory(path.parent)
     return found
 
@@ -71,7 +76,7 @@ def _carry(source: sqlite3.Connection, target: sqlite3.Connection, found: Salvag
     boots = [row for row in _rows(source, "SELECT * FROM boot ORDER BY id") if _fits(row, BOOT)]
     found.boots_known = bool(boots)
     bad = _copy_blocks(source, target, found)
-    states = [row[2:] for row in _rows(source, "SELECT * FROM state") if _fits(row, STATE)]
+    states = [row for row in _rows(source, f"SELECT {', '.join(STATE)} FROM state") if _fits(row, (int,) * len(STATE))]  # noqa: S608
     last_seq, reserved_to, cost, crashes, depth, placed, boot, mono_ns = states[0] if states else (0,) * 8
     found.lost = max(bad, depth - found.readings)
     last_seq = max(last_seq, found.last_seq)
@@ -81,22 +86,18 @@ def _carry(source: sqlite3.Connection, target: sqlite3.Connection, found: Salvag
     target.executemany("INSERT OR IGNORE INTO boot VALUES (?, ?, ?, ?, ?)", boots)
     unknown = "INSERT OR IGNORE INTO boot (boot_id, placed, last_mono_ns) VALUES (?, 0, ?)"
     target.executemany(unknown, found.boots.items())
-    target.executemany("INSERT INTO made VALUES (?, ?)", made.items())
-    target.executemany("INSERT INTO dropped VALUES (?, ?)", dropped.items())
-    target.execute(
-        "UPDATE state SET last_seq = ?, reserved_to = ?, crash_cost = ?, crashes = ?, depth = ?, placed = ?, boot = ?,"
-        " mono_ns = ?",
-        (last_seq, max(reserved_to, last_seq), cost, crashes, found.readings, placed, boot, mono_ns),
-    )
+    values = (last_seq, max(reserved_to, last_seq), cost, crashes, found.readings, placed, boot, mono_ns)
+    counts = (json.dumps(made), json.dumps(dropped), found.span)
+    target.execute(f"UPDATE state SET {' = ?, '.join(STATE)} = ?, made = ?, dropped = ?, span = ?", (*values, *counts))  # noqa: S608
     target.execute("COMMIT")
 
 
 def _copy_blocks(source: sqlite3.Connection, target: sqlite3.Connection, found: Salvage) -> int:
     """Copy the good blocks; the number of readings in blocks that are there and not good."""
     bad = 0
-    insert = "INSERT OR IGNORE INTO block VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+    insert = f"INSERT OR IGNORE INTO block ({COLUMNS}, priority) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
     try:
-        for number, row in enumerate(_blocks(source)):
+        for number, (row, priority) in enumerate(_blocks(source)):
             if number % CHUNK_BLOCKS == 0:
                 _commit(target)
                 target.execute("BEGIN IMMEDIATE")
@@ -106,7 +107,7 @@ def _copy_blocks(source: sqlite3.Connection, target: sqlite3.Connection, found: 
                 bad += row[2] if isinstance(row[2], int) else 0
                 continue
             kept = row if found.boots_known else (*row[:4], 0, *row[5:])
-            if target.execute(insert, kept).rowcount:
+            if target.execute(insert, (*kept, priority)).rowcount:
                 _note(entries, found)
     except sqlite3.OperationalError as error:
         if not is_full(error):
@@ -115,20 +116,25 @@ def _copy_blocks(source: sqlite3.Connection, target: sqlite3.Connection, found: 
     return bad
 
 
-def _blocks(source: sqlite3.Connection) -> Iterator[Row]:
-    """All rows that can be reached: from the front as far as it goes, then from the back."""
-    reached = 0
+def _blocks(source: sqlite3.Connection) -> Iterator[tuple[Row, int]]:
+    """All that waits and can be reached, with its priority: from the front as far as it goes, then from the back."""
+    waiting = "SELECT *, 1, 0 FROM block WHERE first_seq > ?"  # as version 1 has it
+    if ("acked",) in _rows(source, "SELECT name FROM pragma_table_info('block')"):
+        waiting = f"SELECT {COLUMNS}, priority, acked FROM block WHERE first_seq > ? AND +acked = 0"  # noqa: S608
+    reached = -1
     try:
-        for row in source.execute("SELECT * FROM block ORDER BY first_seq"):
-            yield row
+        for row in source.execute(f"{waiting} ORDER BY first_seq", (reached,)):
+            yield row[:8], int(row[8] != 0)
             reached = row[0]
     except sqlite3.DatabaseError:
         with suppress(sqlite3.DatabaseError):
-            yield from source.execute("SELECT * FROM block WHERE first_seq > ? ORDER BY first_seq DESC", (reached,))
+            for row in source.execute(f"{waiting} ORDER BY first_seq DESC", (reached,)):
+                yield row[:8], int(row[8] != 0)
 
 
 def _note(entries: list[Entry], found: Salvage) -> None:
     found.last_seq = max(found.last_seq, entries[-1].last_seq)
+    found.span = max(found.span, entries[-1].last_seq - entries[0].seq + 1)
     for entry in entries:
         found.readings += len(entry.readings)
         for reading in entry.readings:
@@ -142,8 +148,10 @@ def _fits(row: Sequence[Any], types: Sequence[type | UnionType]) -> bool:
     return len(row) == len(types) and all(isinstance(value, kind) for value, kind in zip(row, types, strict=True))
 
 
-def _counts(source: sqlite3.Connection, table: str) -> Counter[str]:
-    rows = _rows(source, f"SELECT * FROM {table}")  # noqa: S608 - our own table names
+def _counts(source: sqlite3.Connection, name: str) -> Counter[str]:
+    """Readings by device or reason: a column of JSON, in files of version 1 a table."""
+    found = _rows(source, f"SELECT key, value FROM state, json_each(state.{name})")  # noqa: S608
+    rows = found or _rows(source, f"SELECT * FROM {name}")  # noqa: S608
     return Counter({row[0]: row[1] for row in rows if _fits(row, (str, int))})
 
 

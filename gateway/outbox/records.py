@@ -7,8 +7,7 @@ import sqlite3
 from collections import Counter
 from dataclasses import dataclass, field
 
-from gateway.model import Reading
-from gateway.outbox.codec import DamagedError
+from gateway.outbox.codec import DamagedError, Entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,44 +21,67 @@ class Moment:
 
 @dataclass(slots=True)
 class Load:
-    """What one commit takes: observations, and what has been counted since the last one."""
+    """What one commit takes.
+
+    ``entries`` and ``alarms`` are written durably; ``tail`` is acknowledged already. ``last_seq``: what is not in the
+    file up to it has been dealt with. ``reserved_to``: up to here numbers may be used. ``durable``: an fsync is wanted.
+    """
 
     number: int = 0
-    readings: int = 0
-    observations: list[tuple[Reading, ...]] = field(default_factory=list)
+    entries: list[Entry] = field(default_factory=list)
+    alarms: list[Entry] = field(default_factory=list)
+    tail: list[Entry] = field(default_factory=list)
     made: Counter[str] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
-    urgent: bool = False
+    last_seq: int = 0
+    reserved_to: int = 0
+    durable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The row of the table ``state``, in its order."""
+    """The row of the table ``state``, in its order, as it is in the file; counts as JSON."""
 
-    stream: str
-    last_seq: int
-    reserved_to: int
-    crash_cost: int
-    crashes: int
-    depth: int
-    placed: int
-    boot: int
-    mono_ns: int
+    stream: str = ""
+    last_seq: int = 0
+    reserved_to: int = 0
+    crash_cost: int = 0
+    crashes: int = 0
+    depth: int = 0
+    placed: int = 0
+    boot: int = 0
+    mono_ns: int = 0
+    made: str = "{}"
+    dropped: str = "{}"
+    gaps: str = "[]"
+    tail_bytes: int = 0
+    floor: int = 0
+    span: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What the file holds after a job. ``number`` is the last load that is in it; ``head_*`` date its oldest block."""
+    """What the file holds after a job. ``number`` is the last load that is in it; ``head_*`` date its oldest block.
+
+    ``alarms``: whether alarms wait in it. ``unmarked``: blocks that are acknowledged and not yet marked so.
+    ``offset_ns`` of this boot, as it is kept in the file.
+    """
 
     stream: str = ""
     number: int = 0
     depth: int = 0
+    alarms: bool = False
+    unmarked: int = 0
     bytes: int = 0
+    tail_bytes: int = 0
+    last_seq: int = 0
+    reserved_to: int = 0
     made: dict[str, int] = field(default_factory=dict)
     dropped: dict[str, int] = field(default_factory=dict)
     crash_cost: int = 0
     crashes: int = 0
     placed: int = 0
+    offset_ns: int | None = None
     head_boot_id: str = ""
     head_mono_ns: int = 0
     head_offset_ns: int | None = None
@@ -84,6 +106,13 @@ def is_full(error: BaseException) -> bool:
     if isinstance(error, sqlite3.Error):
         return _code(error) == sqlite3.SQLITE_FULL
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def may_heal(error: BaseException) -> bool:
+    """Whether the error is the disk's and may pass: full, read-only, failing; not a wrong path or a missing right."""
+    if isinstance(error, sqlite3.Error):
+        return _code(error) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR)
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
 def _code(error: sqlite3.Error) -> int:

@@ -1,14 +1,45 @@
-"""How much the outbox may hold. Pure functions of sizes in bytes."""
+"""How much the outbox may hold, and what gives way first. Pure functions of sizes in bytes."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
-DropReason = Literal["outbox-full", "disk-full", "memory", "damaged", "unencodable", "refused-by-server", "unmapped"]
+from gateway.outbox.codec import Entry
+
+DropReason = Literal[
+    "outbox-full",
+    "disk-full",
+    "thinned",
+    "expired",
+    "memory",
+    "damaged",
+    "unencodable",
+    "refused-by-server",
+    "unmapped",
+]
 KEEP_FREE_MAX = 64 * 2**20  # of a big disk ...
 KEEP_FREE_SHARE = 20  # ... and a twentieth of a small one stay free for the rest of the box
-WAL_MAX = 4 * 2**20
+WAL_MAX = 2**20  # a short log goes round in blocks that it has: it costs no change of its length on the disk
 WAL_MIN = 128 * 2**10
+KEEP_ACKED_S = 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What bounds an outbox.
+
+    ``max_bytes``: file and log together. ``acked_max``: bytes of acknowledged readings that stay for a server that was
+    restored from an older backup, 0 for none. ``thin``: where room is needed the older half of what waits is thinned
+    to every second observation, instead of dropping the oldest. ``keep_for_s``: older readings are given up.
+    """
+
+    max_bytes: int
+    acked_max: int = 16 * 2**20
+    thin: bool = False
+    keep_for_s: float | None = None
 
 
 def wal_budget(max_bytes: int) -> int:
@@ -27,6 +58,13 @@ def allowance(max_bytes: int, file_bytes: int, free_bytes: int, disk_bytes: int)
     return (own, "outbox-full") if own <= disk else (disk, "disk-full")
 
 
-def reservation(recent_commits: list[int]) -> int:
-    """How many sequence numbers to reserve beyond those in use: about two windows of the present rate."""
-    return max(64, min(20_000, 2 * max(recent_commits, default=0)))
+def thin(entries: Sequence[Entry], every: int = 2) -> list[Entry]:
+    """Every n-th observation of each device, the first of each included, in order."""
+    seen: Counter[str] = Counter()
+    kept = []
+    for entry in entries:
+        device = entry.readings[0].device
+        if seen[device] % every == 0:
+            kept.append(entry)
+        seen[device] += 1
+    return kept

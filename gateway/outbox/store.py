@@ -1,9 +1,10 @@
 """The outbox: the durable local queue of what has not been acknowledged upstream.
 
-The loop's side, ``Outbox``, collects observations and commits them in groups; the file itself belongs to one writer
-thread, which is given one job at a time. A crash costs at most what was collected since the last commit: the file says
-how many sequence numbers may have been in use, and the next start counts those that never arrived as ``crash_cost``, an
-upper bound. (A burst that outgrows the reserved numbers is committed at once; for that moment the bound may be short.)
+The loop's side, ``Outbox``, numbers observations as they come, hands out the newest from memory and commits in groups
+what is not acknowledged within its window; the file itself belongs to one writer thread, which is given one job at a
+time. What is acknowledged before its commit is never written on its own. A crash costs at most the open window: the
+file says how many sequence numbers may have been in use, and the next start counts those that never arrived as
+``crash_cost``, an upper bound until the server says which of them it has.
 """
 
 from __future__ import annotations
@@ -12,90 +13,79 @@ import asyncio
 import logging
 import sqlite3
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 from gateway.clock import Clock
+from gateway.compact.ranges import Ranges, merged
 from gateway.errors import OutboxError
 from gateway.model import Ack, Batch, Priority, Range, Reading
-from gateway.outbox.codec import DamagedError, Entry, encode
-from gateway.outbox.database import Database
+from gateway.outbox import dating, stats
+from gateway.outbox.codec import DamagedError, Entry, encodable
+from gateway.outbox.database import Database, Lost
 from gateway.outbox.dating import Distinct
-from gateway.outbox.pending import Pending
-from gateway.outbox.records import Figures, Load, Moment, is_full
-from gateway.outbox.retention import DropReason, reservation
+from gateway.outbox.fresh import ranges_of
+from gateway.outbox.pending import Pending, Waiting
+from gateway.outbox.records import Load, Moment, is_full, may_heal
+from gateway.outbox.retention import DropReason, Limits
+from gateway.outbox.stats import OutboxStats
 from gateway.outbox.writer import Writer
+
+__all__ = ["Outbox", "OutboxStats"]
 
 LOG = logging.getLogger("lamppost.outbox")
 RETRY_S = 1.0
 STUCK_S = 30.0  # a job that takes longer is one that does not come back
+FRESH_S = 10.0
+MARK_S = 5.0  # so late acknowledgements of what is in the file may be written down: until then a crash sends again
+MARK_BLOCKS = 64  # ... or so many blocks
 SECOND = 1_000_000_000
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True)
-class OutboxStats:
-    """What the outbox holds and what became of what it was given; all counts are readings.
-
-    ``made`` by device: all that were appended, as far as they are committed or waiting to be; what a crash took is not
-    in it but, as an upper bound, in ``crash_cost``. ``dropped`` by reason: appended, and given up before they were
-    acknowledged. ``placed``: dated by estimate because their boot never knew the time.
-    ``problem``: why the file cannot be written now, else empty. ``last_commit_mono_ns`` is 0 before the first.
-    """
-
-    stream: str
-    depth: int
-    oldest_age_s: float
-    bytes: int
-    made: dict[str, int]
-    dropped: dict[str, int]
-    crash_cost: int
-    crashes: int
-    placed: int
-    last_commit_mono_ns: int
-    writer_alive: bool
-    problem: str
 
 
 class Outbox:
     """The queue of one gateway in one file. All methods are called from the event loop's thread.
 
-    ``commit_interval_s`` bounds how long an observation waits for its commit; urgent ones do not wait.
-    ``max_bytes`` bounds the file and its log; beyond it, and on a full disk, the oldest blocks are dropped and counted.
+    ``commit_interval_s`` bounds how long an observation that is not acknowledged waits for its commit; alarms do not
+    wait. ``fresh_s``: for so long readings are handed out by :meth:`live`; let it be longer than the pause between two
+    batches. ``limits`` bounds the file; beyond them, and on a full disk, readings are given up and counted.
     """
 
     def __init__(
-        self, path: Path, *, max_bytes: int, commit_interval_s: float, clock: Clock, gateway: str = ""
+        self, path: Path, *, limits: Limits, commit_interval_s: float, clock: Clock, gateway: str = ""
     ) -> None:
+        self.fresh_s = FRESH_S
         self._path = path
-        self._interval_s = commit_interval_s
         self._clock = clock
         self._gateway = gateway
-        self._pending = Pending()
+        self._pending = Pending(commit_interval_s, keep_tail=limits.acked_max > 0)
         self._distinct = Distinct()
-        self._recent: deque[int] = deque(maxlen=8)
-        self._reserved = 0
-        self._writer = Writer(path, max_bytes)
+        self._writer = Writer(path, limits)
+        self._flushing = asyncio.Lock()
         self._wake = asyncio.Event()
         self._urgent = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_s = 0.0
         self._flusher: asyncio.Task[None] | None = None
         self._closing = False
         self._problem = ""
+        self._retry_s = 0.0
+        self._marks_s = 0.0
         self._last_commit_ns = 0
+        self._made_before: Counter[str] = Counter()
 
     async def start(self) -> None:
-        """Open the file, check it, count what a crash cost. A damaged file is moved aside; on a full disk it waits.
+        """Open the file, check it, count what a crash cost. A damaged file is moved aside; a sick disk is waited for.
 
         Raises OutboxError where the file cannot be opened for another reason.
         """
         try:
-            await self._writer.run(lambda database: None, self._now())
+            await self._run(lambda database: None)
         except (sqlite3.Error, OSError) as error:
-            if not is_full(error):
+            if not may_heal(error):
                 self._writer.close()
                 raise OutboxError(f"cannot open {self._path}: {error}") from error
             self._trouble(error)
@@ -103,8 +93,7 @@ class Outbox:
             self._writer.close()
             raise
         self._flusher = asyncio.create_task(self._flush_forever(), name="outbox")
-        if self._pending:
-            self._schedule(0)
+        self._plan()
 
     async def close(self) -> None:
         """Commit what is pending and close the file; safe to call twice."""
@@ -115,33 +104,24 @@ class Outbox:
             self._flusher = None
         if self._timer is not None:
             self._timer.cancel()
-        if self._pending.readings:
-            LOG.error("%d readings could not be written and are lost: %s", self._pending.readings, self._problem)
+        if self._pending.depth:
+            LOG.error("%d readings could not be written and are lost: %s", self._pending.depth, self._problem)
         self._writer.close()
 
-    def append(self, readings: Sequence[Reading], *, priority: Priority = Priority.LIVE, urgent: bool = False) -> None:
+    def append(self, readings: Sequence[Reading], *, priority: Priority = Priority.LIVE) -> None:
         """Take one observation; it is never split on the way. Never blocks or raises: what does not fit is counted."""
-        urgent = urgent or priority is Priority.ALARM
         if not readings or self._closing:
             return
-        if any(reading.clock and reading.clock.boot_id != self._clock.boot_id for reading in readings):
-            self._pending.refuse(readings, "unencodable")  # a boot that is not this one can never be dated
-            return
-        self._pending.add(self._distinct.settle(readings), urgent, self._clock.mono_ns())
-        self._schedule(0 if urgent or self._pending.at_risk > self._reserved else self._interval_s)
-
-    async def peek(self, limit: int) -> Batch | None:
-        """The oldest committed readings that are not acknowledged, in order, dated, about ``limit`` of them.
-
-        None where there are none, or where the oldest cannot be dated because the clock is not trusted yet.
-        Raises OutboxError where the file cannot be read.
-        """
-        now = self._now()
-        entries, stream = await self._ask(lambda database: (database.peek(limit, now), database.stream), now)
-        if not entries:
-            return None
-        readings = tuple(reading for entry in entries for reading in entry.readings)
-        return Batch(self._gateway, stream, _ranges(entries), readings)
+        now_s = time.monotonic()
+        boot_id = self._clock.boot_id
+        if any(r.clock and r.clock.boot_id != boot_id for r in readings) or not encodable(readings):
+            self._pending.count(readings, "unencodable", now_s)  # a boot that is not this one can never be dated
+        else:
+            waiting = Waiting(self._distinct.settle(readings), Priority(min(priority, Priority.LIVE)), now_s)
+            self._pending.append(waiting, bool(self._problem))
+            if priority is Priority.ALARM:
+                self._urgent.set()
+        self._plan()
 
     async def live(self, limit: int) -> Batch | None:
         """Alarms that wait, else the newest readings in order; about ``limit`` of them, committed or not.
@@ -149,37 +129,63 @@ class Outbox:
         They are on the way until they are acknowledged or given back with :meth:`release`. None where there are none
         that are not on the way, or where they cannot be dated yet. Raises OutboxError where the file cannot be read.
         """
-        return await self.peek(limit)
+        self._retire()
+        if self._writer.figures.alarms:
+            before, flight, now = self._before(), self._flight(), self._now()
+            alarms = await self._ask(lambda database: database.alarms(limit, before, flight, now))
+            if alarms:
+                return self._depart(self._pending.stream, alarms, Priority.ALARM)
+        for priority in (Priority.ALARM, Priority.LIVE):
+            stream, entries = self._pending.show(limit, priority)
+            entries = await self._dated(entries)
+            if entries:
+                return self._depart(stream, entries, priority)
+        return None
 
     async def backlog(self, limit: int) -> Batch | None:
         """The oldest committed readings that are neither in memory nor on the way; about ``limit`` of them.
 
         None where there are none, or where they cannot be dated yet. Raises OutboxError where the file cannot be read.
         """
-        return None
+        self._retire()
+        if not self._pending.stream:
+            return None
+        before, flight, now = self._before(), self._flight(), self._now()
+        entries = await self._ask(lambda database: database.backlog(limit, before, flight, now))
+        return self._depart(self._pending.stream, entries, Priority.HISTORY) if entries else None
 
     def release(self, batch: Batch) -> None:
         """The batch did not arrive: what is in it may be handed out again, alone or with others."""
-
-    async def held(self, streams: Mapping[str, Sequence[Range]]) -> int:
-        """Take the server's word for what it has, by stream; of a stream that is not named it has nothing.
-
-        Acknowledged readings that are still kept and that the server lacks wait again; returns how many. What waits
-        and the server has is acknowledged. Raises OutboxError.
-        """
-        return 0
+        self._pending.arrive(batch.stream, batch.ranges)
 
     async def ack(self, ack: Ack) -> None:
-        """Forget what the server has. An acknowledgement of another stream changes nothing. Raises OutboxError."""
+        """Take note of what the server has. What is not written yet will not be. Raises OutboxError.
 
-        def job(database: Database) -> None:
-            if database.stream == ack.stream:
-                database.ack(ack.ranges)
+        An acknowledgement of another stream changes nothing; an observation is acknowledged as a whole or not at all.
+        """
+        left = self._pending.ack(ack.stream, merged(ack.ranges), time.monotonic())
+        if left:
 
-        await self._ask(job, self._now())
+            def job(database: Database) -> None:
+                if database.stream == ack.stream:
+                    database.ack(left)
+
+            await self._ask(job)
+        self._plan()
+
+    async def held(self, streams: Mapping[str, Sequence[Range]]) -> int:
+        """Take the server's word for all that it has, by stream; of a stream that is not named it has nothing.
+
+        Acknowledged readings that are still kept and that the server lacks wait again; returns how many. What a crash
+        seemed to cost and the server has is taken off ``crash_cost``. Call it while nothing is being sent. Raises
+        OutboxError.
+        """
+        await self._flush()
+        has, now = {stream: merged(ranges) for stream, ranges in streams.items()}, self._now()
+        return await self._ask(lambda database: database.held(has.get(database.stream, ()), now))
 
     async def wait(self, timeout_s: float) -> bool:
-        """Wait for something urgent to be committed (the first commit after the start is urgent); False: it did not."""
+        """Wait for an alarm; False: there was none."""
         try:
             async with asyncio.timeout(timeout_s):
                 await self._urgent.wait()
@@ -189,26 +195,30 @@ class Outbox:
         return True
 
     def count_dropped(self, readings: int, reason: DropReason) -> None:
-        """Count readings that are acknowledged although the server did not take them; kept with the next commit."""
+        """Count readings that are acknowledged although the server did not take them; kept with a later commit."""
         if readings:
-            self._pending.count(readings, reason)
-            self._schedule(self._interval_s)
+            self._pending.count_dropped(readings, reason, time.monotonic())
+            self._plan()
 
     def stats(self) -> OutboxStats:
         """Counts of now; costs microseconds."""
         figures, pending = self._writer.figures, self._pending
-        flight = pending.flight if pending.flight and pending.flight.number > figures.number else Load()
-        now_ns = self._clock.mono_ns()
+        load = pending.load if pending.load and pending.load.number > figures.number else Load()
+        under_way = sum(len(entry.readings) for entry in (*load.entries, *load.alarms))
+        waits = pending.fresh.oldest_open() or pending.volatile.oldest_open()
+        age_s = stats.age_s(figures, self._now()) if figures.depth else 0.0
         return OutboxStats(
             stream=figures.stream,
-            depth=figures.depth + pending.readings + flight.readings,
-            oldest_age_s=self._age_s(figures, now_ns),
+            depth=figures.depth + pending.depth + under_way,
+            oldest_age_s=max(age_s, time.monotonic() - waits.since_s if waits else 0.0),
             bytes=figures.bytes,
-            made=dict(Counter(figures.made) + pending.made + flight.made),
-            dropped=dict(Counter(figures.dropped) + pending.dropped + flight.dropped),
+            kept_bytes=figures.tail_bytes,
+            made=dict(self._made_before + pending.appended),
+            dropped=dict(Counter(figures.dropped) + pending.dropped + load.dropped),
             crash_cost=figures.crash_cost,
             crashes=figures.crashes,
             placed=figures.placed,
+            volatile=pending.volatile.open_readings,
             last_commit_mono_ns=self._last_commit_ns,
             writer_alive=self._alive(),
             problem=self._problem,
@@ -221,46 +231,108 @@ class Outbox:
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
-            if self._pending:
-                await self._flush(self._reserve())
-        await self._flush(0)
+            due_s = self._due_s()
+            if not self._closing and due_s is not None and due_s <= time.monotonic():
+                await self._flush()
+            self._plan()
+        await self._flush(final=True)
 
-    async def _flush(self, reserve: int) -> None:
-        now, load = self._now(), self._pending.take()
+    async def _flush(self, final: bool = False) -> None:
+        async with self._flushing:
+            if not self._pending.stream and not await self._opens():
+                return
+            self._retire()
+            load = self._pending.take(time.monotonic(), final)
+            flight, now = self._flight(), self._now()
+            try:
+                lost = await self._run(lambda database: _commit(database, load, flight, now))
+            except (sqlite3.Error, OSError, DamagedError) as error:
+                self._pending.give_back(time.monotonic())
+                self._trouble(error)
+                return
+            self._well()
+            self._marks_s = 0.0
+            self._pending.done(lost)
+
+    async def _opens(self) -> bool:
         try:
-            await self._writer.run(lambda database: _commit(database, load, reserve, now), now)
-        except (sqlite3.Error, OSError, DamagedError) as error:
-            self._pending.give_back(load)
+            await self._run(lambda database: None)
+        except (sqlite3.Error, OSError, DamagedError, OutboxError) as error:
             self._trouble(error)
-            self._schedule(RETRY_S)
-            return
-        first = not self._last_commit_ns
-        self._pending.done()
-        self._reserved = reserve
-        self._last_commit_ns = self._clock.mono_ns()
+        return bool(self._pending.stream)
+
+    def _due_s(self) -> float | None:
+        """When to write next, on the event loop's clock."""
+        due_s = self._pending.due_s()
+        if unmarked := self._writer.figures.unmarked:
+            self._marks_s = self._marks_s or time.monotonic()
+            marks_s = 0.0 if unmarked >= MARK_BLOCKS else self._marks_s + MARK_S
+            due_s = marks_s if due_s is None else min(due_s, marks_s)
         if self._problem:
-            LOG.info("the outbox can be written again")
-            self._problem = ""
-        if load.readings and (load.urgent or first):
-            self._urgent.set()
+            return self._retry_s if due_s is None else max(due_s, self._retry_s)
+        return due_s
 
-    def _reserve(self) -> int:
-        self._recent.append(self._pending.readings)
-        return reservation(list(self._recent))
-
-    def _schedule(self, delay_s: float) -> None:
-        if delay_s == 0 and not self._problem:
+    def _plan(self) -> None:
+        """See to it that the flusher wakes up when something is due."""
+        due_s = self._due_s()
+        if due_s is None or self._flusher is None:
+            return
+        if due_s <= time.monotonic():
             self._wake.set()
-        elif self._timer is None and self._flusher is not None:
-            self._timer = self._flusher.get_loop().call_later(
-                max(delay_s, RETRY_S * bool(self._problem)), self._wake.set
-            )
+        elif self._timer is None or due_s < self._timer_s:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_s = due_s
+            self._timer = self._flusher.get_loop().call_later(due_s - time.monotonic(), self._wake.set)
 
-    async def _ask(self, job: Callable[[Database], _T], now: Moment) -> _T:
+    async def _ask(self, job: Callable[[Database], _T]) -> _T:
         try:
-            return await self._writer.run(job, now)
+            return await self._run(job)
         except (sqlite3.Error, OSError, DamagedError) as error:
             raise OutboxError(f"cannot read {self._path}: {error}") from error
+
+    async def _run(self, job: Callable[[Database], _T]) -> _T:
+        try:
+            return await self._writer.run(job, self._now())
+        finally:
+            figures = self._writer.figures
+            if figures.stream != self._pending.stream:
+                if not self._pending.stream:
+                    self._made_before = Counter(figures.made)
+                self._pending.opened(figures.stream, figures.last_seq, figures.reserved_to)
+
+    def _retire(self) -> None:
+        self._pending.fresh.retire(time.monotonic() - self.fresh_s)
+
+    def _before(self) -> int:
+        """What is in memory begins here: what the file has of it is not handed out from there."""
+        first = self._pending.fresh.first_seq
+        return self._pending.numbers.next if first is None else first
+
+    def _flight(self) -> Ranges:
+        return self._pending.flight(self._pending.stream)
+
+    def _depart(self, stream: str, entries: Sequence[Entry], priority: Priority) -> Batch:
+        ranges = ranges_of(entries)
+        self._pending.depart(stream, ranges)
+        readings = tuple(
+            reading if reading.seq == seq else replace(reading, seq=seq)
+            for entry in entries
+            for seq, reading in enumerate(entry.readings, entry.seq)
+        )
+        return Batch(self._gateway, stream, ranges, readings, priority)
+
+    async def _dated(self, entries: list[Entry]) -> list[Entry]:
+        """Dates for readings in memory, all of this boot: its offset is in the file before it is used."""
+        if not any(reading.clock for entry in entries for reading in entry.readings):
+            return entries
+        now = self._now()
+        if self._writer.figures.offset_ns is None and now.offset_ns is not None and not self._problem:
+            await self._ask(lambda database: database.learn(now))
+        offset_ns = self._writer.figures.offset_ns
+        if offset_ns is None:
+            return []
+        return [Entry(e.seq, tuple(dating.redate(r, offset_ns, placed=False) for r in e.readings)) for e in entries]
 
     def _trouble(self, error: Exception) -> None:
         if not self._problem:
@@ -268,6 +340,14 @@ class Outbox:
                 "the outbox cannot be written, readings wait in memory: %s", error, extra={"code": "outbox.failed"}
             )
         self._problem = str(error) or type(error).__name__
+        self._retry_s = time.monotonic() + RETRY_S
+        self._pending.give_numbers(broken=True)
+
+    def _well(self) -> None:
+        self._last_commit_ns = self._clock.mono_ns()
+        if self._problem:
+            LOG.info("the outbox can be written again")
+            self._problem = ""
 
     def _now(self) -> Moment:
         mono_ns = self._clock.mono_ns()
@@ -280,50 +360,13 @@ class Outbox:
         since_ns = self._writer.busy_since_ns
         return not since_ns or time.monotonic_ns() - since_ns < STUCK_S * SECOND
 
-    def _age_s(self, figures: Figures, now_ns: int) -> float:
-        """Age of the oldest block; of one from a boot that knows no time yet, at least the time of this boot."""
-        if not figures.depth:
-            return max(0, now_ns - self._pending.since_mono_ns) / SECOND if self._pending.readings else 0.0
-        if figures.head_boot_id == self._clock.boot_id:
-            return max(0, now_ns - figures.head_mono_ns) / SECOND
-        utc_ns = self._clock.utc_ns(now_ns)
-        if utc_ns is None or figures.head_offset_ns is None:
-            return now_ns / SECOND
-        return max(0, utc_ns - figures.head_mono_ns - figures.head_offset_ns) / SECOND
 
-
-def _commit(database: Database, load: Load, reserve: int, now: Moment) -> None:
+def _commit(database: Database, load: Load, flight: Ranges, now: Moment) -> Lost:
     """Commit, with a second try where there is something to do about the first one's failure."""
     try:
-        database.commit(load, reserve, now)
+        return database.commit(load, flight, now)
     except sqlite3.OperationalError as error:
         if not is_full(error):
             raise
-        database.restart_log()
-        database.commit(load, reserve, now)
-    except (OverflowError, UnicodeError, TypeError):
-        _sort_out(load)
-        database.commit(load, reserve, now)
-
-
-def _sort_out(load: Load) -> None:
-    """Drop and count observations with a value that no block can hold: an integer over 64 bits, half a character."""
-    kept = []
-    for readings in load.observations:
-        try:
-            encode([Entry(1, readings)])
-            kept.append(readings)
-        except (OverflowError, UnicodeError, TypeError):
-            load.readings -= len(readings)
-            load.dropped["unencodable"] += len(readings)
-    load.observations = kept
-
-
-def _ranges(entries: Sequence[Entry]) -> tuple[Range, ...]:
-    ranges: list[Range] = []
-    for entry in entries:
-        if ranges and ranges[-1].last + 1 == entry.seq:
-            ranges[-1] = Range(ranges[-1].first, entry.last_seq)
-        else:
-            ranges.append(Range(entry.seq, entry.last_seq))
-    return tuple(ranges)
+        database.file.restart_log()
+        return database.commit(load, flight, now)

@@ -17,7 +17,9 @@ from gateway.errors import OutboxError
 from gateway.outbox import quarantine
 from gateway.outbox.codec import DamagedError
 from gateway.outbox.database import Database
+from gateway.outbox.numbers import STEP_MIN
 from gateway.outbox.records import Figures, Moment, is_damage, is_damage_at_start
+from gateway.outbox.retention import Limits
 
 LOG = logging.getLogger("lamppost.outbox")
 _T = TypeVar("_T")
@@ -26,11 +28,11 @@ _T = TypeVar("_T")
 class Writer:
     """Owns the file and its thread. ``figures`` are those after the last job; ``busy_since_ns`` (monotonic) or 0."""
 
-    def __init__(self, path: Path, max_bytes: int) -> None:
+    def __init__(self, path: Path, limits: Limits) -> None:
         self.figures = Figures()
         self.busy_since_ns = 0
         self._path = path
-        self._max_bytes = max_bytes
+        self._limits = limits
         self._database: Database | None = None
         self._lock = -1
         self._turn = asyncio.Lock()
@@ -63,7 +65,7 @@ class Writer:
                     raise
                 self._database = self._replace(self._database, error, now)
                 done = job(self._database)
-            self.figures = self._database.figures()
+            self.figures = self._database.figures(now)
             return done
         finally:
             self.busy_since_ns = 0
@@ -75,10 +77,9 @@ class Writer:
         quarantine.settle(self._path)
         database: Database | None = None
         try:
-            database = Database(self._path, self._max_bytes)
-            database.check()
-            database.migrate()
-            database.begin(now, crashed=True)
+            database = Database(self._path, self._limits)
+            database.open()
+            database.begin(now, crashed=True, reserve=STEP_MIN)
         except (sqlite3.DatabaseError, DamagedError) as error:
             if is_damage_at_start(error):
                 return self._replace(database, error, now, crashed=True)
@@ -91,15 +92,15 @@ class Writer:
         if database is not None:
             database.close()
         self._database = None
-        found = quarantine.rescue(self._path, self._max_bytes)
+        found = quarantine.rescue(self._path, self._limits)
         details = {"cause": str(error), "aside": found.aside.name, "saved": found.readings, "lost": found.lost}
         LOG.error(
             "the outbox was damaged (%(cause)s): moved aside as %(aside)s, %(saved)d readings saved, %(lost)d lost",
             details,
             extra={"code": "outbox.damaged", **details},
         )
-        fresh = Database(self._path, self._max_bytes)
-        fresh.begin(now, crashed)
+        fresh = Database(self._path, self._limits)
+        fresh.begin(now, crashed, reserve=STEP_MIN)
         return fresh
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from gateway.clock import SystemClock
 from gateway.model import Reading
-from gateway.outbox import database
+from gateway.outbox import file
+from gateway.outbox.retention import Limits
 from gateway.outbox.store import Outbox
 
 READINGS = 4
@@ -19,7 +20,7 @@ READINGS = 4
 
 async def main(path: Path, first: int) -> None:
     clock = SystemClock(configured=True)
-    outbox = Outbox(path, max_bytes=64 * 2**20, commit_interval_s=0.02, clock=clock)
+    outbox = Outbox(path, limits=Limits(64 * 2**20), commit_interval_s=0.02, clock=clock)
     await outbox.start()
     stats = outbox.stats()
     print(f"open {stats.stream} {stats.crash_cost} {stats.crashes} {sum(stats.made.values())}", flush=True)
@@ -40,5 +41,5 @@ async def main(path: Path, first: int) -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) > 3:
-        database.SYNCHRONOUS = sys.argv[3]
+        file.SYNCHRONOUS = sys.argv[3]
     asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2])))

@@ -14,9 +14,11 @@ import pytest
 
 from gateway.clock import SystemClock
 from gateway.model import Ack
+from gateway.outbox.retention import Limits
 from gateway.outbox.store import Outbox, OutboxStats
 from tests.durability.appender import READINGS
 from tests.durability.powercut import PowerCut
+from tests.unit.outbox.outbox_kit import oldest
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc to build the library")
@@ -88,11 +90,11 @@ def run_until_killed(power: PowerCut, first: int, seconds: float, synchronous: s
 
 
 async def contents(path: Path) -> tuple[list[object], OutboxStats]:
-    outbox = Outbox(path, max_bytes=64 * 2**20, commit_interval_s=1, clock=SystemClock(configured=True))
+    outbox = Outbox(path, limits=Limits(64 * 2**20), commit_interval_s=1, clock=SystemClock(configured=True))
     await outbox.start()
     stats = outbox.stats()
     held: list[object] = []
-    while batch := await outbox.peek(5000):
+    while batch := await oldest(outbox, 5000):
         held += [reading.value for reading in batch.readings]
         await outbox.ack(Ack(batch.stream, batch.ranges))
     await outbox.close()

@@ -15,6 +15,7 @@ import pytest
 from gateway.cli.outbox_export import COLUMNS
 from gateway.mapping.mapper import iso
 from gateway.model import Position, Reading
+from gateway.outbox.retention import Limits
 from tests.unit.cli.command import Run
 from tests.unit.outbox.outbox_kit import UTC_2026, FakeClock, observe, running
 
@@ -123,7 +124,7 @@ def test_what_is_no_outbox(run: Run, tmp_path: Path) -> None:
 async def test_the_owner_never_waits(run: Run, tmp_path: Path) -> None:
     """Commits and acknowledgements go on while the file is read from beside, and its log does not grow without end."""
     clock = FakeClock()
-    async with running(tmp_path / "outbox.sqlite", clock, max_bytes=4 * 2**20) as outbox:
+    async with running(tmp_path / "outbox.sqlite", clock, limits=Limits(4 * 2**20)) as outbox:
         for _ in range(200):
             outbox.append(observe(clock, range(20)))
             clock.pass_s(1)

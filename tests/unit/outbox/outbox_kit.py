@@ -8,9 +8,11 @@ from pathlib import Path
 
 from gateway.clock import Source, stamp
 from gateway.model import Ack, Batch, BootTime, Reading
+from gateway.outbox.retention import Limits
 from gateway.outbox.store import Outbox
 
 SECOND = 1_000_000_000
+LIMITS = Limits(64 * 2**20)
 UTC_2026 = 1_780_000_000 * SECOND
 
 
@@ -49,9 +51,9 @@ def observe(clock: FakeClock, values: Iterable[float], device: str = "meter") ->
 
 @asynccontextmanager
 async def running(
-    path: Path, clock: FakeClock, *, max_bytes: int = 64 * 2**20, interval_s: float = 0.02
+    path: Path, clock: FakeClock, *, limits: Limits = LIMITS, interval_s: float = 0.02
 ) -> AsyncIterator[Outbox]:
-    outbox = Outbox(path, max_bytes=max_bytes, commit_interval_s=interval_s, clock=clock, gateway="box")
+    outbox = Outbox(path, limits=limits, commit_interval_s=interval_s, clock=clock, gateway="box")
     await outbox.start()
     try:
         yield outbox
@@ -64,12 +66,30 @@ def all_of(batch: Batch) -> Ack:
 
 
 async def drain(outbox: Outbox, limit: int = 500) -> list[Reading]:
-    """Peek and acknowledge until nothing is left."""
+    """Take and acknowledge until nothing is left, the oldest first."""
     taken: list[Reading] = []
-    while batch := await outbox.peek(limit):
+    while batch := await oldest(outbox, limit):
         taken += batch.readings
         await outbox.ack(all_of(batch))
     return taken
+
+
+async def peek(outbox: Outbox, limit: int) -> Batch | None:
+    """The oldest that waits, in the file and in memory, without taking it."""
+    batch = await outbox.backlog(limit)
+    room = limit - len(batch.readings) if batch else limit
+    live = await outbox.live(room) if room > 0 else None
+    for found in (batch, live):
+        if found is not None:
+            outbox.release(found)
+    if batch and live:
+        return Batch(batch.gateway, batch.stream, batch.ranges + live.ranges, batch.readings + live.readings)
+    return batch or live
+
+
+async def oldest(outbox: Outbox, limit: int) -> Batch | None:
+    """The backlog first, then the newest."""
+    return await outbox.backlog(limit) or await outbox.live(limit)
 
 
 def values(readings: Sequence[Reading]) -> list[object]:

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway.model import Reading
+from gateway.model import Priority, Reading
+from gateway.outbox.store import Outbox
 from tests.durability.appender import READINGS
-from tests.unit.outbox.outbox_kit import UTC_2026, FakeClock, drain, observe, running, values
+from tests.unit.outbox.outbox_kit import UTC_2026, FakeClock, drain, observe, peek, running, values
 
 ROOT = Path(__file__).parents[3]
 
@@ -59,6 +60,12 @@ async def test_kill_9_costs_the_open_window_only(tmp_path: Path) -> None:
         assert cost_of_this > 0
 
 
+async def nothing_pending(outbox: Outbox) -> None:
+    async with asyncio.timeout(20):
+        while outbox._pending.depth_in_memory:
+            await asyncio.sleep(0.005)
+
+
 async def fill(path: Path, count: int, clock: FakeClock | None = None) -> str:
     clock = clock or FakeClock()
     async with running(path, clock, interval_s=0.005) as outbox:
@@ -80,7 +87,7 @@ async def test_a_file_that_is_something_else(tmp_path: Path, rubbish: bytes) -> 
     path.write_bytes(rubbish)
     async with running(path, FakeClock()) as outbox:
         outbox.append(observe(FakeClock(), [1]))
-        await outbox.wait(10)
+        await nothing_pending(outbox)
         assert values(await drain(outbox)) == [1]
     assert damaged(path) == (["outbox.sqlite.damaged-1"] if rubbish else [])
 
@@ -112,7 +119,7 @@ async def test_a_torn_file_is_salvaged_and_the_rest_counted(tmp_path: Path) -> N
         assert stats.dropped == {"damaged": 4000 - 2 * len(held)}
         assert stats.made == {"meter": 4000} and stats.crash_cost == 0
         outbox.append(observe(FakeClock(), ["new"]))
-        await outbox.wait(10)
+        await nothing_pending(outbox)
     assert damaged(path) == ["outbox.sqlite.damaged-1"]
 
 
@@ -120,17 +127,18 @@ async def test_a_block_that_rots_while_running(tmp_path: Path) -> None:
     path = tmp_path / "outbox.sqlite"
     clock = FakeClock()
     async with running(path, clock) as outbox:
+        outbox.fresh_s = 0.0
         for n in range(3):
-            outbox.append(observe(clock, [n]), urgent=True)
-            await outbox.wait(10)
+            outbox.append(observe(clock, [n]), priority=Priority.ALARM)
+            await nothing_pending(outbox)
         stream = outbox.stats().stream
         with sqlite3.connect(path) as db:
             db.execute("UPDATE block SET body = zeroblob(9) WHERE first_seq = 2")
         assert values(await drain(outbox)) == [0, 2]
         stats = outbox.stats()
         assert stats.stream != stream and stats.dropped == {"damaged": 1} and stats.crash_cost == 0
-        outbox.append(observe(clock, [3]), urgent=True)
-        await outbox.wait(10)
+        outbox.append(observe(clock, [3]), priority=Priority.ALARM)
+        await nothing_pending(outbox)
         assert values(await drain(outbox)) == [3]
 
 
@@ -140,12 +148,12 @@ async def test_damage_keeps_the_dates_that_were_used(tmp_path: Path) -> None:
     await fill(path, 3, lost)
     two = FakeClock("boot-2", UTC_2026)
     async with running(path, two) as outbox:
-        before = await outbox.peek(100)
+        before = await peek(outbox, 100)
         assert before is not None
     with sqlite3.connect(path) as db:
         db.execute("UPDATE block SET body = zeroblob(9) WHERE first_seq = (SELECT max(first_seq) FROM block)")
     async with running(path, FakeClock("boot-3", UTC_2026 + 10**12)) as outbox:
-        after = await outbox.peek(100)
+        after = await peek(outbox, 100)
         assert after is not None and after.stream != before.stream
         assert list(after.readings) == list(before.readings)[: len(after.readings)]
 
@@ -201,7 +209,7 @@ async def test_the_disk_fills_up_and_is_freed_again(small_disk: Path) -> None:
                 made += 1
 
         make(10)
-        await outbox.wait(10)
+        await nothing_pending(outbox)
         fill_up(small_disk / "hog")
         for _ in range(60):
             make(50)
@@ -215,7 +223,7 @@ async def test_the_disk_fills_up_and_is_freed_again(small_disk: Path) -> None:
                 await asyncio.sleep(0.02)
         held = values(await drain(outbox, 5000))[::20]
         lost = sum(outbox.stats().dropped.values())
-        assert held == [float(v) for v in range(made - len(held), made)], "what is left is the newest, in order"
+        assert sorted(held) == [float(v) for v in range(made - len(held), made)], "what is left is the newest"
         assert len(held) * 20 + lost == made * 20 and set(outbox.stats().dropped) <= {"disk-full"}
 
 
@@ -228,5 +236,5 @@ async def test_a_start_on_a_full_disk(small_disk: Path) -> None:
         await asyncio.sleep(0.1)
         assert outbox.stats().depth == 1
         (small_disk / "hog").unlink()
-        assert await outbox.wait(15)
+        await nothing_pending(outbox)
         assert values(await drain(outbox)) == [1] and outbox.stats().problem == ""

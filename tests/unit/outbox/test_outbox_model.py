@@ -1,4 +1,4 @@
-"""Any sequence of append, commit, peek, acknowledge, restart and crash keeps order and loses nothing committed."""
+"""Any sequence of append, commit, hand out, acknowledge, give back, restart and crash loses nothing committed."""
 
 from __future__ import annotations
 
@@ -14,111 +14,144 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from gateway.model import Ack, Batch, Range
+from gateway.model import Ack, Batch, Priority, Range
+from gateway.outbox.retention import Limits
 from gateway.outbox.store import Outbox
-from tests.unit.outbox.outbox_kit import FakeClock, observe
+from tests.unit.outbox.outbox_kit import FakeClock, observe, oldest
 
 T = TypeVar("T")
 
 
 class OutboxMachine(RuleBasedStateMachine):
-    """``committed``: values in the file and not acknowledged; ``pending``: appended since the last commit."""
+    """``file``: values that are committed and not acknowledged; ``open``: appended since, and not acknowledged."""
 
     def __init__(self) -> None:
         super().__init__()
         self.loop = asyncio.new_event_loop()
         self.folder = Path(tempfile.mkdtemp(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None))
         self.clock = FakeClock()
-        self.committed: list[int] = []
-        self.pending: list[int] = []
+        self.file: set[int] = set()
+        self.open_: set[int] = set()
+        self.acked: set[int] = set()
         self.next = 0
         self.made = 0
-        self.batch: Batch | None = None
-        self.last_seq = 0
+        self.flights: list[Batch] = []
 
     def run(self, what: Awaitable[T]) -> T:
         return self.loop.run_until_complete(what)  # type: ignore[arg-type]
 
     @initialize()
     def open(self) -> None:
-        self.outbox = Outbox(self.folder / "o.sqlite", max_bytes=2**26, commit_interval_s=60, clock=self.clock)
+        self.outbox = Outbox(self.folder / "o.sqlite", limits=Limits(2**26), commit_interval_s=60, clock=self.clock)
         self.run(self.outbox.start())
+        self.run(self.outbox._flush())
 
-    @rule(size=st.integers(1, 5))
-    def append(self, size: int) -> None:
-        numbers = list(range(self.next, self.next + size))
+    @rule(size=st.integers(1, 5), alarm=st.booleans())
+    def append(self, size: int, alarm: bool) -> None:
+        numbers = range(self.next, self.next + size)
         self.next += size
-        self.pending += numbers
-        self.outbox.append(observe(self.clock, numbers))
+        self.open_ |= set(numbers)
+        self.outbox.append(observe(self.clock, numbers), priority=Priority.ALARM if alarm else Priority.LIVE)
         self.clock.pass_s(1)
-        if not self.outbox._reserved or self.outbox._pending.at_risk > self.outbox._reserved:
+        if alarm or self.outbox._pending._unnumbered:
             self.commit()
 
     @rule()
     def commit(self) -> None:
-        self.run(self.outbox._flush(64))
-        self.outbox._reserved = 64
-        self.committed += self.pending
-        self.made += len(self.pending)
-        self.pending = []
+        self.outbox._pending._alarm = True  # so the window need not pass
+        self.run(self.outbox._flush())
+        self.run(self.outbox._flush())  # what waited for numbers
+        self.file |= self.open_
+        self.made += len(self.open_)
+        self.open_ = set()
 
-    @rule(limit=st.integers(1, 30))
-    def peek(self, limit: int) -> None:
-        self.batch = self.run(self.outbox.peek(limit))
-        got = [reading.value for reading in self.batch.readings] if self.batch else []
-        assert got == self.committed[: len(got)] and (bool(got) == bool(self.committed))
-        assert len(got) <= max(limit, 5)
-        if self.batch:
-            numbers = [reading.seq for reading in self.batch.readings]
-            assert numbers == sorted(set(numbers))
-            assert numbers == [n for r in self.batch.ranges for n in range(r.first, r.last + 1)]
+    @rule()
+    def grow_old(self) -> None:
+        """What is committed leaves the memory."""
+        self.outbox._pending.fresh.retire(float("inf"))
 
-    @precondition(lambda self: self.batch is not None)
+    @rule(limit=st.integers(1, 30), old=st.booleans())
+    def hand_out(self, limit: int, old: bool) -> None:
+        batch = self.run(self.outbox.backlog(limit) if old else self.outbox.live(limit))
+        if batch is None:
+            return
+        got = [int(reading.value) for reading in batch.readings]  # type: ignore[arg-type]
+        under_way = {reading.value for flight in self.flights for reading in flight.readings}
+        assert set(got) <= (self.file if old else self.file | self.open_) - under_way
+        assert len(set(got)) == len(got) <= max(limit, 5) and got == sorted(got)
+        numbers = [reading.seq for reading in batch.readings]
+        assert numbers == [n for r in batch.ranges for n in range(r.first, r.last + 1)]
+        self.flights.append(batch)
+
+    @precondition(lambda self: self.flights)
     @rule(data=st.data())
     def ack(self, data: st.DataObject) -> None:
-        assert self.batch is not None
-        readings = self.batch.readings
+        batch = data.draw(st.sampled_from(self.flights))
+        self.flights.remove(batch)
+        self.outbox.release(batch)
+        readings = batch.readings
         ends = [i for i in range(len(readings)) if i + 1 == len(readings) or readings[i + 1].quantity == "q0"]
-        end = data.draw(st.sampled_from(ends))
-        gone = [reading.seq for reading in readings[: end + 1]]
-        ranges = tuple(
-            Range(max(r.first, gone[0]), min(r.last, gone[-1])) for r in self.batch.ranges if r.first <= gone[-1]
-        )
-        self.run(self.outbox.ack(Ack(self.batch.stream, ranges)))
-        acked = {reading.value for reading in readings[: end + 1]}
-        self.committed = [value for value in self.committed if value not in acked]
+        gone = readings[: data.draw(st.sampled_from(ends)) + 1]
+        ranges = [Range(max(r.first, gone[0].seq), min(r.last, gone[-1].seq)) for r in batch.ranges]
+        self.run(self.outbox.ack(Ack(batch.stream, tuple(r for r in ranges if r.first <= r.last))))
+        acked = {int(reading.value) for reading in gone}  # type: ignore[arg-type]
+        self.made += len(acked & self.open_)
+        self.acked |= acked
+        self.file -= acked
+        self.open_ -= acked
+
+    @precondition(lambda self: self.flights)
+    @rule()
+    def give_back(self) -> None:
+        self.outbox.release(self.flights.pop())
+
+    @rule()
+    def nothing_is_left_out(self) -> None:
+        """What waits and is not under way is handed out by the one or the other."""
+        taken = []
+        while batch := self.run(oldest(self.outbox, 50)):
+            taken.append(batch)
+        under_way = {reading.value for flight in self.flights for reading in flight.readings}
+        assert {r.value for batch in taken for r in batch.readings} == (self.file | self.open_) - under_way
+        for batch in taken:
+            self.outbox.release(batch)
+
+    @precondition(lambda self: not self.flights)
+    @rule(share=st.integers(0, 100))
+    def restored(self, share: int) -> None:
+        """The server comes back from a backup that knows the first numbers only."""
+        self.commit()
+        last = self.outbox._pending.numbers.next * share // 100
+        known = {n for n in self.acked if n + 1 <= last}  # numbers are given in order from 1
+        lacking = self.acked - known
+        assert self.run(self.outbox.held({self.outbox.stats().stream: (Range(1, last),)})) >= len(lacking)
+        waits = set()
+        taken = []
+        while batch := self.run(oldest(self.outbox, 500)):
+            taken.append(batch)
+            waits |= {int(reading.value) for reading in batch.readings}  # type: ignore[arg-type]
+        assert lacking <= waits <= self.file | self.acked
+        for batch in taken:
+            self.outbox.release(batch)
+        self.file, self.acked = waits, self.acked - waits
 
     @rule()
     def restart(self) -> None:
         self.run(self.outbox.close())
-        self.committed += self.pending
-        self.made += len(self.pending)
-        self.pending, self.batch = [], None
+        self.file |= self.open_
+        self.made += len(self.open_)
+        self.open_, self.flights = set(), []
         cost = self.outbox.stats().crash_cost
         self.open()
         assert self.outbox.stats().crash_cost == cost
-
-    @rule()
-    def crash(self) -> None:
-        """The process is gone: copy the files as they are, and open the copy."""
-        cost, at_risk = self.outbox.stats().crash_cost, len(self.pending)
-        copy = Path(tempfile.mkdtemp(dir=self.folder.parent))
-        for file in self.folder.iterdir():
-            if not file.name.endswith(("-shm", ".lock")):
-                shutil.copy(file, copy)
-        self.run(self.outbox.close())
-        shutil.rmtree(self.folder)
-        self.folder, self.pending, self.batch = copy, [], None
-        self.open()
-        assert at_risk <= self.outbox.stats().crash_cost - cost <= 64 + 5
 
     @invariant()
     def counts(self) -> None:
         if hasattr(self, "outbox"):
             stats = self.outbox.stats()
-            assert stats.depth == len(self.committed) + len(self.pending)
-            assert stats.made == ({"meter": self.made + len(self.pending)} if self.made + len(self.pending) else {})
-            assert stats.dropped == {}
+            assert stats.depth == len(self.file) + len(self.open_)
+            assert stats.made == ({"meter": self.next} if self.next else {})
+            assert stats.dropped == {} and stats.crash_cost == 0
 
     def teardown(self) -> None:
         if hasattr(self, "outbox"):

@@ -10,9 +10,22 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import OutboxError
-from gateway.model import Ack, Position, Quality, Range, Reading, Reason
+from gateway.model import Ack, Position, Priority, Quality, Range, Reading, Reason
+from gateway.outbox.retention import Limits
 from gateway.outbox.store import Outbox
-from tests.unit.outbox.outbox_kit import SECOND, UTC_2026, FakeClock, all_of, at_boot, drain, observe, running, values
+from tests.unit.outbox.outbox_kit import (
+    SECOND,
+    UTC_2026,
+    FakeClock,
+    all_of,
+    at_boot,
+    drain,
+    observe,
+    oldest,
+    peek,
+    running,
+    values,
+)
 
 
 @pytest.fixture
@@ -29,18 +42,18 @@ async def committed(outbox: object, count: int) -> None:
 async def test_order_ranges_and_numbers(path: Path) -> None:
     clock = FakeClock()
     async with running(path, clock) as outbox:
-        assert await outbox.peek(10) is None
+        assert await peek(outbox, 10) is None
         for n in range(5):
             outbox.append(observe(clock, [n, n + 0.5]))
             clock.pass_s(1)
         await committed(outbox, 10)
-        batch = await outbox.peek(100)
+        batch = await peek(outbox, 100)
         assert batch is not None and batch.gateway == "box"
         assert values(batch.readings) == [0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5]
         assert [r.seq for r in batch.readings] == list(range(1, 11)) and batch.ranges == (Range(1, 10),)
-        assert (await outbox.peek(100)) == batch
+        assert (await peek(outbox, 100)) == batch
         await outbox.ack(all_of(batch))
-        assert await outbox.peek(100) is None
+        assert await peek(outbox, 100) is None
         stats = outbox.stats()
         assert (stats.depth, stats.made, stats.dropped, stats.crash_cost) == (0, {"meter": 10}, {}, 0)
         assert stats.writer_alive and stats.problem == "" and stats.stream == batch.stream
@@ -53,7 +66,7 @@ async def test_observations_are_never_split(path: Path) -> None:
             outbox.append(observe(clock, range(size)))
         await committed(outbox, 9)
         sizes = []
-        while batch := await outbox.peek(5):
+        while batch := await peek(outbox, 5):
             sizes.append(len(batch.readings))
             await outbox.ack(all_of(batch))
         assert sizes == [3, 4, 2]
@@ -70,29 +83,30 @@ async def test_a_partial_acknowledgement_keeps_the_rest_in_order(path: Path) -> 
         assert outbox.stats().depth == 10
         await outbox.ack(Ack("another", (Range(1, 100),)))
         await outbox.ack(Ack(stream, (Range(7, 10),)))
-        batch = await outbox.peek(100)
+        batch = await peek(outbox, 100)
         assert batch is not None and batch.ranges == (Range(1, 2), Range(5, 6), Range(11, 12))
         assert values(batch.readings) == [0, 0, 2, 2, 5, 5]
 
 
-async def test_urgent_ones_do_not_wait(path: Path) -> None:
+async def test_alarms_do_not_wait(path: Path) -> None:
     clock = FakeClock()
     async with running(path, clock, interval_s=30) as outbox:
-        outbox.append(observe(clock, [1]))  # the first commit is urgent: it reserves numbers
-        assert await outbox.wait(10)
-        outbox.append(observe(clock, [2]))
+        outbox.append(observe(clock, [1]))
         assert not await outbox.wait(0.2)
-        assert values((await outbox.peek(9)).readings) == [1]  # type: ignore[union-attr]
-        outbox.append(observe(clock, [3]), urgent=True)
+        outbox.append(observe(clock, [3]), priority=Priority.ALARM)
         assert await outbox.wait(10)
-        assert values((await outbox.peek(9)).readings) == [1, 2, 3]  # type: ignore[union-attr]
+        await committed(outbox, 2)
+        alarm, live = await outbox.live(9), await outbox.live(9)
+        assert alarm is not None and (alarm.priority, values(alarm.readings)) == (Priority.ALARM, [3])
+        assert live is not None and (live.priority, values(live.readings)) == (Priority.LIVE, [1])
+        assert await outbox.live(9) is None and await outbox.backlog(9) is None
 
 
 async def test_close_commits_and_an_orderly_end_costs_nothing(path: Path) -> None:
     clock = FakeClock()
     async with running(path, clock, interval_s=30) as outbox:
         outbox.append(observe(clock, [1]))
-        await outbox.wait(10)
+        await asyncio.sleep(0.05)
         outbox.append(observe(clock, [2]))
         stream = outbox.stats().stream
     async with running(path, clock) as outbox:
@@ -111,7 +125,7 @@ async def test_every_kind_of_value_and_mark(path: Path) -> None:
     async with running(path, clock) as outbox:
         outbox.append(sent)
         await committed(outbox, 6)
-        batch = await outbox.peek(100)
+        batch = await peek(outbox, 100)
         assert batch is not None and [replace(r, seq=0) for r in batch.readings] == sent
 
 
@@ -132,17 +146,17 @@ async def test_values_that_no_file_can_hold_are_counted(path: Path) -> None:
 async def nothing_pending(outbox: Outbox) -> None:
     """Everything that was appended is in the file, or was dropped from it."""
     async with asyncio.timeout(20):
-        while outbox._pending.at_risk:
+        while outbox._pending.depth_in_memory:
             await asyncio.sleep(0.01)
 
 
 async def test_what_is_on_its_way_is_not_dropped(path: Path) -> None:
     """A full outbox drops what was not shown to the uplink first: else a reading counts as lost and arrives."""
     clock = FakeClock()
-    async with running(path, clock, max_bytes=600_000, interval_s=0.01) as outbox:
+    async with running(path, clock, limits=Limits(600_000), interval_s=0.01) as outbox:
         outbox.append(observe(clock, range(100)))
         await committed(outbox, 100)
-        batch = await outbox.peek(100)
+        batch = await oldest(outbox, 100)
         assert batch is not None
         made = 100
         while not outbox.stats().dropped:
@@ -158,10 +172,10 @@ async def test_what_is_on_its_way_is_not_dropped(path: Path) -> None:
 
 
 async def test_bounded_by_bytes(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.outbox.database.RECLAIM_PAGES", 16)
+    monkeypatch.setattr("gateway.outbox.file.RECLAIM_PAGES", 16)
     clock = FakeClock()
     max_bytes = 1_500_000
-    async with running(path, clock, max_bytes=max_bytes, interval_s=0.01) as outbox:
+    async with running(path, clock, limits=Limits(max_bytes, acked_max=0), interval_s=0.01) as outbox:
         biggest, made = 0, 0
         for _ in range(120):
             for _ in range(20):
@@ -178,7 +192,7 @@ async def test_bounded_by_bytes(path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         assert left == list(range(made - len(left), made)), "the oldest go first, the rest is whole and in order"
         assert len(left) + outbox.stats().dropped["outbox-full"] == made == outbox.stats().made["meter"]
         for _ in range(20):
-            await outbox.ack(Ack(stats.stream, ()))
+            await outbox._flush()
         with sqlite3.connect(path) as other:
             assert other.execute("PRAGMA page_count").fetchone()[0] * 4096 < biggest / 4, "space is given back"
 
@@ -186,9 +200,9 @@ async def test_bounded_by_bytes(path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 async def test_memory_is_bounded_while_nothing_can_be_written(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.outbox.pending.READINGS_MAX", 100)
     clock = FakeClock()
-    async with running(path, clock, interval_s=60) as outbox:
-        outbox.append(observe(clock, [0]))
-        await outbox.wait(10)
+    async with running(path, clock, interval_s=0.01) as outbox:
+        outbox.append(observe(clock, [0]), priority=Priority.ALARM)
+        await committed(outbox, 1)
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")  # the writer waits 5 s for this one
         for n in range(30):
@@ -210,11 +224,11 @@ async def test_readings_from_before_the_sync_wait_and_are_dated_once(path: Path)
             outbox.append(observe(clock, [n]))
             clock.pass_s(1)
         await committed(outbox, 3)
-        assert await outbox.peek(10) is None
+        assert await peek(outbox, 10) is None
         clock.offset_ns = UTC_2026 + 123
         outbox.append(observe(clock, [3]))
         await committed(outbox, 4)
-        batch = await outbox.peek(10)
+        batch = await peek(outbox, 10)
         assert batch is not None
         first = [(r.observed_ns, r.value) for r in batch.readings]
         assert [at for at, _ in first] == [UTC_2026 + (1 + n) * SECOND for n in range(3)] + [
@@ -222,9 +236,9 @@ async def test_readings_from_before_the_sync_wait_and_are_dated_once(path: Path)
         ]
         assert all(r.clock is None and r.quality is Quality.GOOD for r in batch.readings)
         clock.offset_ns = UTC_2026 + 5 * SECOND  # NTP steps the clock: what was used stays
-        assert [(r.observed_ns, r.value) for r in (await outbox.peek(10)).readings] == first  # type: ignore[union-attr]
+        assert [(r.observed_ns, r.value) for r in (await peek(outbox, 10)).readings] == first  # type: ignore[union-attr]
     async with running(path, clock) as outbox:
-        assert [(r.observed_ns, r.value) for r in (await outbox.peek(10)).readings] == first  # type: ignore[union-attr]
+        assert [(r.observed_ns, r.value) for r in (await peek(outbox, 10)).readings] == first  # type: ignore[union-attr]
 
 
 async def test_boots_that_never_knew_the_time(path: Path) -> None:
@@ -237,12 +251,12 @@ async def test_boots_that_never_knew_the_time(path: Path) -> None:
             outbox.append(observe(lost, [2 + 2 * number]))
             lost.pass_s(30)
             outbox.append(observe(lost, [3 + 2 * number]))
-            assert values((await outbox.peek(10)).readings) == [1]  # type: ignore[union-attr] # dated ones may go
+            assert values((await peek(outbox, 10)).readings) == [1]  # type: ignore[union-attr] # dated ones may go
     four = FakeClock("boot-4", UTC_2026 + 1000 * SECOND, mono_ns=5 * SECOND)
     async with running(path, four) as outbox:
         outbox.append(observe(four, [6]))
         await committed(outbox, 6)
-        batch = await outbox.peek(10)
+        batch = await peek(outbox, 10)
         assert batch is not None and values(batch.readings) == [1, 2, 3, 4, 5, 6]
         dates = [r.observed_ns for r in batch.readings]
         assert dates == sorted(dates) and dates[2] - dates[1] == dates[4] - dates[3] == 30 * SECOND
@@ -250,7 +264,7 @@ async def test_boots_that_never_knew_the_time(path: Path) -> None:
         assert outbox.stats().placed == 4
     five = FakeClock("boot-5", UTC_2026 + 5000 * SECOND)
     async with running(path, five) as outbox:
-        again = await outbox.peek(10)
+        again = await peek(outbox, 10)
         assert again is not None and [r.observed_ns for r in again.readings] == dates
 
 
@@ -260,7 +274,7 @@ async def test_never_synchronised_at_all_stays_in_the_box(path: Path) -> None:
         async with running(path, clock) as outbox:
             outbox.append(observe(clock, [1]))
             await asyncio.sleep(0.05)
-            assert await outbox.peek(10) is None
+            assert await peek(outbox, 10) is None
             assert outbox.stats().depth == (1 if boot == "boot-1" else 2)
 
 
@@ -304,5 +318,5 @@ async def test_age(path: Path) -> None:
         assert 6 < outbox.stats().oldest_age_s < 8
     other = FakeClock("boot-2", UTC_2026 + 100 * SECOND, mono_ns=SECOND)
     async with running(path, other) as outbox:
-        await outbox.peek(1)
+        await peek(outbox, 1)
         assert 99 < outbox.stats().oldest_age_s < 101
