@@ -89,8 +89,8 @@ class Uplink(Part):
     key_file: FilePath | None = None
     """Private key of that certificate (PEM, without password), readable by the service only."""
     interval: Seconds | None = None
-    """How long readings are gathered before a batch is sent; events go at once. Without it 0.5 s where bytes cost nothing,
-    so that what is acknowledged in time is never written to the card, and 10 s on metered links.
+    """How long readings are gathered before a batch is sent; events go at once. Without it 0.5 s where bytes cost
+    nothing, so that what is acknowledged in time is never written to the card, and 10 s on metered links.
     """
     batch_max: Annotated[int, Field(ge=1, le=10_000)] = 2000
     """Largest number of readings in a batch."""

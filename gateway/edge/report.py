@@ -37,7 +37,8 @@ def summary(
         fix = f" {error.fix}" if error is not None else ""
         others = f" (and {len(down) - 1} more)" if len(down) > 1 else ""
         return False, f"{down[0]} is {health[down[0]].state}{others}.{fix}"
-    if link is not None and outbox.oldest_age_s > max(LATE_AGE_S, 3 * ((config.uplink and config.uplink.interval) or 0)):
+    interval_s = (config.uplink and config.uplink.interval) or 0.0
+    if link is not None and outbox.oldest_age_s > max(LATE_AGE_S, 3 * interval_s):
         return False, "The backlog is being sent."
     return True, "All is well."
 

@@ -54,12 +54,22 @@ class Acks:
             self._opened[first_seq] = blocks.open_block(blocks.read(self._db, first_seq))
         return self._opened[first_seq]
 
-    def put_back(self, head: Head, ranges: Ranges) -> None:
-        """A block waits again, but for the numbers in ``ranges``."""
+    def put_back(self, head: Head, ranges: Ranges) -> int:
+        """A block waits again, but for the numbers in ``ranges``; how many readings those are."""
         known = intersect(ranges, (head.numbers,))
         count = _covered(self.open(head.first_seq), known)
         if count:
             self.parts[head.first_seq] = (known, count)
+        return count
+
+    def only(self, ranges: Ranges) -> int:
+        """Of blocks that are acknowledged in part, what is not in ``ranges`` waits again; how many readings that is."""
+        before = self.readings
+        for first_seq, (known, _) in list(self.parts.items()):
+            left = intersect(known, ranges)
+            count = _covered(self.open(first_seq), left)
+            self.parts[first_seq] = (left, count)
+        return before - self.readings
 
     def forget(self, first_seq: int) -> int:
         """The block is gone, or marked. Returns how many of its readings were acknowledged in part."""

@@ -152,9 +152,7 @@ class Database:
             )
             self._write(state)
         self._done(work, state)
-        for head in again:
-            self._acks.put_back(head, ranges)
-        return sum(head.count - self._acks.parts.get(head.first_seq, ((), 0))[1] for head in again)
+        return self._acks.only(ranges) + sum(head.count - self._acks.put_back(head, ranges) for head in again)
 
     def learn(self, now: Moment) -> None:
         """Keep this boot's offset to UTC once it is known: it is on the disk before it is used."""

@@ -13,7 +13,7 @@ WINDOW_BYTES_MAX = 8 * 2**20  # RFC 9659: what a zstd content coding may ask of 
 
 
 def decoded(coding: str, body: bytes, limit: int) -> bytes:
-    """The body without its coding, of at most ``limit`` bytes. Raises UnsupportedMediaType, BadRequestData, TooLarge."""
+    """The body without its coding, at most ``limit`` bytes. Raises UnsupportedMediaType, BadRequestData, TooLarge."""
     if coding == "identity":
         return body
     if coding == "gzip":

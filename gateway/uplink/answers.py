@@ -1,4 +1,4 @@
-"""What the answer of an NGSI-LD broker means for a batch (CIM 009, 6.3.2 and 6.14 to 6.17), and whether it is its answer.
+"""What the answer of an NGSI-LD broker means for a batch (CIM 009, 6.3.2 and 6.14 to 6.17), and whether it is its own.
 
 A captive portal answers in the server's place: with a redirection, with a page, with 511 (RFC 6585), with a success
 that the standard does not know. Such an answer is never taken for an acknowledgement nor for a refusal.

@@ -52,7 +52,7 @@ class Coding:
         return gzip.compress(body, self._levels[name], mtime=0) if name == "gzip" else body
 
     def answered(self, name: Name, status: int, accepts: str | None) -> bool:
-        """Learn from an answer; ``accepts`` is its Accept-Encoding. Returns whether the body must go in another coding."""
+        """Learn from an answer; ``accepts`` is its Accept-Encoding. Whether the body must go in another coding."""
         if accepts is not None:
             self._offered = parse(accepts)
         if name == "identity" or status in NOTHING_SAID:

@@ -275,8 +275,10 @@ def open_client(
     except HttpError as error:
         raise UplinkError(error.cause, code="uplink.bad-url", fix="Give uplink.url as http(s)://host:port.") from error
     except OSError as error:
-        fix = "uplink.certificate_file and uplink.key_file must be readable PEM files that belong together, without password."
-        raise UplinkError(f"cannot use the client certificate: {error}", code="uplink.bad-certificate", fix=fix) from error
+        fix = "uplink.certificate_file and uplink.key_file must be PEM files of one pair, without password."
+        raise UplinkError(
+            f"cannot use the client certificate: {error}", code="uplink.bad-certificate", fix=fix
+        ) from error
 
 
 def evolution(entities: Sequence[Json]) -> Json:

@@ -46,14 +46,14 @@ class UplinkClock(Clock, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class UplinkStats:
-    """``live_age_s``: since the newest values were acknowledged last, None: never. ``drain_per_s``: backlog readings."""
+    """``live_age_s``: since new values were acknowledged last, None: never. ``drain_per_s``: readings of the backlog."""
 
     live_age_s: float | None
     drain_per_s: float
 
 
 class Uplink:
-    """Sends what is new each ``interval_s``, alarms at once, and the backlog beside it in ``backlog_share`` of the time.
+    """Sends what is new each ``interval_s``, alarms at once, the backlog beside it in ``backlog_share`` of the time.
 
     Where the server cannot put old values into history, all goes oldest first instead. ``problems`` holds the server's
     last reasons for refusing entities.
