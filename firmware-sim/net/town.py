@@ -47,26 +47,10 @@ class Town:
 
     def __init__(self) -> None:
         sweep()
-        self._open = ExitStack()
         self._services: dict[str, Service] = {}
-        try:
-            self.folder = Path(self._open.enter_context(tempfile.TemporaryDirectory(prefix="lamppost-town-")))
-            self.ca_file, self._certificate = certificates.make(self.folder, "city", HOST)
-            _, self._wrong_certificate = certificates.make(self.folder, "portal", "portal.test")
-            serial = next(_serials)
-            self.box = self._namespace(serial, "box")
-            self.server = self._namespace(serial, "server")
-            self.server.ip(f"addr add {SERVER}/32 dev lo")
-            self.networks = {name: self._network(serial, name, n) for n, name in enumerate(METRICS, 1)}
-            self.box.resolve_by([f"10.82.{n}.1" for n in (1, 2)])
-            self._links = {name: self._link(name, n) for n, name in enumerate(METRICS, 1)}
-            self.wifi, self.gsm = self._links.values()
-            self.front()
-            self.resolver("wifi")
-            self.resolver("gsm")
-        except BaseException:
-            self.close()
-            raise
+        with ExitStack() as self._open:  # what fails half-way takes down what stands
+            self._lay(next(_serials))
+            self._open = self._open.pop_all()
 
     def front(self, behaviour: Behaviour | None = "pass", seconds: float = 3.0) -> None:
         """The reverse proxy before the server from now on; a change cuts what is open. None: nobody listens there."""
@@ -89,9 +73,6 @@ class Town:
 
     def close(self) -> None:
         """Take everything down; safe to call twice."""
-        for service in self._services.values():
-            service.stop()
-        self._services.clear()
         self._open.close()
 
     def __enter__(self) -> Self:
@@ -101,6 +82,27 @@ class Town:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _lay(self, serial: int) -> None:
+        self.folder = Path(self._open.enter_context(tempfile.TemporaryDirectory(prefix="lamppost-town-")))
+        self.ca_file, self._certificate = certificates.make(self.folder, "city", HOST)
+        _, self._wrong_certificate = certificates.make(self.folder, "portal", "portal.test")
+        self.box = self._namespace(serial, "box")
+        self.server = self._namespace(serial, "server")
+        self.server.ip(f"addr add {SERVER}/32 dev lo")
+        self.networks = {name: self._network(serial, name, n) for n, name in enumerate(METRICS, 1)}
+        self.box.resolve_by([f"10.82.{n}.1" for n in (1, 2)])
+        self._links = {name: self._link(name, n) for n, name in enumerate(METRICS, 1)}
+        self.wifi, self.gsm = self._links.values()
+        self._open.callback(self._stop)
+        self.front()
+        self.resolver("wifi")
+        self.resolver("gsm")
+
+    def _stop(self) -> None:
+        for service in self._services.values():
+            service.stop()
+        self._services.clear()
 
     def _namespace(self, serial: int, role: str) -> Namespace:
         namespace = Namespace(serial, role)
