@@ -22,13 +22,15 @@ from urllib.parse import urlsplit
 
 import h11
 
+from drivers.bound import InterfaceError, Resolve, open_socket, resolve
+
 READ_BYTES = 64 * 1024
 HEADER_BYTES_MAX = 32 * 1024
 HOST = re.compile(r"(?:[A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}\.?\Z|[0-9A-Fa-f:.]{2,45}\Z")
 CONNECT_S_MAX = 2.0  # plain TCP: what needs longer counts as down and is tried again
 CONNECT_TLS_S_MAX = 5.0  # two or three round trips more
 
-Kind = Literal["connect", "tls", "name", "timeout", "lost", "protocol"]
+Kind = Literal["connect", "interface", "tls", "name", "timeout", "lost", "protocol"]
 WRONG_NAME = 62  # X509_V_ERR_HOSTNAME_MISMATCH; 64 is that of an address
 WRONG_ADDRESS = 64
 
@@ -99,12 +101,21 @@ class Connection:
         context: tls.SSLContext | None = None,
         address: str | None = None,
         body_max: int = 2**20,
+        interface: str | None = None,
+        names: Resolve | None = None,
     ) -> None:
-        """``address``: connect to this IP address instead of resolving the host; ``body_max`` bytes of an answer."""
+        """``address``: connect to this IP address instead of resolving the host; ``body_max`` bytes of an answer.
+
+        ``interface``: the network interface to use and no other; ``names`` resolves the host, else the system does.
+        Of several addresses each new connection after a failure takes the next one.
+        """
         self._target = target
         self._context = (context or tls.create_default_context()) if target.secure else None
         self._address = address or target.host
         self._body_max = body_max
+        self._interface = interface
+        self._names = names
+        self._failed = 0  # connections that did not come about since the last that did
         self._h11 = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEADER_BYTES_MAX)
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         self.bytes_sent = 0
@@ -168,13 +179,23 @@ class Connection:
             if not reader.at_eof() and not writer.is_closing():
                 return self._streams
             self._drop()
-        host = self._target.host if self._context else None
+        self._failed += 1
         async with asyncio.timeout(CONNECT_TLS_S_MAX if self._context else CONNECT_S_MAX):
-            self._streams = await asyncio.open_connection(
-                self._address, self._target.port, ssl=self._context, server_hostname=host, limit=2 * READ_BYTES
-            )
+            self._streams = await self._connect()
+        self._failed = 0
         self.opened += 1
         return self._streams
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        port, limit = self._target.port, 2 * READ_BYTES
+        host = self._target.host if self._context else None
+        if self._interface is None and self._names is None:
+            return await asyncio.open_connection(
+                self._address, port, ssl=self._context, server_hostname=host, limit=limit
+            )
+        addresses = await (self._names or resolve)(self._address)
+        sock = await open_socket(addresses[(self._failed - 1) % len(addresses)], port, self._interface)
+        return await asyncio.open_connection(sock=sock, ssl=self._context, server_hostname=host, limit=limit)
 
     async def _read_response(self, reader: asyncio.StreamReader) -> Response:
         response: h11.Response | None = None
@@ -237,6 +258,7 @@ class HttpClient:
     ``timeout_s`` bounds each exchange, from connecting to the last byte of the answer. With ``ca_file`` (PEM) only that
     authority is trusted, else the system's; ``certificate``: the files (PEM) of the client's certificate and its key.
     Raises ValueError or HttpError for a bad address, OSError for a bad file.
+    ``interface`` and ``names`` as for :class:`Connection`.
     A kept connection that turns out dead before a byte of the answer came is replaced once, silently: use it only for
     requests that may be repeated.
     """
@@ -249,12 +271,14 @@ class HttpClient:
         certificate: tuple[Path, Path] | None = None,
         timeout_s: float = 10.0,
         headers: Mapping[str, str] | None = None,
+        interface: str | None = None,
+        names: Resolve | None = None,
     ) -> None:
         self.target = parse_url(base_url)
         self._context = tls.create_default_context(cafile=ca_file) if self.target.secure else None
         if self._context is not None and certificate is not None:
             self._context.load_cert_chain(*certificate, password="")  # never asks a terminal for one
-        self._connection = Connection(self.target, context=self._context)
+        self._connection = Connection(self.target, context=self._context, interface=interface, names=names)
         self._timeout_s = timeout_s
         self._headers = {"User-Agent": "lamppost", **(headers or {})}
         self._turn = asyncio.Lock()
@@ -290,6 +314,8 @@ class HttpClient:
                 raise HttpError(f"TLS with {name} failed: {error.verify_message}", "name" if another else "tls") from error
             except tls.SSLError as error:
                 raise HttpError(f"TLS with {name} failed: {error.reason or error}", "tls") from error
+            except InterfaceError as error:
+                raise HttpError(f"cannot talk to {name}: {error.strerror}", "interface") from error
             except OSError as error:
                 kind: Kind = "lost" if self._connection.bytes_sent > self._before else "connect"
                 number = error.errno or 0  # asyncio puts the address into strerror; getaddrinfo's numbers are negative

@@ -340,11 +340,9 @@ class _Left:
     async def compare(self, what: str) -> None:
         """Raise ContractError where there is more than before, some time for libraries to end granted."""
         until = time.monotonic() + SETTLE_S
-        if more := self._more(await _Left.now()):
-            gc.collect()  # some libraries close their files only then
-        while more and time.monotonic() < until:
-            await asyncio.sleep(0.01)
-            more = self._more(await _Left.now())
+        while (more := self._more(await _Left.now())) and time.monotonic() < until:
+            gc.collect()  # some libraries close their files only then, and only when their threads have let go
+            await asyncio.sleep(0.02)
         if more:
             _fail(f"{what} left behind: {more}")
 

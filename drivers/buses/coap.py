@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from drivers.base import Bus, Driver, Frame, Observation, Tap
+from drivers.buses.coap_endpoint import BUSY, Reply
 from drivers.buses.coap_message import Code
-from drivers.buses.coap_push import BUSY, PushServer, Reply
+from drivers.buses.coap_push import PushServer
 from drivers.buses.mailbox import SpeakingDriver
 from drivers.codecs import senml
 from drivers.errors import BadFrame, DriverError, Misconfigured

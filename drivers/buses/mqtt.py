@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 RECONNECT_MIN_S, RECONNECT_MAX_S = 1, 5
 REFUSED_S = 10.0
 CONNECT_S = 3.0
-KEEPALIVE_S = 15  # a broker that vanished without a word is noticed after one and a half of it
 PAYLOAD_BYTES_MAX = 256 * 1024  # births of large Sparkplug nodes; what other families read is bounded by their codecs
 TOPIC_CHARACTERS_MAX = 1024
 HANDED_OVER_MAX = 256  # messages between paho's thread and the loop, and their bytes: then the oldest are dropped
@@ -189,11 +188,11 @@ class MqttBus:
         if self._client is not None and self._connected and unwanted:
             self._client.unsubscribe(sorted(unwanted))
 
-    def command(self, topic: str, payload: bytes) -> bool:
-        """Publish, once, to a device that asks for it (Sparkplug's rebirth). False where it cannot be sent now."""
+    def command(self, topic: str, payload: bytes, qos: int = 0) -> bool:
+        """Publish to who asks for it (Sparkplug's rebirth, the uplink). False where it cannot be sent now."""
         if self._client is None or not self._connected:
             return False
-        return self._client.publish(topic, payload, qos=0).rc == 0
+        return self._client.publish(topic, payload, qos=qos).rc == 0
 
     async def scan(self, seconds: float = SCAN_S) -> list[FoundPublisher]:
         """Who publishes within ``seconds``, and whom the broker remembers: see mqtt_scan. Raises as ``open`` does.
@@ -226,7 +225,7 @@ class MqttBus:
         self._known.clear()
         self._fault = self._refused_ns = None
         self._client = client
-        client.connect_async(session.host, session.port, KEEPALIVE_S)
+        client.connect_async(session.host, session.port, session.keepalive_s)
         client.loop_start()
 
     def _call_back(self, client: _Client) -> None:
@@ -387,6 +386,9 @@ def make_bus(name: str, settings: Mapping[str, Any]) -> Bus:
             port=int(settings.get("port", 1883)),
             username=settings.get("username"),
             tls=tls,
-            **files,
+            password_file=files["password_file"],
+            ca_file=files["ca_file"],
+            certificate_file=files["certificate_file"],
+            key_file=files["key_file"],
         ),
     )

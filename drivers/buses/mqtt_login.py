@@ -26,6 +26,7 @@ class Session:
     ca_file: Path | None = None
     certificate_file: Path | None = None
     key_file: Path | None = None
+    keepalive_s: int = 15  # a broker that vanished without a word is noticed after one and a half of it
 
     def password(self) -> str | None:
         """The password. Raises NoPermission."""

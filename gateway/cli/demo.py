@@ -82,6 +82,7 @@ class Demo:
             self.scenario = scenarios.load(scenario)
         except scenarios.ScenarioError as error:
             raise UsageError(str(error), fix="See firmware-sim/scenarios.") from error
+        self._given = scenario
         self.run = run
         self.url = f"http://{address}"
         self._address = address
@@ -102,7 +103,7 @@ class Demo:
             "firmware_sim",
             "run",
             "--scenario",
-            self.scenario.name,
+            self._given,
             "--run",
             str(self.run),
         ]

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Iterator, Mapping
 from types import TracebackType
@@ -45,6 +46,7 @@ COMMANDS: Mapping[str, str] = {
     "completion": "Print the completion script of a shell.",
 }
 INTERRUPTED, BROKEN_PIPE = 130, 141
+INTERRUPT_AGAIN_S = 0.02
 COMPLETE = "_LAMPPOST_COMPLETE"
 OWN = ("gateway", "drivers")
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -99,6 +101,7 @@ def cli() -> None:
 def main(args: list[str] | None = None) -> int:
     """Run the command; returns the exit code. An exception that nobody foresaw goes to :func:`report_internal`."""
     sys.excepthook = report_internal
+    sys.unraisablehook = interrupt_again
     try:
         code = _run(args)
         if sys.stdout is not None:
@@ -185,6 +188,15 @@ def not_installed(error: ModuleNotFoundError) -> LamppostError:
         code="install.missing",
         fix="Install Lamppost with what this command needs: `pip install 'lamppost[demo]'`.",
     )
+
+
+def interrupt_again(lost: sys.UnraisableHookArgs) -> None:
+    """sys.unraisablehook: a Ctrl-C that Python drops, because it hit a finalizer or a callback, comes again."""
+    if isinstance(lost.exc_value, KeyboardInterrupt):
+        signal.signal(signal.SIGALRM, signal.default_int_handler)
+        signal.setitimer(signal.ITIMER_REAL, INTERRUPT_AGAIN_S)
+    else:
+        sys.__unraisablehook__(lost)
 
 
 def report_internal(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:

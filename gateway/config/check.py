@@ -16,6 +16,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from gateway.config.check_devices import check_devices
+from gateway.config.check_links import check_links
 from gateway.config.problem import Problem, meant
 from gateway.config.schema import Config
 from gateway.config.tree import Node, shown
@@ -33,7 +34,7 @@ def check(root: Node, config: Config | None, folder: Path, mistyped: Mistyped, r
         *_time_zone(root),
         *_server(root, mistyped),
         *_uplink(root),
-        *_links(root),
+        *check_links(root),
         *_files(root, folder),
         *_role(root, mistyped, role),
         *check_devices(root, config, mistyped),
@@ -117,19 +118,6 @@ def _uplink(root: Node) -> Iterator[Problem]:
         code = "config.token-in-clear" if token else "config.plain-http"
         cause = f"{'the token' if token else 'all data'} would go unencrypted to {shown(parts.hostname or '')}"
         yield Problem(code, cause, node.place(), "did you mean 'https'?")
-
-
-def _links(root: Node) -> Iterator[Problem]:
-    links = root.get("links")
-    seen: dict[str, int] = {}
-    for link in links.data if links is not None and isinstance(links.data, list) else []:
-        name, node = link.text("name"), link.get("name")
-        if name is None or node is None:
-            continue
-        if name in seen:
-            hint = f"it stands in line {seen[name]} already"
-            yield Problem("config.duplicate-link", f"two links are called {shown(name)}", node.place(), hint)
-        seen.setdefault(name, node.line + 1)
 
 
 def _files(root: Node, folder: Path) -> Iterator[Problem]:

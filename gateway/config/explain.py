@@ -136,6 +136,10 @@ class Spec:
             return "a duration such as 10, '10s', '5min' or '1h'"
         if pattern == kinds.SIZE_PATTERN:
             return "a size such as 4096, '64kB' or '512MB'"
+        if pattern == kinds.INTERFACE_PATTERN:
+            return "a network interface such as wlan0"
+        if pattern == kinds.HOURS_PATTERN:
+            return "hours such as 22:00-06:00"
         bounds = [text.format(option[bound]) for bound, text in _BOUNDS.items() if bound in option]
         kind = _KINDS.get(option.get("type", ""), "")
         return " ".join([kind, ", ".join(bounds)]).strip()
@@ -190,8 +194,8 @@ def _value(spec: Spec, path: KeyPath, node: Node, kind: str) -> Problem:
         expected = f"one of {', '.join(choices)}"
         hint = meant(str(node.data), choices, listed_max=0)
         return Problem("config.value", f"expected {expected}, not {value}", node.place(), hint)
-    if kind == "string_pattern_mismatch" and isinstance(node.data, str):
-        better = re.sub(r"[^a-z0-9]+", "-", node.data.lower()).strip("-")[:63]
+    if kind == "string_pattern_mismatch" and spec.expected(path).startswith("a name"):
+        better = re.sub(r"[^a-z0-9]+", "-", str(node.data).lower()).strip("-")[:63]
         hint = f"perhaps '{better}'" if better else ""
         return Problem("config.name", f"{value} is not a name", node.place(), hint)
     code = "config.range" if kind.startswith(_RANGE) else "config.value" if kind.endswith("parsing") else "config.type"

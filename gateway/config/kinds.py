@@ -16,6 +16,9 @@ SIZE_PATTERN = r"^\s*([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*(B|kB|MB|GB|KiB|MiB|GiB)?
 _SIZE = re.compile(SIZE_PATTERN)
 _SIZE_B = {None: 1, "B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
+INTERFACE_PATTERN = r"^[A-Za-z0-9_][^/:\s]{0,14}$"  # dev_valid_name() in net/core/dev.c takes a little more
+HOURS_PATTERN = r"^([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9]$"
+
 
 def _seconds(value: object) -> object:
     if isinstance(value, str) and (match := _DURATION.match(value)):
@@ -39,6 +42,8 @@ _SizeText = Annotated[str, Field(pattern=SIZE_PATTERN)]
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 Seconds = Annotated[float, Field(gt=0), BeforeValidator(_seconds, json_schema_input_type=float | _DurationText)]
 Bytes = Annotated[int, Field(gt=0), BeforeValidator(_bytes, json_schema_input_type=int | _SizeText)]
+Interface = Annotated[str, Field(pattern=INTERFACE_PATTERN)]
+Hours = Annotated[str, Field(pattern=HOURS_PATTERN)]
 FilePath = Annotated[Path, AfterValidator(_beside)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 

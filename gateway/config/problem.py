@@ -74,6 +74,10 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "config.unknown-quantity": Rule("The template does not deliver this quantity.", "Name one that it delivers."),
         "config.unknown-device": Rule("A device that does not exist.", "Name one of the devices."),
         "config.duplicate-link": Rule("Two links have one name.", "Rename one."),
+        "config.shared-interface": Rule("Two links go over one interface.", "Keep one of them."),
+        "config.link-way": Rule(
+            "Over which interface a link goes is not said, or said twice.", "Name one `interface` or `connection`."
+        ),
         "config.time-zone": Rule("Not a time zone.", "Use an IANA name, such as Europe/Copenhagen."),
         "config.url": Rule("Not an address of a server.", "Write https://host or https://host:port."),
         "config.certificate-alone": Rule(
@@ -151,7 +155,7 @@ class ConfigError(LamppostError):
 
 def meant(word: str, known: Iterable[str], *, listed_max: int = 12) -> str:
     """A hint: the known word nearest to this one, else all the known ones where they are few."""
-    words = sorted(known)
+    words = sorted(word for word in known if word.isprintable())
     close = difflib.get_close_matches(word.lower(), words, n=1, cutoff=0.65) if len(word) <= 100 else []
     if close:
         return f"did you mean '{close[0]}'?"

@@ -14,10 +14,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from gateway.config.buses import BusConfig
-from gateway.config.kinds import Bytes, FilePath, Listen, Name, Part, Seconds
+from gateway.config.kinds import Bytes, FilePath, Hours, Interface, Listen, Name, Part, Seconds
+
+Carried = Literal["alarm", "live", "history"]
 
 
 class Location(Part):
@@ -101,14 +103,46 @@ class Uplink(Part):
 
 
 class LinkConfig(Part):
-    """One way out. Without any, there is one link ``default`` over whatever the routing table says."""
+    """One way out; the first is preferred, then the next. Without any, there is one link ``default`` over whatever the
+    routing table says.
+    """
 
     name: Name
     """Name of the link."""
-    interface: str | None = None
-    """Network interface, such as `wwan0`."""
-    metered: bool = False
-    """True where bytes cost money: retries then wait longer."""
+    interface: Interface | None = None
+    """Network interface, such as `wwan0`: all that goes over this link is bound to it."""
+    connection: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    """Name of a connection of NetworkManager, instead of an interface."""
+    on_demand: bool = False
+    """True: the connection is brought up where no link before it works, and taken down after."""
+    cost: Literal["free", "metered"] = "free"
+    """`metered` where bytes cost money: batches are larger, retries and probes rare."""
+    budget: Bytes | None = None
+    """Bytes a month, both ways, as the kernel counts them on the interface; when 5 % are left only alarms go."""
+    budget_day: Annotated[int, Field(ge=1, le=28)] = 1
+    """Day of the month on which the budget begins anew, in the time zone of the site."""
+    hours: Annotated[list[Hours], Field(max_length=8)] = []
+    """When the link may be used, such as `22:00-06:00`, in the time zone of the site; without it always."""
+    carries: Annotated[list[Carried], Field(min_length=1, max_length=3)] = ["alarm", "live", "history"]
+    """What may travel on it: events, the newest readings, what had to wait."""
+    probe: str | None = None
+    """URL that is asked to see whether the link works; without it the time of the server in `uplink`."""
+    dns: Annotated[list[str], Field(max_length=4)] = []
+    """Addresses of the name servers of this link; without it those of NetworkManager or of /etc/resolv.conf."""
+
+    @property
+    def metered(self) -> bool:
+        """Whether bytes cost money."""
+        return self.cost == "metered"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _metered(cls, data: object) -> object:
+        """`metered: true`, as it was written before there was `cost`."""
+        if isinstance(data, dict) and isinstance(data.get("metered"), bool) and "cost" not in data:
+            rest = {key: value for key, value in data.items() if key != "metered"}
+            return {**rest, "cost": "metered" if data["metered"] else "free"}
+        return data
 
 
 class Calibration(Part):

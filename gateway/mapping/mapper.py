@@ -56,6 +56,16 @@ class Mapper:
         self._site = site
         self._profiles = dict(profiles)
 
+    @property
+    def site(self) -> str:
+        """The site that the entities belong to."""
+        return self._site
+
+    @property
+    def profiles(self) -> Mapping[str, Profile]:
+        """What is known of the devices."""
+        return self._profiles
+
     def learn(self, profiles: Mapping[str, Profile]) -> None:
         """Take the profiles of a new configuration; those of removed devices stay for what is still in the outbox."""
         self._profiles |= profiles

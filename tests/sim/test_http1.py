@@ -124,3 +124,37 @@ async def test_a_header_that_cannot_be_written_is_an_http_error() -> None:
 def test_bad_addresses(url: str) -> None:
     with pytest.raises(HttpError):
         HttpClient(url)
+
+
+async def test_a_client_bound_to_an_interface_uses_no_other() -> None:
+    async def names(host: str) -> list[str]:
+        assert host == "server.test"
+        return ["127.0.0.1"]
+
+    async with ScriptedServer(lambda r: Answer(200, b"ok")) as server:
+        url = f"http://server.test:{server.port}"
+        bound = HttpClient(url, timeout_s=5, interface="lo", names=names)
+        assert (await bound.request("GET", "/")).body == b"ok"
+        assert server.requests[0].headers["host"] == f"server.test:{server.port}"
+        await bound.close()
+
+        literal = HttpClient(server.url, timeout_s=5, interface="lo")
+        assert (await literal.request("GET", "/")).body == b"ok"
+        await literal.close()
+
+        missing = HttpClient(url, timeout_s=5, interface="nowhere0", names=names)
+        with pytest.raises(HttpError, match="there is no interface nowhere0") as caught:
+            await missing.request("GET", "/")
+        assert caught.value.kind == "interface"
+
+
+async def test_the_next_address_is_tried_after_one_that_refuses() -> None:
+    async def names(host: str) -> list[str]:
+        return ["127.0.0.2", "127.0.0.1"]
+
+    async with ScriptedServer(lambda r: Answer(200, b"ok")) as server:
+        client = HttpClient(f"http://server.test:{server.port}", timeout_s=5, names=names)
+        with pytest.raises(HttpError, match="refused"):
+            await client.request("GET", "/")
+        assert (await client.request("GET", "/")).body == b"ok"
+        await client.close()

@@ -243,6 +243,25 @@ def test_ctrl_c_is_quiet(tmp_path: Path) -> None:
     assert (process.returncode, out, err) == (130, b"", b"")
 
 
+def test_ctrl_c_that_hits_a_finalizer_is_not_lost(tmp_path: Path) -> None:
+    code = (
+        "import os, signal, sys, time, gateway.cli.main as m\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "class Finalized:\n"
+        "    def __del__(self):\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "        for _ in range(1000): pass\n"
+        "def works(*_):\n"
+        "    Finalized()\n"
+        "    time.sleep(60)\n"
+        "m.Lazy.get_command = works\n"
+        "sys.exit(m.main(['check', 'x']))\n"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, check=False, env=environment(tmp_path), timeout=50)
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
+
+
 def test_what_nobody_foresaw_is_told_in_one_line(tmp_path: Path) -> None:
     code = (
         "import sys, gateway.cli.main as m\n"
