@@ -46,7 +46,7 @@ class UplinkClock(Clock, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class UplinkStats:
-    """``live_age_s``: since new values were acknowledged last, None: never. ``drain_per_s``: readings of the backlog."""
+    """``live_age_s``: since new values were last acknowledged, None: never. ``drain_per_s``: backlog readings."""
 
     live_age_s: float | None
     drain_per_s: float
@@ -82,6 +82,7 @@ class Uplink:
         self._failures = self._timeouts = 0
         self._ask_time_at_ns = self._live_at_ns = self._backlog_at_ns = self._meet_at_ns = 0
         self._stale, self._met = True, 0
+        self._yields = False  # live has had its turn
         self._kept: dict[Priority, Batch] = {}  # LIVE (or ALARM) under LIVE, HISTORY
         self._live_since_ns = 0
         self._size = min(pace.SIZE_FIRST, batch_max)
@@ -134,9 +135,11 @@ class Uplink:
     # what to send
 
     async def _next(self) -> Batch | None:
-        if self._transport.orders_history:
-            return await self._live() or await self._backlog()
-        return await self._oldest()
+        if not self._transport.orders_history:
+            return await self._oldest()
+        if self._yields:  # where an exchange takes longer than the interval, live would always be due
+            return await self._backlog() or await self._live()
+        return await self._live() or await self._backlog()
 
     async def _live(self) -> Batch | None:
         """The newest values where they are due."""
@@ -186,10 +189,12 @@ class Uplink:
             del self._kept[Priority.LIVE]
             self._live_acked_ns = now_ns
             if len(batch.readings) < FULL_SHARE * self._live_max and batch.priority is not Priority.ALARM:
-                self._live_at_ns = started_ns + int(self._interval_s * SECOND)
+                self._live_at_ns = self._live_since_ns + int(self._interval_s * SECOND)
+                self._yields = True
             self._live_max = min(self._batch_max, 2 * self._live_max)
             return
         del self._kept[Priority.HISTORY]
+        self._yields = False
         self._drained.append((now_ns, len(batch.readings)))
         self._size = pace.next_size(self._size, len(batch.readings), spent_s, self._floor_s, self._batch_max)
         self._backlog_at_ns = self._in(pace.rest_s(spent_s, self._share))
@@ -249,7 +254,7 @@ class Uplink:
 
     async def _back_off(self, error: TransportError, started_ns: int) -> None:
         self._failures += 1
-        self._live_at_ns = 0  # the newest values are the first that go when it works again
+        self._live_at_ns, self._yields = 0, False  # the newest values are the first that go when it works again
         self._shrink(error)
         now_ns = self._clock.mono_ns()
         self._meter.failed(error, now_ns)

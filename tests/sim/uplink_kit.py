@@ -16,7 +16,7 @@ from gateway.outbox.store import Outbox
 from gateway.uplink.ngsild import TIME, UPSERT, NgsiLdHttp
 from gateway.uplink.sender import Uplink
 from gateway.uplink.transport import Transport
-from tests.sim.scripted_server import Answer, Handler, Request, ScriptedServer
+from tests.sim.scripted_server import Answer, Handler, Request, ScriptedServer, until
 from tests.unit.outbox.outbox_kit import SECOND, UTC_2026, FakeClock, observe, running
 
 
@@ -73,20 +73,21 @@ async def box(
     metered: bool = False,
     share: float = 1.0,
     before: Callable[[Outbox, FakeClock], None] | None = None,
-    fresh_s: float = 10.0,
 ) -> AsyncIterator[Box]:
-    """``before``: what the outbox holds before the uplink starts; ``fresh_s``: how long that counts as new."""
+    """``before``: what the outbox holds before the uplink starts."""
     clock = clock or RealPace()
     if transport is None:
         assert server is not None
         transport = NgsiLdHttp(server.url, None, token, None, timeout_s, entities, sparing=metered)
     link = Link("lan", None, metered)
     async with running(tmp_path / "outbox.sqlite", clock) as outbox:
-        outbox.fresh_s = fresh_s
         if before is not None:
+            fresh_s, outbox.fresh_s = outbox.fresh_s, 0.1
             before(outbox, clock)
-            await asyncio.sleep(0.1 + fresh_s)
-            assert outbox.stats().last_commit_mono_ns
+            await until(lambda: outbox.stats().last_commit_mono_ns > 0)
+            await asyncio.sleep(0.1)  # it is not new any more
+            assert await outbox.live(1) is None
+            outbox.fresh_s = fresh_s
         uplink = Uplink(
             outbox,
             transport,
