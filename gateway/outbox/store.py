@@ -24,7 +24,7 @@ from gateway.compact.ranges import Ranges, merged
 from gateway.errors import OutboxError
 from gateway.model import Ack, Batch, Priority, Range, Reading
 from gateway.outbox import dating, stats
-from gateway.outbox.codec import DamagedError, Entry, encodable
+from gateway.outbox.codec import READINGS_MAX, DamagedError, Entry, encodable
 from gateway.outbox.database import Database, Lost
 from gateway.outbox.dating import Distinct
 from gateway.outbox.fresh import ranges_of
@@ -114,7 +114,8 @@ class Outbox:
             return
         now_s = time.monotonic()
         boot_id = self._clock.boot_id
-        if any(r.clock and r.clock.boot_id != boot_id for r in readings) or not encodable(readings):
+        ours = not any(reading.clock and reading.clock.boot_id != boot_id for reading in readings)
+        if not ours or len(readings) > READINGS_MAX or not encodable(readings):
             self._pending.count(readings, "unencodable", now_s)  # a boot that is not this one can never be dated
         else:
             waiting = Waiting(self._distinct.settle(readings), Priority(min(priority, Priority.LIVE)), now_s)
