@@ -129,6 +129,12 @@ def _files(root: Node, folder: Path) -> Iterator[Problem]:
         node, text = root.get(*path), root.text(*path)
         if node is not None and text is not None:
             yield from _file(node, folder / text, secret=path in paths)
+    links = root.get("links")
+    for link in links.data if links is not None and isinstance(links.data, list) else ():
+        for key in ("password_file", "pin_file"):
+            node, text = link.get("modem", key), link.text("modem", key)
+            if node is not None and text is not None:
+                yield from _file(node, folder / text, secret=True)
     model, text = root.get("disaggregation", "model"), root.text("disaggregation", "model")
     if model is not None and text is not None and not (folder / text).exists():
         yield Problem("config.no-model", f"there is no model {shown(text, 120)} yet", model.place())

@@ -94,6 +94,21 @@ class Uplink(Part):
     """How long the server may take to answer."""
 
 
+class ModemConfig(Part):
+    """The modem below a link. NetworkManager and ModemManager do the work; the PIN goes to the SIM once, never again."""
+
+    apn: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    """Access point name of the operator; without it the link's `connection` has one."""
+    user: Annotated[str, Field(max_length=100)] | None = None
+    """User name at the access point, where the operator gives one."""
+    password_file: FilePath | None = None
+    """File with the password at the access point."""
+    pin_file: FilePath | None = None
+    """File with the PIN of the SIM."""
+    allow_roaming: bool = False
+    """True where the contract covers foreign networks."""
+
+
 class LinkConfig(Part):
     """One way out; the first is preferred, then the next. Without any, there is one link ``default`` over whatever the
     routing table says.
@@ -121,6 +136,8 @@ class LinkConfig(Part):
     """URL that is asked to see whether the link works; without it the time of the server in `uplink`."""
     dns: Annotated[list[str], Field(max_length=4)] = []
     """Addresses of the name servers of this link; without it those of NetworkManager or of /etc/resolv.conf."""
+    modem: ModemConfig | None = None
+    """The modem below the link: access point, PIN, roaming. A modem that is stuck is worked on."""
 
     @property
     def metered(self) -> bool:

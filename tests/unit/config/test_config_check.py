@@ -119,6 +119,16 @@ CASES: dict[str, tuple[tuple[str, str], str, str]] = {
         "config.link-way",
         "",
     ),
+    "access point of two connections": (
+        ("buses:", "links: [{name: a, connection: b, modem: {apn: internet}}]\nbuses:"),
+        "config.link-way",
+        "",
+    ),
+    "PIN in no file": (
+        ("buses:", "links: [{name: a, modem: {apn: internet, pin_file: nowhere.pin}}]\nbuses:"),
+        "config.file-elsewhere",
+        "",
+    ),
     "hours without length": (
         ("buses:", 'links: [{name: a, hours: ["06:00-06:00"]}]\nbuses:'),
         "config.value",
