@@ -79,7 +79,10 @@ RULES: Mapping[str, Rule] = MappingProxyType(
             "Over which interface a link goes is not said, or said twice.", "Name one `interface` or `connection`."
         ),
         "config.time-zone": Rule("Not a time zone.", "Use an IANA name, such as Europe/Copenhagen."),
-        "config.url": Rule("Not an address of a server.", "Write https://host or https://host:port."),
+        "config.url": Rule(
+            "Not an address that the language is spoken at.", "Write https://host or https://host:port."
+        ),
+        "config.no-keys": Rule("CoAP would go unprotected.", "Give a file with OSCORE keys."),
         "config.plain-http": Rule("Data would leave the box unencrypted.", "Use https://.", "warning"),
         "config.token-in-clear": Rule("A token would be sent unencrypted.", "Use https://."),
         "config.file-missing": Rule("A file that is named is not there.", "Create it, or correct the name."),

@@ -32,7 +32,7 @@ from gateway.model import Link, LinkState
 from gateway.outbox.store import Outbox
 from gateway.pipeline.nilm.client import Disaggregator
 from gateway.pipeline.stages import Pipeline
-from gateway.uplink.ngsild import NgsiLdHttp
+from gateway.uplink.make import make_transport
 from gateway.uplink.sender import Uplink
 
 log = logging.getLogger("lamppost.edge")
@@ -203,10 +203,7 @@ class Edge:
         settings = self.config.uplink
         if settings is None:
             return None
-        token = settings.token_file.read_text(encoding="utf-8").strip() if settings.token_file else None
-        transport = NgsiLdHttp(
-            settings.url, settings.tenant, token, settings.ca_file, settings.timeout, self._mapper.entities
-        )
+        transport = make_transport(settings, self._mapper)
         first = next(iter(self.config.links), LinkConfig(name="default"))
         link = Link(first.name, first.interface, first.metered)
         return Uplink(

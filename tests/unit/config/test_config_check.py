@@ -142,6 +142,22 @@ CASES: dict[str, tuple[tuple[str, str], str, str]] = {
     "one port for two": (("buses:", "server: {listen: {port: 9091}}\nbuses:"), "config.port-taken", ""),
     "plain http": (("127.0.0.1:9090", "platform.example.org"), "config.plain-http", "did you mean 'https'?"),
     "url": (("http://127.0.0.1:9090", "platform.example.org"), "config.url", ""),
+    "NGSI-LD over MQTT": (("http://127.0.0.1:9090", "mqtts://broker.example.org"), "config.url", ""),
+    "plain MQTT": (
+        ('"http://127.0.0.1:9090"', '"mqtt://broker.example.org", language: compact'),
+        "config.plain-http",
+        "did you mean 'mqtts'?",
+    ),
+    "CoAP without keys": (
+        ('"http://127.0.0.1:9090"', '"coap://city.example.org", language: compact'),
+        "config.no-keys",
+        "",
+    ),
+    "plain broker of the server": (
+        ("buses:", "server: {mqtt: {host: broker.example.org}}\nbuses:"),
+        "config.plain-http",
+        "",
+    ),
     "url with a query": (("127.0.0.1:9090", "127.0.0.1:9090/?a=b"), "config.url", ""),
     "login in the url": (("127.0.0.1:9090", "me:pass@127.0.0.1:9090"), "config.secret", ""),
     "no uplink": (('uplink: {url: "http://127.0.0.1:9090"}', "server: {}"), "config.no-uplink", ""),
