@@ -311,7 +311,8 @@ class HttpClient:
                 raise HttpError(f"{name} does not answer in time", "timeout") from error
             except tls.SSLCertVerificationError as error:
                 another = error.verify_code in (WRONG_NAME, WRONG_ADDRESS)
-                raise HttpError(f"TLS with {name} failed: {error.verify_message}", "name" if another else "tls") from error
+                cause = f"TLS with {name} failed: {error.verify_message}"
+                raise HttpError(cause, "name" if another else "tls") from error
             except tls.SSLError as error:
                 raise HttpError(f"TLS with {name} failed: {error.reason or error}", "tls") from error
             except InterfaceError as error:

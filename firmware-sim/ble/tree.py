@@ -29,34 +29,40 @@ def _forget(sent: Future[Any]) -> None:
 
 
 class ObjectTree:
-    """Objects by path, each with interfaces, each with properties."""
+    """Objects by path, each with interfaces, each with properties. ``manager``: where the ObjectManager is."""
 
-    def __init__(self, bus: MessageBus) -> None:
+    def __init__(self, bus: MessageBus, manager: str = "/") -> None:
         self.bus = bus
+        self._manager = manager
         self._objects: dict[str, dict[str, Properties]] = {}
 
     def __contains__(self, path: str) -> bool:
         return path in self._objects
+
+    def has(self, path: str, interface: str) -> bool:
+        """Whether there is such an object with that interface."""
+        return interface in self._objects.get(path, {})
 
     def send(self, message: Message) -> None:
         """Send without waiting."""
         if self.bus.connected:
             self.bus.send(message).add_done_callback(_forget)
 
-    def _signal(self, path: str, interface: str, member: str, signature: str, body: list[Any]) -> None:
+    def signal(self, path: str, interface: str, member: str, signature: str, body: list[Any]) -> None:
+        """Tell a signal."""
         self.send(Message.new_signal(path, interface, member, signature, body))
 
     def add(self, path: str, interfaces: dict[str, Properties]) -> None:
         """Make an object and tell InterfacesAdded."""
         self._objects[path] = interfaces
-        self._signal("/", OBJECT_MANAGER, "InterfacesAdded", "oa{sa{sv}}", [path, interfaces])
+        self.signal(self._manager, OBJECT_MANAGER, "InterfacesAdded", "oa{sa{sv}}", [path, interfaces])
 
     def remove(self, path: str) -> None:
         """Take an object and all below it away, the deepest first, and tell InterfacesRemoved."""
         below = [p for p in self._objects if p == path or p.startswith(path + "/")]
         for gone in sorted(below, key=len, reverse=True):
             interfaces = list(self._objects.pop(gone))
-            self._signal("/", OBJECT_MANAGER, "InterfacesRemoved", "oas", [gone, interfaces])
+            self.signal(self._manager, OBJECT_MANAGER, "InterfacesRemoved", "oas", [gone, interfaces])
 
     def get(self, path: str, interface: str, name: str) -> Any:
         """The plain value of a property, None where there is none."""
@@ -69,7 +75,7 @@ class ObjectTree:
         held.update(changed)
         lost = [name for name in gone if held.pop(name, None) is not None]
         if changed or lost:
-            self._signal(path, PROPERTIES, "PropertiesChanged", "sa{sv}as", [interface, changed, lost])
+            self.signal(path, PROPERTIES, "PropertiesChanged", "sa{sv}as", [interface, changed, lost])
 
     def answer(self, message: Message) -> Message | None:
         """The reply to a call of ObjectManager or Properties, None for any other. Raises DBusError."""

@@ -3,13 +3,13 @@
 In Python the fastest way to handle single bits is as text of ``0`` and ``1``: it is joined, searched and turned into
 one big number by code in C.
 
-A list of n numbers (n is known to both sides) is a bit 0 where all are 0, else a bit 1, 6 bits ``k`` and then
+A list of n numbers (n is known to both sides) is a bit 0 where all are 0, else a bit 1, 5 bits ``k`` and then
 
-* k = 63: less than a fifth are not 0: how many (16 bits); as a list, how many zeros stand before each of them; and as a
+* k = 31: less than a fifth are not 0: how many (16 bits); as a list, how many zeros stand before each of them; and as a
   list, they less 1
-* else the Rice code of R. F. Rice (JPL 79-22, 1979): the quotients ``number >> k`` in unary, that is as many ones and
-  then a zero; the lowest k bits of each number; and of each quotient of QUOTIENT_MAX ones or more what it has beyond
-  that: 7 bits with its length in bits, and these.
+* else, where k = 30 stands for the number in the 6 bits that follow, the Rice code of R. F. Rice (JPL 79-22, 1979): the
+  quotients ``number >> k`` in unary, that is as many ones and then a zero; the lowest k bits of each number; and of
+  each quotient of QUOTIENT_MAX ones what it has beyond that: 7 bits with its length in bits, and these.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from functools import cache
 from gateway.compact.errors import CompactError
 
 QUOTIENT_MAX = 12
-_RICE_MAX, _SPARSE = 62, 63
+_RICE_MAX, _WIDE, _SPARSE = 63, 30, 31
 _UNARY = tuple("1" * count + "0" for count in range(QUOTIENT_MAX + 1))
 _TABLE_BITS_MAX = 10
 _SPARSE_SHARE = 5
@@ -59,6 +59,10 @@ class BitWriter:
         if width:
             self._parts.append(format(number, f"0{width}b"))
 
+    def put_one(self, number: int) -> None:
+        """A number from 0 on."""
+        self.put_list((number,))
+
     def put_list(self, numbers: Sequence[int]) -> None:
         """Numbers from 0 on; the reader must know how many."""
         count = len(numbers)
@@ -73,13 +77,15 @@ class BitWriter:
 
     def _put_sparse(self, numbers: Sequence[int]) -> None:
         places = [place for place, number in enumerate(numbers) if number]
-        self.put(6, _SPARSE)
+        self.put(5, _SPARSE)
         self.put(16, len(places))
         self.put_list([place - before - 1 for before, place in zip([-1, *places], places, strict=False)])
         self.put_list([numbers[place] - 1 for place in places])
 
     def _put_rice(self, numbers: Sequence[int], k: int) -> None:
-        self.put(6, k)
+        self.put(5, min(k, _WIDE))
+        if k >= _WIDE:
+            self.put(6, k)
         quotients = [number >> k for number in numbers]
         beyond: list[int] = []
         if max(quotients) >= QUOTIENT_MAX:
@@ -137,8 +143,14 @@ class BitReader:
         """``count`` numbers from 0 on."""
         if not self.take(1):
             return [0] * count
-        k = self.take(6)
-        return self._take_sparse(count) if k == _SPARSE else self._take_rice(count, k)
+        k = self.take(5)
+        if k == _SPARSE:
+            return self._take_sparse(count)
+        return self._take_rice(count, self.take(6) if k == _WIDE else k)
+
+    def take_one(self) -> int:
+        """One number from 0 on."""
+        return self.take_list(1)[0]
 
     def end(self) -> None:
         """Raises CompactError unless nothing is left but the zeros of the last byte."""

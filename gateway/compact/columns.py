@@ -69,7 +69,7 @@ def write_column(bits: BitWriter, numbers: Sequence[int], sizes: Sequence[int], 
     bits.put(1, bool(factor))
     if factor:
         bits.put(4, back)
-        bits.put_list(folded([factor]))
+        bits.put_one(*folded([factor]))
     write_integers(bits, rest, sizes)
     known.columns.append(numbers)
     known.differences.append(differences)
@@ -80,7 +80,7 @@ def read_column(bits: BitReader, sizes: Sequence[int], known: Known) -> list[int
     followed = None
     if bits.take(1):
         back = bits.take(4)
-        (factor,) = unfolded(bits.take_list(1))
+        (factor,) = unfolded([bits.take_one()])
         if back >= len(known.columns) or abs(factor) > _FACTOR_MAX:
             raise CompactError("a column follows none")
         followed = _following(known.columns[-1 - back], factor)

@@ -24,8 +24,8 @@ _GOOD = (Quality.GOOD, Reason.NONE)
 class _Head:
     seq: int
     count: int
-    devices: list[str]
     bits: BitReader
+    devices: list[str]
     names: list[str]
     texts: list[str]
     clocks: list[str]
@@ -45,10 +45,7 @@ class _Series:
 
 def entries(raw: bytes) -> list[Entry]:
     """Raises CompactError."""
-    try:
-        head = _head(loads(raw))
-    except BadFrame as error:
-        raise CompactError(str(error)) from error
+    head = _head(raw)
     skips = unfolded(head.bits.take_list(head.count))
     counts = [number + 1 for number in unfolded(head.bits.take_list(head.count))]
     _check(min(counts) >= 0 and sum(counts) <= READINGS_MAX, "more runs than there may be")
@@ -75,15 +72,29 @@ def entries(raw: bytes) -> list[Entry]:
     return made
 
 
-def _head(parts: Item) -> _Head:
-    if not isinstance(parts, list) or not 4 <= len(parts) <= 7:
-        raise CompactError("a body of other parts")
-    seq, count, data, devices, names, texts, clocks = (*parts, [], [], [])[:7]
-    if type(seq) is not int or type(count) is not int or not 0 < count <= READINGS_MAX:
-        raise CompactError("a body without numbers")
-    if not isinstance(data, bytes):
-        raise CompactError("a body without columns")
-    return _Head(seq, count, _strings(devices), BitReader(data), _strings(names), _strings(texts), _strings(clocks))
+def _head(raw: bytes) -> _Head:
+    length, begin = _leb128(raw)
+    try:
+        parts = loads(raw[begin : begin + length])
+    except BadFrame as error:
+        raise CompactError(str(error)) from error
+    if not isinstance(parts, list) or len(parts) > 4:
+        raise CompactError("a head of other parts")
+    devices, names, texts, clocks = map(_strings, (*parts, [], [], [], [])[:4])
+    bits = BitReader(raw[begin + length :])
+    seq, count = bits.take_one(), bits.take_one() + 1
+    _check(count <= READINGS_MAX, "more entries than there may be")
+    return _Head(seq, count, bits, devices, names, texts, clocks)
+
+
+def _leb128(raw: bytes) -> tuple[int, int]:
+    """(number, where it ends) at the start of ``raw``."""
+    number = 0
+    for place, byte in enumerate(raw[:4]):
+        number |= (byte & 0x7F) << 7 * place
+        if byte < 0x80:
+            return number, place + 1
+    raise CompactError("a head without a length")
 
 
 def _strings(item: Item) -> list[str]:

@@ -65,11 +65,11 @@ class _Encoder:
             self._write_times(series)
             self._write_values(series)
         names = [text for name in self._names for text in name]
-        lists = [names, list(self._texts), list(self._clocks)[1:]]
+        lists = [list(self._devices), names, list(self._texts), list(self._clocks)[1:]]
         while lists and not lists[-1]:
             lists.pop()
-        encoded: bytes = cbor2.dumps([entries[0].seq, len(entries), self._bits.to_bytes(), list(self._devices), *lists])
-        return encoded
+        head: bytes = cbor2.dumps(lists)
+        return _leb128(len(head)) + head + self._bits.to_bytes()
 
     def _add(self, run: Sequence[Reading]) -> int:
         """Put a run to its series; its number."""
@@ -92,6 +92,8 @@ class _Encoder:
 
     def _write_order(self, entries: Sequence[Entry], order: Sequence[Sequence[int]]) -> None:
         """Numbers of the entries, their runs, and what series there are."""
+        self._bits.put_one(entries[0].seq)
+        self._bits.put_one(len(entries) - 1)
         expected = [entries[0].seq, *(entry.last_seq + 1 for entry in entries)]
         self._bits.put_list(folded([entry.seq - seq for entry, seq in zip(entries, expected, strict=False)]))
         self._bits.put_list(folded([len(runs) - 1 for runs in order]))
@@ -145,6 +147,15 @@ def _runs(readings: Sequence[Reading]) -> Iterator[Sequence[Reading]]:
     else:
         for _, run in groupby(readings, _moment):
             yield tuple(run)
+
+
+def _leb128(length: int) -> bytes:
+    """Seven bits a byte, the lowest first; all but the last have the highest bit set (LEB128)."""
+    made = bytearray()
+    while length > 0x7F:
+        made.append(length & 0x7F | 0x80)
+        length >>= 7
+    return bytes((*made, length))
 
 
 def _by_successor(order: Sequence[int]) -> list[int]:

@@ -24,6 +24,7 @@ from gateway.errors import Place
 
 Role = Literal["edge", "server", "both"]
 Mistyped = frozenset[tuple[str, ...]]
+PLAIN, SECURE = frozenset({"http", "mqtt"}), frozenset({"https", "mqtts", "coap"})  # CoAP has OSCORE
 SERVER_PORT, LOCAL_PORT = 9090, 9091  # the defaults of the schema
 
 
@@ -86,6 +87,10 @@ def _server(root: Node, mistyped: Mistyped) -> Iterator[Problem]:
         if missing and (part,) not in mistyped:
             cause = f"{shown(host)} can be reached from outside: {' and '.join(f'`{key}`' for key in missing)} needed"
             yield Problem("config.exposed", cause, place, fix="Add them, or listen on 127.0.0.1.")
+    broker = root.text("server", "mqtt", "host")
+    if broker is not None and not is_loopback(broker) and root.get("server", "mqtt", "tls") is None:
+        cause = f"all data would come unencrypted from {shown(broker)}"
+        yield Problem("config.plain-http", cause, _place(root, "server", "mqtt", "host"), fix="Add `tls: true`.")
     ports = [_number(root, "server", default=SERVER_PORT), _number(root, "local", default=LOCAL_PORT)]
     if root.get("server") is not None and ports[0] == ports[1] != 0:
         part = "local" if root.get("local", "listen", "port") is not None else "server"
@@ -99,7 +104,7 @@ def _uplink(root: Node) -> Iterator[Problem]:
         return
     try:
         parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+        usable = parts.scheme in PLAIN | SECURE and bool(parts.hostname) and (parts.port or 1) > 0
     except ValueError:
         usable = False
     if not usable:
@@ -113,17 +118,34 @@ def _uplink(root: Node) -> Iterator[Problem]:
     if len(pair) == 1:
         place = _place(root, "uplink", *pair)
         yield Problem("config.certificate-alone", f"`{pair[0]}` stands alone", place)
-    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
-        token = root.text("uplink", "token_file") is not None
+    if parts.scheme in PLAIN and not is_loopback(parts.hostname or ""):
+        token = root.text("uplink", "token_file" if parts.scheme == "http" else "password_file") is not None
         code = "config.token-in-clear" if token else "config.plain-http"
-        cause = f"{'the token' if token else 'all data'} would go unencrypted to {shown(parts.hostname or '')}"
-        yield Problem(code, cause, node.place(), "did you mean 'https'?")
+        cause = f"{'the secret' if token else 'all data'} would go unencrypted to {shown(parts.hostname or '')}"
+        yield Problem(code, cause, node.place(), f"did you mean '{parts.scheme}s'?")
+    yield from _language(root, node, parts.scheme)
+
+
+def _language(root: Node, url: Node, scheme: str) -> Iterator[Problem]:
+    if scheme not in ("http", "https") and root.text("uplink", "language") != "compact":
+        cause = f"NGSI-LD is not spoken over {scheme}"
+        yield Problem("config.url", cause, url.place(), fix="Add `language: compact`, or give an https address.")
+    if scheme == "coap" and root.get("uplink", "credentials_file") is None:
+        cause = "CoAP without OSCORE keys"
+        yield Problem("config.no-keys", cause, url.place(), fix="Give `credentials_file`.")
 
 
 def _files(root: Node, folder: Path) -> Iterator[Problem]:
     buses = root.get("buses")
-    paths = [("server", "token_file"), ("uplink", "token_file"), ("uplink", "key_file"), ("server", "tls", "key")]
+    paths = [("server", "token_file"), ("server", "tls", "key")]
+    paths += [("uplink", key) for key in ("token_file", "password_file", "credentials_file", "key_file")]
+    paths += [
+        ("server", "mqtt", "password_file"),
+        ("server", "mqtt", "key_file"),
+        ("server", "coap", "credentials_file"),
+    ]
     public = [("server", "tls", "certificate"), ("uplink", "ca_file"), ("uplink", "certificate_file")]
+    public += [("server", "mqtt", key) for key in ("ca_file", "certificate_file")]
     for name, _ in buses.items() if buses is not None else ():
         paths += [("buses", name, key) for key in ("password_file", "credentials_file", "key_file")]
         public += [("buses", name, key) for key in ("ca_file", "certificate_file")]
@@ -133,6 +155,12 @@ def _files(root: Node, folder: Path) -> Iterator[Problem]:
         node, text = root.get(*path), root.text(*path)
         if node is not None and text is not None:
             yield from _file(node, folder / text, secret=path in paths)
+    links = root.get("links")
+    for link in links.data if links is not None and isinstance(links.data, list) else ():
+        for key in ("password_file", "pin_file"):
+            node, text = link.get("modem", key), link.text("modem", key)
+            if node is not None and text is not None:
+                yield from _file(node, folder / text, secret=True)
     model, text = root.get("disaggregation", "model"), root.text("disaggregation", "model")
     if model is not None and text is not None and not (folder / text).exists():
         yield Problem("config.no-model", f"there is no model {shown(text, 120)} yet", model.place())

@@ -40,17 +40,20 @@ def _twins(link: Node, seen: dict[tuple[str, str], int]) -> Iterator[Problem]:
 
 def _way(link: Node, *, several: bool) -> Iterator[Problem]:
     """Over which interface a link goes, and what only works where that is known."""
-    connection = link.get("connection")
-    bound = link.get("interface") is not None or connection is not None
+    connection, apn = link.get("connection"), link.get("modem", "apn")
+    bound = link.get("interface") is not None or connection is not None or apn is not None
     if link.get("interface") is not None and connection is not None:
         yield Problem("config.link-way", "a link has an interface or a connection, not both", connection.place())
     if several and not bound:
         cause = "with several links each needs an interface or a connection"
         yield Problem("config.link-way", cause, link.place(), fix="Add `interface`, such as wlan0 or wwan0.")
+    if connection is not None and apn is not None:
+        fix = "Remove `apn`, or `connection`: with `apn` Lamppost has a connection of its own."
+        yield Problem("config.link-way", "the connection has an access point already", apn.place(), fix=fix)
     budget, demand = link.get("budget"), link.get("on_demand")
     if budget is not None and not bound:
         yield Problem("config.link-way", "bytes are counted on an interface, and none is named", budget.place())
-    if demand is not None and demand.data is True and connection is None:
+    if demand is not None and demand.data is True and connection is None and apn is None:
         yield Problem("config.link-way", "only a connection can be brought up on demand", demand.place())
 
 

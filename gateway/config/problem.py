@@ -79,7 +79,10 @@ RULES: Mapping[str, Rule] = MappingProxyType(
             "Over which interface a link goes is not said, or said twice.", "Name one `interface` or `connection`."
         ),
         "config.time-zone": Rule("Not a time zone.", "Use an IANA name, such as Europe/Copenhagen."),
-        "config.url": Rule("Not an address of a server.", "Write https://host or https://host:port."),
+        "config.url": Rule(
+            "Not an address that the language is spoken at.", "Write https://host or https://host:port."
+        ),
+        "config.no-keys": Rule("CoAP would go unprotected.", "Give a file with OSCORE keys."),
         "config.certificate-alone": Rule(
             "A certificate without its key, or a key without its certificate.",
             "Give uplink.certificate_file and uplink.key_file together.",

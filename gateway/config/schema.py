@@ -17,7 +17,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from gateway.config.buses import BusConfig
-from gateway.config.kinds import Bytes, FilePath, Hours, Interface, Listen, Name, Part, Seconds
+from gateway.config.kinds import Bytes, FilePath, Hours, Interface, Listen, Name, Part, Port, Seconds
 
 Carried = Literal["alarm", "live", "history"]
 
@@ -56,6 +56,38 @@ class Tls(Part):
     """Private key, readable by the service only."""
 
 
+class MqttIngest(Part):
+    """The MQTT broker between boxes and server. Whoever may publish `lamppost/v1/NAME/#` there is the gateway NAME."""
+
+    host: str = "127.0.0.1"
+    """Address or name of the MQTT broker."""
+    port: Port = 1883
+    """TCP port of the MQTT broker."""
+    username: str | None = None
+    """User name at the MQTT broker."""
+    password_file: FilePath | None = None
+    """File with the password."""
+    tls: bool = False
+    """True to use TLS; needed beyond loopback."""
+    ca_file: FilePath | None = None
+    """Certificates to trust instead of the ones of the system."""
+    certificate_file: FilePath | None = None
+    """Certificate of this server, where the broker asks for one."""
+    key_file: FilePath | None = None
+    """Private key of that certificate."""
+
+
+class CoapIngest(Part):
+    """The CoAP endpoint for boxes. Nothing unprotected is taken."""
+
+    listen: Listen = Listen(port=5683)
+    """Where boxes send to."""
+    credentials_file: FilePath
+    """File with the OSCORE keys of the boxes, one part a gateway, by its name."""
+    state_path: FilePath | None = None
+    """Folder for what OSCORE must remember; without it `oscore` beside the credentials."""
+
+
 class Server(Part):
     """The server role."""
 
@@ -73,13 +105,19 @@ class Server(Part):
     """URL prefixes inside private networks that subscriptions may notify."""
     hosts: Annotated[list[str], Field(max_length=100)] = []
     """Further names of this server where it has no token: behind a reverse proxy on the same machine."""
+    mqtt: MqttIngest | None = None
+    """A broker where boxes publish compact batches; without it none is asked."""
+    coap: CoapIngest | None = None
+    """Where boxes send compact batches over CoAP; without it nothing listens."""
 
 
 class Uplink(Part):
     """Where the edge role sends to."""
 
     url: str
-    """Address of the server, `https://host[:port]`."""
+    """Address of the server, `https://host[:port]`; compact also over `mqtts://` (a broker) and `coap://` (OSCORE)."""
+    language: Literal["ngsi-ld", "compact"] = "ngsi-ld"
+    """`ngsi-ld`: any NGSI-LD broker understands it; `compact`: a tenth of the bytes, towards a Lamppost server."""
     tenant: Annotated[str, Field(max_length=256)] | None = None
     """NGSI-LD tenant; without it the default tenant."""
     token_file: FilePath | None = None
@@ -90,6 +128,12 @@ class Uplink(Part):
     """Certificate of this box (PEM), where the server asks for one."""
     key_file: FilePath | None = None
     """Private key of that certificate (PEM, without password), readable by the service only."""
+    username: str | None = None
+    """User name at the MQTT broker."""
+    password_file: FilePath | None = None
+    """File with the password at the MQTT broker."""
+    credentials_file: FilePath | None = None
+    """File with the OSCORE keys for a server that is reached over CoAP, under the name `server`."""
     interval: Seconds | None = None
     """How long readings are gathered before a batch is sent; events go at once. Without it 0.5 s where bytes cost
     nothing, so that what is acknowledged in time is never written to the card, and 10 s on metered links.
@@ -100,6 +144,21 @@ class Uplink(Part):
     """Share of the time that sending the backlog may take; the rest is left to what is new."""
     timeout: Seconds = 10.0
     """How long the server may take to answer."""
+
+
+class ModemConfig(Part):
+    """The modem below a link. NetworkManager and ModemManager do the work; the PIN goes to the SIM once and no more."""
+
+    apn: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    """Access point name of the operator; without it the link's `connection` has one."""
+    user: Annotated[str, Field(max_length=100)] | None = None
+    """User name at the access point, where the operator gives one."""
+    password_file: FilePath | None = None
+    """File with the password at the access point."""
+    pin_file: FilePath | None = None
+    """File with the PIN of the SIM."""
+    allow_roaming: bool = False
+    """True where the contract covers foreign networks."""
 
 
 class LinkConfig(Part):
@@ -129,6 +188,8 @@ class LinkConfig(Part):
     """URL that is asked to see whether the link works; without it the time of the server in `uplink`."""
     dns: Annotated[list[str], Field(max_length=4)] = []
     """Addresses of the name servers of this link; without it those of NetworkManager or of /etc/resolv.conf."""
+    modem: ModemConfig | None = None
+    """The modem below the link: access point, PIN, roaming. A modem that is stuck is worked on."""
 
     @property
     def metered(self) -> bool:

@@ -34,7 +34,7 @@ from gateway.outbox.store import Outbox
 from gateway.pipeline.nilm.client import Disaggregator
 from gateway.pipeline.stages import Pipeline
 from gateway.uplink import pace
-from gateway.uplink.ngsild import NgsiLdHttp
+from gateway.uplink.make import make_transport
 from gateway.uplink.sender import Uplink
 
 log = logging.getLogger("lamppost.edge")
@@ -206,20 +206,9 @@ class Edge:
         settings = self.config.uplink
         if settings is None:
             return None
-        token = settings.token_file.read_text(encoding="utf-8").strip() if settings.token_file else None
         first = next(iter(self.config.links), LinkConfig(name="default"))
         link = Link(first.name, first.interface, first.metered)
-        certificate = (settings.certificate_file, settings.key_file)
-        transport = NgsiLdHttp(
-            settings.url,
-            settings.tenant,
-            token,
-            settings.ca_file,
-            settings.timeout,
-            self._mapper.entities,
-            certificate=certificate if settings.certificate_file and settings.key_file else None,
-            sparing=link.metered,
-        )
+        transport = make_transport(settings, self._mapper, sparing=link.metered)
         interval_s = pace.interval_s(settings.interval, link.metered)
         self._outbox.fresh_s = max(self._outbox.fresh_s, FRESH_INTERVALS * interval_s)
         return Uplink(

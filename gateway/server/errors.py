@@ -11,6 +11,7 @@
         ├── Unauthorized 401, MethodNotAllowed 405, NotAcceptable 406, LengthRequired 411, TooLarge 413,
         │   UriTooLong 414, UnsupportedMediaType 415, RequestTimeout 408: NGSI-LD has no type for them, so they
         │   carry types of Lamppost
+        ├── BadMessage 400: of the compact protocol
         └── Overloaded 503 (Retry-After), StorageFull 507, StorageFailed 500
 """
 
@@ -64,6 +65,13 @@ class BadRequestData(Problem):
     """Data or a parameter value breaks a rule of the API."""
 
     code, name, title = "server.bad-data", "BadRequestData", "The data breaks a rule of NGSI-LD"
+
+
+class BadMessage(Problem):
+    """A message of the compact protocol that cannot be read, or breaks one of its rules."""
+
+    code, name, title, base = "server.bad-message", "BadMessage", "The message cannot be taken", OWN
+    fix = "See docs/reference/compact-protocol.md; gateway and server should be of about the same version."
 
 
 class AlreadyExists(Problem):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -11,6 +12,8 @@ from gateway.server.broker.routes import EntityRoutes
 from gateway.server.broker.service import Broker
 from gateway.server.contexts import Contexts
 from gateway.server.egress import Egress
+from gateway.server.ingest.routes import IngestRoutes
+from gateway.server.ingest.service import Ingest
 from gateway.server.monitoring.metrics import RequestCounter
 from gateway.server.routing import Route
 from gateway.server.settings import ServerSettings
@@ -34,6 +37,7 @@ class Platform:
         self.contexts = Contexts(self._fetch)
         self.broker = Broker(self.storage)
         self.temporal = Temporal(self.storage)
+        self.ingest = Ingest(self.storage, self.broker, self.contexts)
         self.subscriptions = Subscriptions(self.storage, self.broker, self.contexts, Egress(settings.notify_prefixes))
         self.counter = RequestCounter()
         self._public = Egress()
@@ -43,23 +47,40 @@ class Platform:
         """Open the storage, load the subscriptions; at the end write out everything. Raises ServerError."""
         await self.storage.start()
         try:
-            async with self.subscriptions.running():
+            async with self.subscriptions.running(), self._ends():
                 yield self
         finally:
             await self.storage.close()
 
+    @asynccontextmanager
+    async def _ends(self) -> AsyncIterator[None]:
+        """The other wires that gateways send over, where they are set up."""
+        async with asyncio.TaskGroup() as group:
+            tasks = []
+            if self.settings.mqtt is not None:
+                from gateway.server.ingest.mqtt import MqttEnd  # paho: only who uses it pays for it
+
+                tasks.append(group.create_task(MqttEnd(self.settings.mqtt, self.ingest).run()))
+            try:
+                yield
+            finally:
+                for task in tasks:
+                    task.cancel()
+
     def routes(self) -> list[Route]:
-        """The NGSI-LD routes."""
+        """The routes of NGSI-LD and of the compact protocol."""
         return [
             *EntityRoutes(self.broker, self.contexts).routes(),
             *TemporalRoutes(self.temporal, self.contexts).routes(),
             *SubscriptionRoutes(self.subscriptions, self.contexts).routes(),
+            *IngestRoutes(self.ingest).routes(),
         ]
 
     def metrics(self) -> str:
         """Everything countable, as Prometheus text."""
         storage, requests = self.storage.stats(), self.counter
-        notified = self.subscriptions.counts()
+        notified, ingested = self.subscriptions.counts(), self.ingest.counts
+        arrived = [({"result": r}, float(ingested[r])) for r in ("taken", "repeated", "refused")]
         by_status = [({"method": m, "status": str(s)}, float(n)) for (m, s), n in sorted(requests.requests.items())]
         p = "lamppost_server_"
         return "".join(
@@ -78,6 +99,8 @@ class Platform:
                 family(f"{p}write_queue_documents", "gauge", "Documents waiting to be written.", storage.waiting),
                 family(f"{p}write_queue_documents_max", "gauge", "Bound of that queue.", storage.waiting_max),
                 family(f"{p}storage_bytes", "gauge", "Size of the database.", storage.bytes),
+                family(f"{p}batches_total", "counter", "Compact batches answered.", ingested["batches"]),
+                family(f"{p}readings_total", "counter", "Readings that came in compact batches.", arrived),
                 family(f"{p}subscriptions", "gauge", "Subscriptions.", notified["subscriptions"]),
                 family(f"{p}notifications_total", "counter", "Notifications attempted.", notified["sent"]),
                 family(f"{p}notifications_failed_total", "counter", "Attempts that failed.", notified["failed"]),

@@ -14,6 +14,7 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from drivers.buses.mqtt_login import Session
 from gateway.config.schema import Config
 from gateway.server.errors import ServerError
 from gateway.server.http import App, create_app
@@ -48,6 +49,7 @@ def settings_of(config: Config) -> ServerSettings:
         storage_max=from_file.storage_max,
         notify_prefixes=tuple(from_file.notify_prefixes),
         hosts=tuple(from_file.hosts),
+        mqtt=None if from_file.mqtt is None else Session(**dict(from_file.mqtt)),
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from drivers.buses.mqtt_login import Session
+
 HEADER_BYTES_MAX = 32 * 1024
 QUERY_BYTES_MAX = 8 * 1024
 PARAMETERS_MAX = 64
@@ -23,7 +25,8 @@ class ServerSettings:
     """What an operator decides. ``port`` 0 takes a free one.
 
     ``notify_prefixes``: URL prefixes inside private networks that subscriptions may notify. ``hosts``: names by which
-    this server is called, apart from its address, where it has no token (a reverse proxy).
+    this server is called, apart from its address, where it has no token (a reverse proxy). ``mqtt``: the broker where
+    gateways publish compact batches.
     """
 
     data: Path
@@ -36,6 +39,7 @@ class ServerSettings:
     storage_max: int = 16 * 2**30
     notify_prefixes: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
+    mqtt: Session | None = None
 
     @property
     def secure(self) -> bool:

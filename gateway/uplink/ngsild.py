@@ -15,22 +15,19 @@ entities is taken the fault is not theirs (a wrong tenant, a broker that wants s
 
 from __future__ import annotations
 
-import ipaddress
-import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from pathlib import Path
 from typing import Literal, Protocol
 
 import orjson
 
-from drivers.http1 import HttpClient, HttpError, Response
-from gateway.errors import UplinkError
+from drivers.http1 import HttpError, Response
 from gateway.model import Ack, Batch, Priority, Range, Reading
 from gateway.uplink import answers
+from gateway.uplink.client import Access, is_loopback, open_client, unreachable
 from gateway.uplink.coding import Coding
-from gateway.uplink.transport import BusyError, PortalError, Receipt, RejectedError, UnreachableError
+from gateway.uplink.transport import BusyError, Receipt, RejectedError
 
 UPSERT = "/ngsi-ld/v1/entityOperations/upsert?options=update"
 TEMPORAL = "/ngsi-ld/v1/temporal/entities/"
@@ -74,35 +71,20 @@ class _Tally:
 
 
 class NgsiLdHttp:
-    """Towards any NGSI-LD broker. ``certificate``: the client's certificate and key; ``sparing``: bytes cost money.
+    """Towards any NGSI-LD broker; ``sparing``: bytes cost money.
 
     Raises UplinkError for an address, a CA file or a certificate that cannot be used.
     """
 
-    def __init__(
-        self,
-        url: str,
-        tenant: str | None,
-        token: str | None,
-        ca_file: Path | None,
-        timeout_s: float,
-        entities: Entities,
-        *,
-        certificate: tuple[Path, Path] | None = None,
-        sparing: bool = False,
-    ) -> None:
-        headers = {"Accept": "application/json"}
-        if tenant:
-            headers["NGSILD-Tenant"] = tenant
-        if token:
-            headers["Authorization"] = f"Bearer {token}"
-        self._http = open_client(url, ca_file, certificate, timeout_s, headers)
+    def __init__(self, access: Access, entities: Entities, *, tenant: str | None = None, sparing: bool = False) -> None:
+        headers = {"Accept": "application/json"} | ({"NGSILD-Tenant": tenant} if tenant else {})
+        self._http = open_client(access, headers)
         self._entities = entities
         self._coding = Coding(sparing=sparing)
         self._way: Way = "unknown"
         self._newest: dict[tuple[str, str], int] = {}
         target = self._http.target
-        self._authentic = bool(token) or target.secure or _is_loopback(target.host)
+        self._authentic = bool(access.token) or target.secure or is_loopback(target.host)
 
     @property
     def bytes_sent(self) -> int:
@@ -253,32 +235,10 @@ class NgsiLdHttp:
                 response = await self._http.request(method, path, headers, self._coding.encode(body, coding))
             except HttpError as error:
                 self._coding.broke(coding)
-                kind = PortalError if error.kind == "name" else UnreachableError
-                code = None if error.kind == "name" else f"uplink.{error.kind}"
-                raise kind(error.cause, code=code) from error
+                raise unreachable(error) from error
             answers.check_origin(response)
             if not self._coding.answered(coding, response.status, response.headers.get("accept-encoding")):
                 return response
-
-
-def open_client(
-    url: str, ca_file: Path | None, certificate: tuple[Path, Path] | None, timeout_s: float, headers: dict[str, str]
-) -> HttpClient:
-    """The HTTP client of an uplink. Raises UplinkError for settings that cannot be used."""
-    try:
-        ssl.create_default_context(cafile=ca_file)
-    except OSError as error:
-        fix = "uplink.ca_file must be a readable PEM file with the certificate of the authority."
-        raise UplinkError(f"cannot use {ca_file}: {error}", code="uplink.bad-ca", fix=fix) from error
-    try:
-        return HttpClient(url, ca_file=ca_file, certificate=certificate, timeout_s=timeout_s, headers=headers)
-    except HttpError as error:
-        raise UplinkError(error.cause, code="uplink.bad-url", fix="Give uplink.url as http(s)://host:port.") from error
-    except OSError as error:
-        fix = "uplink.certificate_file and uplink.key_file must be PEM files of one pair, without password."
-        raise UplinkError(
-            f"cannot use the client certificate: {error}", code="uplink.bad-certificate", fix=fix
-        ) from error
 
 
 def evolution(entities: Sequence[Json]) -> Json:
@@ -311,10 +271,3 @@ def _count_207(response: Response, groups: list[Group], entities: list[Json], ta
             left.remove(size)
         tally.refuse(name, round(size[1] if size else average), answers.text(cause))
     tally.taken += max(0, len(entities) - len(errors))
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -18,6 +18,7 @@ from gateway.mapping.mapper import GATEWAY, Mapper, Profile
 from gateway.model import Link, Reading
 from gateway.outbox.retention import Limits
 from gateway.outbox.store import Outbox
+from gateway.uplink.client import Access
 from gateway.uplink.ngsild import NgsiLdHttp
 from gateway.uplink.sender import Uplink
 
@@ -70,7 +71,7 @@ async def measure(folder: Path, url: str, seconds: int, values: int) -> dict[str
     await asyncio.sleep(2.5)
     outbox.fresh_s = fresh_s
     waiting = outbox.stats().depth
-    transport = NgsiLdHttp(url if "://" in url else f"http://{url}", None, None, None, 10.0, mapper.entities)
+    transport = NgsiLdHttp(Access(url if "://" in url else f"http://{url}", timeout_s=10.0), mapper.entities)
     link = Link("loopback")
     uplink = Uplink(outbox, transport, interval_s=0.5, batch_max=2000, link=link, clock=clock, backlog_share=0.8)
     outbox.append(observation(0, 0, time.time_ns(), values // DEVICES))

@@ -24,7 +24,9 @@ async def serving(data: Path, **settings: Any) -> AsyncIterator[httpx.AsyncClien
     ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as group:
-        group.create_task(serve(ServerSettings(data=data, port=0, **settings), ready=ready.set_result, stop=stop))
+        group.create_task(
+            serve(ServerSettings(data=data, **{"port": 0, **settings}), ready=ready.set_result, stop=stop)
+        )
         address = await ready
         async with httpx.AsyncClient(base_url=address, timeout=10) as client:
             yield client

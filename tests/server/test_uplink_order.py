@@ -10,6 +10,7 @@ import httpx
 from gateway.mapping.mapper import GATEWAY, Mapper, Profile, iso
 from gateway.model import Reading
 from gateway.outbox.store import Outbox
+from gateway.uplink.client import Access
 from gateway.uplink.ngsild import NgsiLdHttp
 from tests.server.support import LINK, ROOT, history, serving
 from tests.sim.scripted_server import until
@@ -38,7 +39,7 @@ async def test_the_present_stays_while_the_backlog_comes(tmp_path: Path) -> None
 
     mapper = Mapper("test", {"1": Profile("ACMeasurement", 50.0, 8.0), GATEWAY: Profile("Device", 50.0, 8.0)})
     async with serving(tmp_path / "server") as client:
-        transport = NgsiLdHttp(str(client.base_url), None, None, None, 5, mapper.entities)
+        transport = NgsiLdHttp(Access(str(client.base_url), timeout_s=5), mapper.entities)
         async with box(
             tmp_path, transport=transport, clock=RealPace(), before=before, batch_max=60, interval_s=0.5, share=0.2
         ) as b:

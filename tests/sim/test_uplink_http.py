@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import UplinkError
+from gateway.uplink.client import Access
 from gateway.uplink.ngsild import UPSERT, NgsiLdHttp
 from tests.sim.scripted_server import Answer, Request, ScriptedServer, until
 from tests.sim.uplink_kit import RealPace, box, entities, lamppost, received, upserts
@@ -211,17 +212,17 @@ async def test_no_time_no_data(tmp_path: Path) -> None:
 
 
 async def test_the_time_of_a_stranger_is_not_asked() -> None:
-    assert await NgsiLdHttp("http://198.51.100.1:80", None, None, None, 1, entities).server_time() is None
+    assert await NgsiLdHttp(Access("http://198.51.100.1:80", timeout_s=1), entities).server_time() is None
 
 
 @pytest.mark.parametrize("url", ["server:9090", "ftp://x", "http://user:pw@x"])
 def test_bad_addresses(url: str) -> None:
     with pytest.raises(UplinkError) as caught:
-        NgsiLdHttp(url, None, None, None, 1, entities)
+        NgsiLdHttp(Access(url, timeout_s=1), entities)
     assert caught.value.code == "uplink.bad-url"
 
 
 def test_bad_ca(tmp_path: Path) -> None:
     with pytest.raises(UplinkError) as caught:
-        NgsiLdHttp("https://x", None, None, tmp_path / "none.pem", 1, entities)
+        NgsiLdHttp(Access("https://x", ca_file=tmp_path / "none.pem", timeout_s=1), entities)
     assert caught.value.code == "uplink.bad-ca"

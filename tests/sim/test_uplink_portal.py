@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import UplinkError
+from gateway.uplink.client import Access
 from gateway.uplink.ngsild import TIME, UPSERT, NgsiLdHttp
 from gateway.uplink.transport import PortalError, UnreachableError
 from tests.server.support import serving
@@ -42,7 +43,7 @@ async def test_a_portal_is_recognised_and_takes_nothing(tmp_path: Path, name: st
         await until(lambda: b.uplink.state().error != "" and len(server.requests) > 2)
         assert b.outbox.stats().depth == 4 and b.outbox.stats().dropped == {}
         with pytest.raises(PortalError) as caught:
-            await NgsiLdHttp(server.url, None, None, None, 5, entities).held()
+            await NgsiLdHttp(Access(server.url, timeout_s=5), entities).held()
         assert caught.value.code == "uplink.portal"
         server.handler = lamppost()
         await until(lambda: b.empty)
@@ -170,12 +171,12 @@ async def test_a_client_certificate_is_shown(tmp_path: Path) -> None:
     context.load_verify_locations(box_pair[0])
     context.verify_mode = ssl.CERT_REQUIRED
     async with tls_server(context) as (url, came):
-        transport = NgsiLdHttp(url, None, None, server_pair[0], 5, entities, certificate=box_pair)
+        transport = NgsiLdHttp(Access(url, ca_file=server_pair[0], certificate=box_pair, timeout_s=5), entities)
         await transport.held()
         await transport.close()
         assert came and {name for _, name in came} == {"box-7"}
         came.clear()
-        stranger = NgsiLdHttp(url, None, None, server_pair[0], 5, entities)
+        stranger = NgsiLdHttp(Access(url, ca_file=server_pair[0], timeout_s=5), entities)
         with pytest.raises(UnreachableError):
             await stranger.held()
         assert came == []
@@ -187,10 +188,10 @@ async def test_a_certificate_of_another_name_is_a_portal(tmp_path: Path) -> None
     context.load_cert_chain(*pair)
     async with tls_server(context) as (url, came):
         with pytest.raises(PortalError) as caught:
-            await NgsiLdHttp(url, None, None, pair[0], 5, entities).held()
+            await NgsiLdHttp(Access(url, ca_file=pair[0], timeout_s=5), entities).held()
         assert caught.value.code == "uplink.portal" and came == []
         with pytest.raises(UnreachableError) as unknown:
-            await NgsiLdHttp(url, None, None, None, 5, entities).held()
+            await NgsiLdHttp(Access(url, timeout_s=5), entities).held()
         assert unknown.value.code == "uplink.tls" and came == []
 
 
@@ -198,13 +199,13 @@ def test_certificates_that_cannot_be_used(tmp_path: Path) -> None:
     ours, other = certificate(tmp_path, "a", "a"), certificate(tmp_path, "b", "b")
     for pair in ((tmp_path / "none.pem", ours[1]), (ours[0], other[1])):
         with pytest.raises(UplinkError) as caught:
-            NgsiLdHttp("https://x", None, None, None, 1, entities, certificate=pair)
+            NgsiLdHttp(Access("https://x", certificate=pair, timeout_s=1), entities)
         assert caught.value.code == "uplink.bad-certificate"
 
 
 async def test_a_lamppost_server_is_known_and_takes_zstd(tmp_path: Path) -> None:
     async with serving(tmp_path) as client:
-        transport = NgsiLdHttp(str(client.base_url), None, None, None, 5, entities)
+        transport = NgsiLdHttp(Access(str(client.base_url), timeout_s=5), entities)
         assert not transport.orders_history
         await transport.held()
         assert transport.orders_history

@@ -13,6 +13,7 @@ import pytest
 
 from gateway.model import Link, Priority, Reading
 from gateway.outbox.store import Outbox
+from gateway.uplink.client import Access
 from gateway.uplink.ngsild import TIME, UPSERT, NgsiLdHttp
 from gateway.uplink.sender import Uplink
 from gateway.uplink.transport import Transport
@@ -78,7 +79,7 @@ async def box(
     clock = clock or RealPace()
     if transport is None:
         assert server is not None
-        transport = NgsiLdHttp(server.url, None, token, None, timeout_s, entities, sparing=metered)
+        transport = NgsiLdHttp(Access(server.url, token=token, timeout_s=timeout_s), entities, sparing=metered)
     link = Link("lan", None, metered)
     async with running(tmp_path / "outbox.sqlite", clock) as outbox:
         if before is not None:

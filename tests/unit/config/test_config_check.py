@@ -119,6 +119,16 @@ CASES: dict[str, tuple[tuple[str, str], str, str]] = {
         "config.link-way",
         "",
     ),
+    "access point of two connections": (
+        ("buses:", "links: [{name: a, connection: b, modem: {apn: internet}}]\nbuses:"),
+        "config.link-way",
+        "",
+    ),
+    "PIN in no file": (
+        ("buses:", "links: [{name: a, modem: {apn: internet, pin_file: nowhere.pin}}]\nbuses:"),
+        "config.file-elsewhere",
+        "",
+    ),
     "hours without length": (
         ("buses:", 'links: [{name: a, hours: ["06:00-06:00"]}]\nbuses:'),
         "config.value",
@@ -133,6 +143,22 @@ CASES: dict[str, tuple[tuple[str, str], str, str]] = {
     "plain http": (("127.0.0.1:9090", "platform.example.org"), "config.plain-http", "did you mean 'https'?"),
     "url": (("http://127.0.0.1:9090", "platform.example.org"), "config.url", ""),
     "certificate": (('9090"', '9090", certificate_file: /etc/passwd'), "config.certificate-alone", ""),
+    "NGSI-LD over MQTT": (("http://127.0.0.1:9090", "mqtts://broker.example.org"), "config.url", ""),
+    "plain MQTT": (
+        ('"http://127.0.0.1:9090"', '"mqtt://broker.example.org", language: compact'),
+        "config.plain-http",
+        "did you mean 'mqtts'?",
+    ),
+    "CoAP without keys": (
+        ('"http://127.0.0.1:9090"', '"coap://city.example.org", language: compact'),
+        "config.no-keys",
+        "",
+    ),
+    "plain broker of the server": (
+        ("buses:", "server: {mqtt: {host: broker.example.org}}\nbuses:"),
+        "config.plain-http",
+        "",
+    ),
     "url with a query": (("127.0.0.1:9090", "127.0.0.1:9090/?a=b"), "config.url", ""),
     "login in the url": (("127.0.0.1:9090", "me:pass@127.0.0.1:9090"), "config.secret", ""),
     "no uplink": (('uplink: {url: "http://127.0.0.1:9090"}', "server: {}"), "config.no-uplink", ""),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from gateway.clock import Source, stamp
-from gateway.model import Ack, Batch, BootTime, Reading
+from gateway.model import Ack, Batch, BootTime, Reading, Value
 from gateway.outbox.retention import Limits
 from gateway.outbox.store import Outbox
 
@@ -43,10 +44,15 @@ class FakeClock:
         pass
 
 
-def observe(clock: FakeClock, values: Iterable[float], device: str = "meter") -> list[Reading]:
+def observe(clock: FakeClock, values: Iterable[Value], device: str = "meter") -> list[Reading]:
     """One observation of now: value n is of quantity q<n>."""
     observed_ns, boot_time = stamp(clock, clock.mono_ns())
     return [Reading(device, f"q{number}", value, "W", observed_ns, boot_time) for number, value in enumerate(values)]
+
+
+def noisy(numbers: Iterable[int]) -> list[float]:
+    """Numbers with a fraction that no codec makes small."""
+    return [number + random.random() for number in numbers]
 
 
 @asynccontextmanager

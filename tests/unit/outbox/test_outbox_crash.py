@@ -70,7 +70,7 @@ async def fill(path: Path, count: int, clock: FakeClock | None = None) -> str:
     clock = clock or FakeClock()
     async with running(path, clock, interval_s=0.005) as outbox:
         for n in range(count):
-            outbox.append(observe(clock, [n, "x" * 100]))
+            outbox.append(observe(clock, [n, os.urandom(50).hex()]))
             clock.pass_s(1)
             if n % 10 == 0:
                 await asyncio.sleep(0.01)

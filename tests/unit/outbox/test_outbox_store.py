@@ -20,6 +20,7 @@ from tests.unit.outbox.outbox_kit import (
     all_of,
     at_boot,
     drain,
+    noisy,
     observe,
     oldest,
     peek,
@@ -161,7 +162,7 @@ async def test_what_is_on_its_way_is_not_dropped(path: Path) -> None:
         made = 100
         while not outbox.stats().dropped:
             for _ in range(20):
-                outbox.append(observe(clock, range(made, made + 100)))
+                outbox.append(observe(clock, noisy(range(made, made + 100))))
                 made += 100
                 clock.pass_s(0.01)
             await asyncio.sleep(0.02)
@@ -174,12 +175,12 @@ async def test_what_is_on_its_way_is_not_dropped(path: Path) -> None:
 async def test_bounded_by_bytes(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.outbox.file.RECLAIM_PAGES", 16)
     clock = FakeClock()
-    max_bytes = 1_500_000
+    max_bytes = 1_000_000
     async with running(path, clock, limits=Limits(max_bytes, acked_max=0), interval_s=0.01) as outbox:
         biggest, made = 0, 0
         for _ in range(120):
             for _ in range(20):
-                outbox.append(observe(clock, [made + i for i in range(100)]))
+                outbox.append(observe(clock, noisy(range(made, made + 100))))
                 made += 100
                 clock.pass_s(0.01)
             await asyncio.sleep(0.005)
@@ -188,7 +189,7 @@ async def test_bounded_by_bytes(path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         stats = outbox.stats()
         assert max_bytes // 2 < biggest <= max_bytes * 1.01
         assert stats.dropped.keys() == {"outbox-full"}
-        left = values(await drain(outbox, 5000))
+        left = [int(reading.value) for reading in await drain(outbox, 5000)]  # type: ignore[arg-type]
         assert left == list(range(made - len(left), made)), "the oldest go first, the rest is whole and in order"
         assert len(left) + outbox.stats().dropped["outbox-full"] == made == outbox.stats().made["meter"]
         for _ in range(20):

@@ -1,0 +1,1 @@
+"""Compact batches in: readings of gateways become entities, each once."""
