@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections import Counter
+from contextlib import suppress
 from dataclasses import astuple, replace
 from pathlib import Path
 
@@ -195,7 +197,8 @@ class Database:
     def _hand_out(
         self, sql: str, values: tuple[int, ...], limit: int, before: int, flight: Ranges, now: Moment
     ) -> list[Entry]:
-        self._learn(now)
+        with suppress(sqlite3.OperationalError):  # a sick disk: what has its date goes all the same
+            self._learn(now)
         entries: list[Entry] = []
         room = limit
         rows = self._db.execute(sql, values)

@@ -107,6 +107,15 @@ class File:
                 self.db.execute("ROLLBACK")
 
 
+def refuses(directory: Path) -> bool:
+    """Whether the disk takes no new file now: it is read-only, or has no inode left."""
+    try:
+        disk = os.statvfs(directory)
+    except OSError:
+        return False
+    return bool(disk.f_flag & os.ST_RDONLY) or (disk.f_files > 0 and disk.f_favail == 0)
+
+
 def sync_directory(directory: Path) -> None:
     """Make the names in a directory durable."""
     handle = os.open(directory, os.O_RDONLY)
@@ -127,7 +136,7 @@ def _connect(path: Path, log_bytes: int) -> sqlite3.Connection:
             "cache_size = -1024",
             "temp_store = MEMORY",
             f"journal_size_limit = {log_bytes}",
-            f"wal_autocheckpoint = {log_bytes // PAGE}",
+            f"wal_autocheckpoint = {log_bytes // PAGE // 2}",
         ):
             db.execute(f"PRAGMA {pragma}").fetchall()
     except sqlite3.Error:

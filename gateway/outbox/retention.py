@@ -22,7 +22,7 @@ DropReason = Literal[
 ]
 KEEP_FREE_MAX = 64 * 2**20  # of a big disk ...
 KEEP_FREE_SHARE = 20  # ... and a twentieth of a small one stay free for the rest of the box
-WAL_MAX = 2**20  # a short log goes round in blocks that it has: it costs no change of its length on the disk
+WAL_MAX = 2 * 2**20  # a short log goes round in blocks that it has: it costs no change of its length on the disk
 WAL_MIN = 128 * 2**10
 KEEP_ACKED_S = 24 * 3600.0
 

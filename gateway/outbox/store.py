@@ -27,6 +27,7 @@ from gateway.outbox import dating, stats
 from gateway.outbox.codec import READINGS_MAX, DamagedError, Entry, encodable
 from gateway.outbox.database import Database, Lost
 from gateway.outbox.dating import Distinct
+from gateway.outbox.file import refuses
 from gateway.outbox.fresh import ranges_of
 from gateway.outbox.pending import Pending, Waiting
 from gateway.outbox.records import Load, Moment, is_full, may_heal
@@ -73,6 +74,7 @@ class Outbox:
         self._closing = False
         self._problem = ""
         self._retry_s = 0.0
+        self._untold: Ranges = ()
         self._marks_s = 0.0
         self._last_commit_ns = 0
         self._made_before: Counter[str] = Counter()
@@ -85,7 +87,7 @@ class Outbox:
         try:
             await self._run(lambda database: None)
         except (sqlite3.Error, OSError) as error:
-            if not may_heal(error):
+            if not may_heal(error) and not refuses(self._path.parent):
                 self._writer.close()
                 raise OutboxError(f"cannot open {self._path}: {error}") from error
             self._trouble(error)
@@ -160,18 +162,13 @@ class Outbox:
         self._pending.arrive(batch.stream, batch.ranges)
 
     async def ack(self, ack: Ack) -> None:
-        """Take note of what the server has. What is not written yet will not be. Raises OutboxError.
+        """Take note of what the server has. What is not written yet will not be. Never raises.
 
         An acknowledgement of another stream changes nothing; an observation is acknowledged as a whole or not at all.
         """
         left = self._pending.ack(ack.stream, merged(ack.ranges), time.monotonic())
-        if left:
-
-            def job(database: Database) -> None:
-                if database.stream == ack.stream:
-                    database.ack(left)
-
-            await self._ask(job)
+        self._untold = merged((*self._untold, *left))
+        await self._tell()
         self._plan()
 
     async def held(self, streams: Mapping[str, Sequence[Range]]) -> int:
@@ -254,6 +251,18 @@ class Outbox:
             self._well()
             self._marks_s = 0.0
             self._pending.done(lost)
+            await self._tell()
+
+    async def _tell(self) -> None:
+        """Tell the file what is acknowledged; where it cannot be read now, with the next commit."""
+        if not self._untold:
+            return
+        ranges, stream, self._untold = self._untold, self._pending.stream, ()
+        try:
+            await self._run(lambda database: database.ack(ranges) if database.stream == stream else None)
+        except (sqlite3.Error, OSError, DamagedError) as error:
+            self._untold = merged((*self._untold, *ranges))
+            self._trouble(error)
 
     async def _opens(self) -> bool:
         try:

@@ -48,7 +48,7 @@ async def test_what_is_acknowledged_in_its_window_is_not_written_but_to_the_tail
         for n in range(20):
             outbox.append(observe(clock, [n, n]))
             clock.pass_s(1)
-            await outbox.ack(all_of((await outbox.live(10))))  # type: ignore[arg-type]
+            await outbox.ack(all_of(await outbox.live(10)))  # type: ignore[arg-type]
         await asyncio.sleep(0.6)
         assert blocks(path) == [] and outbox.stats().depth == 0 and outbox.stats().made == {"meter": 40}
         outbox.append(observe(clock, [99]))
@@ -130,7 +130,7 @@ async def test_a_server_from_an_older_backup_gets_again_what_it_lacks(path: Path
     async with running(path, clock, interval_s=30) as outbox:
         for n in range(50):  # acknowledged before it was written
             outbox.append(observe(clock, [n]))
-        await outbox.ack(all_of((await outbox.live(100))))  # type: ignore[arg-type]
+        await outbox.ack(all_of(await outbox.live(100)))  # type: ignore[arg-type]
     async with running(path, clock) as outbox:
         outbox.fresh_s = 0.0
         for n in range(50, 100):  # acknowledged after it was written
@@ -166,7 +166,7 @@ async def test_the_tail_is_bounded_and_can_be_off(path: Path, tmp_path: Path) ->
             await committed(outbox, 1)
             await drain(outbox)
             outbox.append(observe(clock, [n]))
-            await outbox.ack(all_of((await outbox.live(9))))  # type: ignore[arg-type]
+            await outbox.ack(all_of(await outbox.live(9)))  # type: ignore[arg-type]
         await outbox._flush()
         assert blocks(off) == [] and await outbox.held({}) == 0
 

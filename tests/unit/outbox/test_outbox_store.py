@@ -175,10 +175,10 @@ async def test_what_is_on_its_way_is_not_dropped(path: Path) -> None:
 async def test_bounded_by_bytes(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.outbox.file.RECLAIM_PAGES", 16)
     clock = FakeClock()
-    max_bytes = 1_000_000
+    max_bytes = 1_500_000
     async with running(path, clock, limits=Limits(max_bytes, acked_max=0), interval_s=0.01) as outbox:
         biggest, made = 0, 0
-        for _ in range(120):
+        for _ in range(150):
             for _ in range(20):
                 outbox.append(observe(clock, noisy(range(made, made + 100))))
                 made += 100
