@@ -55,6 +55,9 @@ KEYS: Mapping[str, str] = {
     "link.bytes_sent": "Bytes sent since the start.",
     "link.bytes_received": "Bytes received since the start.",
     "link.error": "Why the link is down.",
+    "uplink.live_age_s": "Seconds since new values were last acknowledged; null: never. `uplink` is null without one.",
+    "uplink.backlog": "true while what waited is being sent, or waits for its turn.",
+    "uplink.drain_per_s": "Readings of the backlog that the server took, per second, of late.",
     "server.listen": "Address of the server role; `server` is null without it.",
 }
 _MAPS = (
@@ -103,7 +106,7 @@ def _row(name: str, device: Mapping[str, Any]) -> tuple[object, ...]:
 
 
 def _ways(status: Mapping[str, Any]) -> Iterator[str]:
-    outbox, link, server = (status.get(part) or {} for part in ("outbox", "link", "server"))
+    outbox, link, uplink, server = (status.get(part) or {} for part in ("outbox", "link", "uplink", "server"))
     if outbox:
         dropped = sum(count for count in (outbox.get("dropped") or {}).values() if isinstance(count, int))
         yield (
@@ -113,6 +116,9 @@ def _ways(status: Mapping[str, Any]) -> Iterator[str]:
     if link:
         state = "up" if link.get("up") else f"down ({plain(str(link.get('error') or 'no answer'))})"
         yield f"link {plain(str(link.get('name')))}: {state}"
+    if uplink:
+        drain = f"; the backlog goes at {uplink.get('drain_per_s')} readings/s" if uplink.get("backlog") else ""
+        yield f"uplink: new values were acknowledged {ago(uplink.get('live_age_s'))} ago{drain}"
     if server:
         yield f"server: {plain(str(server.get('listen')))}"
 

@@ -13,6 +13,7 @@ from gateway.edge.health import DeviceHealth
 from gateway.model import LinkState
 from gateway.outbox.store import OutboxStats
 from gateway.prometheus import Sample, family
+from gateway.uplink.sender import UplinkStats
 
 _START_MONO_NS = time.monotonic_ns()
 LATE_AGE_S = 120.0
@@ -86,6 +87,15 @@ def link_json(link: LinkState) -> dict[str, Any]:
         "bytes_sent": link.bytes_sent,
         "bytes_received": link.bytes_received,
         "error": link.error,
+    }
+
+
+def uplink_json(uplink: UplinkStats) -> dict[str, Any]:
+    """The uplink in ``status``."""
+    return {
+        "live_age_s": None if uplink.live_age_s is None else round(uplink.live_age_s, 1),
+        "backlog": uplink.backlog,
+        "drain_per_s": round(uplink.drain_per_s, 1),
     }
 
 

@@ -235,6 +235,9 @@ class Edge:
 
     def _render_metrics(self) -> str:
         extra: dict[str, float] = {"invalid_values_total": self._pipeline.invalid}
+        if self._uplink is not None:
+            stats = self._uplink.stats()
+            extra |= {"uplink_live_age_seconds": stats.live_age_s or 0.0, "uplink_drain_per_second": stats.drain_per_s}
         if self._disaggregator is not None:
             state = self._disaggregator.state()
             extra |= {"nilm_ready": state.ready, "nilm_restarts_total": state.restarts}
@@ -244,6 +247,7 @@ class Edge:
         edge = report.status(
             self.config, __version__, self._supervisor.health, self._outbox.stats(), self._link_state(), self.clock
         )
+        edge["uplink"] = None if self._uplink is None else report.uplink_json(self._uplink.stats())
         for name, device in edge["devices"].items():
             device["counters"] = self._counter_file.counters.offsets(name)
             device["passed"] = passed_over(self._supervisor.drivers[name])

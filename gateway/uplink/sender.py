@@ -46,9 +46,13 @@ class UplinkClock(Clock, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class UplinkStats:
-    """``live_age_s``: since new values were last acknowledged, None: never. ``drain_per_s``: backlog readings."""
+    """``live_age_s``: since new values were last acknowledged, None: never.
+
+    ``backlog``: whether some of it was there when it was last looked for; ``drain_per_s``: readings of it sent of late.
+    """
 
     live_age_s: float | None
+    backlog: bool
     drain_per_s: float
 
 
@@ -83,6 +87,7 @@ class Uplink:
         self._ask_time_at_ns = self._live_at_ns = self._backlog_at_ns = self._meet_at_ns = 0
         self._stale, self._met = True, 0
         self._yields = False  # live has had its turn
+        self._behind = False
         self._kept: dict[Priority, Batch] = {}  # LIVE (or ALARM) under LIVE, HISTORY
         self._live_since_ns = 0
         self._size = min(pace.SIZE_FIRST, batch_max)
@@ -100,7 +105,7 @@ class Uplink:
         now_ns = self._clock.mono_ns()
         age_s = None if self._live_acked_ns is None else (now_ns - self._live_acked_ns) / SECOND
         drained = sum(count for at_ns, count in self._drained if now_ns - at_ns < DRAIN_LOOK_S * SECOND)
-        return UplinkStats(age_s, drained / DRAIN_LOOK_S)
+        return UplinkStats(age_s, self._behind, drained / DRAIN_LOOK_S)
 
     async def run(self) -> None:
         """Send for ever; when cancelled the connection is dropped at once and what is in flight stays in the outbox."""
@@ -166,6 +171,7 @@ class Uplink:
         if self._clock.mono_ns() < self._backlog_at_ns:
             return None
         batch = self._kept.get(Priority.HISTORY) or await self._outbox.backlog(self._size)
+        self._behind = batch is not None
         if batch is None:
             self._backlog_at_ns = self._in(LOOK_S)
         else:

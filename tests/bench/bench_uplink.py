@@ -12,16 +12,19 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Literal
 
 from gateway.clock import SystemClock
+from gateway.config.schema import Uplink
 from gateway.mapping.mapper import GATEWAY, Mapper, Profile
 from gateway.model import Link, Reading
 from gateway.outbox.retention import Limits
 from gateway.outbox.store import Outbox
-from gateway.uplink.client import Access
-from gateway.uplink.ngsild import NgsiLdHttp
-from gateway.uplink.sender import Uplink
+from gateway.uplink.make import make_transport
+from gateway.uplink.sender import Uplink as Sender
 
+Language = Literal["ngsi-ld", "compact"]
+LANGUAGES: tuple[Language, ...] = ("ngsi-ld", "compact")
 SECOND = 1_000_000_000
 SERVER = Path(__file__).parents[1] / "server" / "server_process.py"
 SECONDS, VALUES, DEVICES = 3600, 30, 3
@@ -36,24 +39,25 @@ def observation(device: int, second: int, at_ns: int, values: int) -> list[Readi
 
 
 def main() -> None:
-    """Print one line of JSON."""
-    asyncio.run(_main(SECONDS, VALUES))
+    """Print one line of JSON for each language."""
+    for language in LANGUAGES:
+        asyncio.run(_main(language, SECONDS, VALUES))
 
 
-async def _main(seconds: int, values: int) -> None:
+async def _main(language: Language, seconds: int, values: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         command = [sys.executable, str(SERVER), str(folder / "server")]
         server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert server.stdout is not None
         try:
-            print(json.dumps(await measure(folder, server.stdout.readline().strip(), seconds, values)))
+            print(json.dumps(await measure(language, folder, server.stdout.readline().strip(), seconds, values)))
         finally:
             server.terminate()
             server.wait()
 
 
-async def measure(folder: Path, url: str, seconds: int, values: int) -> dict[str, object]:
+async def measure(language: Language, folder: Path, url: str, seconds: int, values: int) -> dict[str, object]:
     """Fill an outbox, start the uplink while new values go on coming, and wait until nothing is left."""
     clock = SystemClock(configured=True)
     limits = Limits(2**30)
@@ -71,9 +75,9 @@ async def measure(folder: Path, url: str, seconds: int, values: int) -> dict[str
     await asyncio.sleep(2.5)
     outbox.fresh_s = fresh_s
     waiting = outbox.stats().depth
-    transport = NgsiLdHttp(Access(url if "://" in url else f"http://{url}", timeout_s=10.0), mapper.entities)
+    transport = make_transport(Uplink(url=url, language=language), mapper)
     link = Link("loopback")
-    uplink = Uplink(outbox, transport, interval_s=0.5, batch_max=2000, link=link, clock=clock, backlog_share=0.8)
+    uplink = Sender(outbox, transport, interval_s=0.5, batch_max=2000, link=link, clock=clock, backlog_share=0.8)
     outbox.append(observation(0, 0, time.time_ns(), values // DEVICES))
     began = time.monotonic()
     cpu = time.process_time()
@@ -92,6 +96,7 @@ async def measure(folder: Path, url: str, seconds: int, values: int) -> dict[str
     state = uplink.state()
     await outbox.close()
     return {
+        "language": language,
         "backlog": waiting,
         "first_live_s": round(first_s, 3),
         "live_age_max_s": round(oldest_live_s, 2),

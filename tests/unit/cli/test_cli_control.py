@@ -38,6 +38,7 @@ STATUS = {
     },
     "outbox": {"depth": 3, "age_s": 2.0, "bytes": 4096, "dropped": {"full": 2}, "made": {"tag": 7}, "crash_cost": 0},
     "link": {"name": "default", "up": True, "rtt_s": 0.01, "error": ""},
+    "uplink": {"live_age_s": 0.4, "backlog": True, "drain_per_s": 1200.5},
     "server": None,
 }  # fmt: skip
 READINGS = [
@@ -188,6 +189,7 @@ def test_status(run: Run, tmp_path: Path) -> None:
     assert done.stdout.splitlines()[0] == "meter is down. Check power."
     assert "\x1b" not in done.stdout
     assert "outbox: 3 readings wait" in done.stdout
+    assert "uplink: new values were acknowledged 0.4 s ago; the backlog goes at 1200.5 readings/s" in done.stdout
     assert json.loads(as_json.stdout) == STATUS
 
 
