@@ -21,12 +21,13 @@ SECOND = 1_000_000_000
 class FastTime:
     """A trusted clock of one boot. ``speed`` may change on the way: time never jumps."""
 
-    def __init__(self, speed: float = 1.0) -> None:
+    def __init__(self, speed: float = 1.0, ago_s: float = 0.0) -> None:
+        """``ago_s``: how long before now its UTC begins."""
         self.boot_id = "00000000-0000-4000-8000-000000000001"
         self.source: Source = "configured"
         self.speed = speed
         self._true_ns = self._fast_ns = time.monotonic_ns()
-        self._offset_ns = time.time_ns() - self._true_ns
+        self._offset_ns = time.time_ns() - int(ago_s * SECOND) - self._true_ns
 
     def run_at(self, speed: float) -> None:
         """From now on a second of true time is ``speed`` seconds."""
