@@ -116,9 +116,9 @@ class _Case:
     async def count(self) -> None:
         """Count, print, close."""
         seconds = int(self._load.count_s * SCALE)
-        before, stored, began = self._disk.written(), self._outbox.stats().bytes, time.monotonic()
+        before, stored, began = self._disk.written(), self._outbox.stats().bytes, self._fast.true_s()
         await self._append_for(seconds)
-        took_s = (time.monotonic() - began) * self._load.speed
+        took_s = (self._fast.true_s() - began) * self._load.speed
         written = self._disk.written() - before
         values = seconds * self._load.meters * len(NAMES)
         kept = 0 if self._sending else self._outbox.stats().bytes - stored

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
+import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,17 +13,12 @@ from typing import Any
 
 import yaml
 
-from drivers.quantities import QUANTITIES
 from firmware_sim.net.town import HOST, INNER, URL, Town
 from gateway.cli.children import Child, lamppost
-from gateway.model import Reading
-from tests.bench.box import open_outbox
-from tests.bench.fast_time import SECOND, FastTime
 from tests.e2e.harness import Site
 
 SCENARIO = Path(__file__).parent / "two-meters.yaml"
 DAY_SPEED = 1000.0
-OUTBOX_MAX = 512 * 2**20
 IN_BOX = ("simulator", "edge")
 
 
@@ -78,25 +75,15 @@ class TownSite(Site):
         self.begin("server")
 
     def offline_before(self, seconds: int, quantities: Mapping[str, float]) -> int:
-        """While the edge is stopped: its outbox lives through that time at DAY_SPEED, with an observation of `house`
-        each second. Returns the readings made. (Beyond a few hundred commits a second the windows become longer.)
-        """
-        fast = FastTime(DAY_SPEED, ago_s=seconds)
-        self._began_ns -= (seconds + 60) * SECOND
-        fast.run(self._live_through(fast, seconds, quantities))
-        return seconds * len(quantities)
+        """While the edge is stopped its outbox lives through that time, with an observation of `house` each second.
 
-    async def _live_through(self, fast: FastTime, seconds: int, quantities: Mapping[str, float]) -> None:
-        outbox = open_outbox(self.run / "edge" / "outbox.sqlite", 1.0, fast, OUTBOX_MAX)
-        await outbox.start()
-        loop = asyncio.get_running_loop()
-        began, start_ns = loop.time(), fast.utc_ns(fast.mono_ns()) or 0
-        for second in range(seconds):
-            await asyncio.sleep(max(0.0, began + second - loop.time()))
-            at_ns = start_ns + second * SECOND
-            said = [(name, base + second % 97, QUANTITIES[name].unit) for name, base in quantities.items()]
-            outbox.append([Reading("house", name, value, unit, at_ns) for name, value, unit in said])
-        await outbox.close()
+        Returns the readings made.
+        """
+        self._began_ns -= (seconds + 60) * 1_000_000_000
+        path = str(self.run / "edge" / "outbox.sqlite")
+        command = [sys.executable, "-m", "tests.bench.offline", path, str(seconds), str(DAY_SPEED), "house"]
+        subprocess.run([*command, json.dumps(quantities)], check=True)
+        return seconds * len(quantities)
 
     def depth(self) -> int:
         return int(self.status()["outbox"]["depth"])
