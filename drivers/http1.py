@@ -12,7 +12,9 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import socket
 import ssl as tls
+import struct
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -28,6 +30,7 @@ READ_BYTES = 64 * 1024
 HEADER_BYTES_MAX = 32 * 1024
 HOST = re.compile(r"(?:[A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}\.?\Z|[0-9A-Fa-f:.]{2,45}\Z")
 CONNECT_S_MAX = 2.0  # plain TCP: what needs longer counts as down and is tried again
+TCPI_RTT = 68  # struct tcp_info in linux/tcp.h: tcpi_rtt, a u32 of microseconds
 CONNECT_TLS_S_MAX = 5.0  # two or three round trips more
 
 Kind = Literal["connect", "interface", "tls", "name", "timeout", "lost", "protocol"]
@@ -147,6 +150,14 @@ class Connection:
         finally:
             if not done:
                 self._drop()
+
+    def rtt_s(self) -> float | None:
+        """The round trip of the open connection as the kernel has smoothed it; None without one."""
+        if self._streams is None:
+            return None
+        info = self._streams[1].get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 72)
+        rtt_us: int = struct.unpack_from("=I", info, TCPI_RTT)[0]
+        return rtt_us / 1e6
 
     async def close(self) -> None:
         """Close the connection; it can be used again afterwards."""

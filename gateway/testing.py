@@ -340,11 +340,18 @@ class _Left:
     async def compare(self, what: str) -> None:
         """Raise ContractError where there is more than before, some time for libraries to end granted."""
         until = time.monotonic() + SETTLE_S
-        while (more := self._more(await _Left.now())) and time.monotonic() < until:
+        left = await _Left.now()
+        while (more := self._more(left)) and time.monotonic() < until:
             gc.collect()  # some libraries close their files only then, and only when their threads have let go
             await asyncio.sleep(0.02)
+            left = left.of(await _Left.now())
         if more:
             _fail(f"{what} left behind: {more}")
+
+    def of(self, later: _Left) -> _Left:
+        """What is still there later: what comes and goes meanwhile, of a simulated device perhaps, is no leftover."""
+        files = {number: name for number, name in later.files.items() if self.files.get(number) == name}
+        return _Left(self.tasks & later.tasks, files, min(self.readers, later.readers))
 
     def _more(self, now: _Left) -> str:
         tasks = [task.get_name() for task in now.tasks - self.tasks]

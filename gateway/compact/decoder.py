@@ -49,8 +49,10 @@ def entries(raw: bytes) -> list[Entry]:
     skips = unfolded(head.bits.take_list(head.count))
     counts = [number + 1 for number in unfolded(head.bits.take_list(head.count))]
     _check(min(counts) >= 0 and sum(counts) <= READINGS_MAX, "more runs than there may be")
-    order = _from_successors(head.bits.take_list(sum(counts)))
-    series = _series(head, order)
+    series_count = head.bits.take_one()
+    _check(series_count <= sum(counts) and (series_count > 0 or not sum(counts)), "series without runs")
+    order = _from_successors(head.bits.take_list(sum(counts)), series_count)
+    series = _series(head, order, series_count)
     shapes = _shapes(head, max((one.shape for one in series), default=-1) + 1)
     _check(sum(len(shapes[one.shape]) * one.count for one in series) <= READINGS_MAX, "more readings than there may be")
     by_shape: list[list[_Series]] = [[] for _ in shapes]
@@ -114,22 +116,22 @@ def _shapes(head: _Head, count: int) -> list[Shape]:
     return [tuple(flat[begin:end]) for begin, end in pairwise(accumulate(lengths, initial=0))]
 
 
-def _from_successors(codes: Sequence[int]) -> list[int]:
+def _from_successors(codes: Sequence[int], count: int) -> list[int]:
     """The reverse of ``_by_successor`` of the encoder."""
     order = []
     followed: dict[int, int] = {}
     last, seen = -1, 0
     for code in codes:
-        number = code - 1 if code else followed.get(last, seen)
+        number = code - 1 if code else followed.get(last, seen % count)
         _check(number <= seen, "a series that is not there")
         followed[last] = number
         order.append(number)
         last, seen = number, max(seen, number + 1)
+    _check(seen == count, "not as many series as there should be")
     return order
 
 
-def _series(head: _Head, order: Sequence[int]) -> list[_Series]:
-    count = max(order, default=-1) + 1
+def _series(head: _Head, order: Sequence[int], count: int) -> list[_Series]:
     made = []
     known = last = 0
     for device_code, shape_code in zip(head.bits.take_list(count), head.bits.take_list(count), strict=True):

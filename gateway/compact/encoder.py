@@ -97,7 +97,8 @@ class _Encoder:
         expected = [entries[0].seq, *(entry.last_seq + 1 for entry in entries)]
         self._bits.put_list(folded([entry.seq - seq for entry, seq in zip(entries, expected, strict=False)]))
         self._bits.put_list(folded([len(runs) - 1 for runs in order]))
-        self._bits.put_list(_by_successor([number for runs in order for number in runs]))
+        self._bits.put_one(len(self._series))
+        self._bits.put_list(_by_successor([number for runs in order for number in runs], len(self._series)))
         devices, shapes = [], []
         known = shape = 0
         for series in self._series.values():
@@ -158,16 +159,16 @@ def _leb128(length: int) -> bytes:
     return bytes((*made, length))
 
 
-def _by_successor(order: Sequence[int]) -> list[int]:
+def _by_successor(order: Sequence[int], count: int) -> list[int]:
     """Series in the order of their runs: 0 where one is what followed the one before it the last time, else it + 1.
 
-    Where nothing has followed yet, the first series that was not there yet is what is expected.
+    Where nothing has followed yet, the next series that did not come up is expected, or the first when all have.
     """
     codes = []
     followed: dict[int, int] = {}
     last, seen = -1, 0
     for number in order:
-        codes.append(0 if followed.get(last, seen) == number else number + 1)
+        codes.append(0 if followed.get(last, seen % count) == number else number + 1)
         followed[last] = number
         last, seen = number, max(seen, number + 1)
     return codes

@@ -36,6 +36,9 @@ class Policy:
     """Share of probes lost: weak above the first, no more below the second."""
 
 
+POLICY = Policy()
+
+
 @dataclass(frozen=True, slots=True)
 class LinkView:
     """What is measured of one link.
@@ -92,7 +95,7 @@ class Choice:
     memory: Memory
 
 
-def choose(views: Sequence[LinkView], memory: Memory, now: float, policy: Policy = Policy()) -> Choice:
+def choose(views: Sequence[LinkView], memory: Memory, now: float, policy: Policy = POLICY) -> Choice:
     """The link to use; ``views`` in the order of preference."""
     memory = _look(views, memory, now, policy)
     by_name = {view.name: view for view in views}
@@ -110,12 +113,12 @@ def choose(views: Sequence[LinkView], memory: Memory, now: float, policy: Policy
     return Choice(memory.current, why, _wanted(views, chosen, policy), memory)
 
 
-def is_suspect(view: LinkView, policy: Policy = Policy()) -> bool:
+def is_suspect(view: LinkView, policy: Policy = POLICY) -> bool:
     """Whether the others should be looked at, because this one may be dead."""
     return not view.up or view.portal or view.failures > 0 or view.waiting_s >= policy.suspect_s
 
 
-def hold_s(flaps: int, policy: Policy = Policy()) -> float:
+def hold_s(flaps: int, policy: Policy = POLICY) -> float:
     """How long a link must have worked before it is used again, after so many returns that failed."""
     return policy.hold_s if not flaps else min(policy.flap_s * 2.0 ** min(flaps - 1, 16), policy.flap_max_s)
 

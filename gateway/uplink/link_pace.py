@@ -18,6 +18,9 @@ PROBE_FREE_S = 60.0
 PROBE_METERED_S = (300.0, 3600.0, 21_600.0)  # the least, without a budget, the most
 PROBE_BYTES = 6000  # connecting over TCP and TLS, one short question and its answer
 PROBE_SHARE = 0.01  # of what is left of a budget
+RETRY_S = 5.0  # between probes of a link that is needed, doubling while it fails ...
+RETRY_FREE_MAX_S, RETRY_METERED_MAX_S = 15.0, 60.0  # ... up to this: probes that fail cost few bytes
+NEEDED_METERED_S = 60.0
 THIN_BELOW = 0.5  # of the pace that would last the month
 THIN_MAX = 60
 ALARMS_SHARE = 0.05  # of a budget is kept for alarms
@@ -78,6 +81,15 @@ def pace(metered: bool, budget: Budget | None, interval_s: float, batch_max: int
         thin=1 if thrift >= THIN_BELOW else min(round(THIN_BELOW / thrift), THIN_MAX),
         probe_s=_probe_s(budget),
     )
+
+
+def probe_spacing_s(pace: Pace, *, metered: bool, needed: bool, failures: int) -> float:
+    """Seconds between two probes of a link. ``needed``: it is better than the one in use, or that one is in doubt."""
+    if not needed:
+        return pace.probe_s
+    if failures or not metered:
+        return min(RETRY_S * 2.0 ** min(failures, 16), RETRY_METERED_MAX_S if metered else RETRY_FREE_MAX_S)
+    return max(NEEDED_METERED_S, pace.probe_s / 10)
 
 
 def _probe_s(budget: Budget | None) -> float:

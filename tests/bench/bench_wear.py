@@ -23,11 +23,11 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from gateway.model import Ack, Batch, Reading
+from gateway.model import Ack, Reading
 from gateway.outbox.codec import Entry, encode
 from gateway.outbox.store import Outbox
+from tests.bench.box import open_outbox, take
 from tests.bench.disk import Disk
 from tests.bench.fast_time import FastTime
 from tests.bench.meters import NAMES, Meters
@@ -102,9 +102,7 @@ class _Case:
         self._load, self._fast, self._disk = load, fast, disk
         self._meters = Meters(load.meters)
         self._start_ns = fast.utc_ns(fast.mono_ns()) or 0
-        self._outbox = Outbox(
-            disk.path / "outbox.sqlite", max_bytes=OUTBOX_MAX, commit_interval_s=load.window_s, clock=fast
-        )
+        self._outbox = open_outbox(disk.path / "outbox.sqlite", load.window_s, fast, OUTBOX_MAX)
         self._second = 0
         self._sending: asyncio.Task[None] | None = None
 
@@ -118,9 +116,9 @@ class _Case:
     async def count(self) -> None:
         """Count, print, close."""
         seconds = int(self._load.count_s * SCALE)
-        before, stored, began = self._disk.written(), self._outbox.stats().bytes, time.monotonic()
+        before, stored, began = self._disk.written(), self._outbox.stats().bytes, self._fast.true_s()
         await self._append_for(seconds)
-        took_s = (time.monotonic() - began) * self._load.speed
+        took_s = (self._fast.true_s() - began) * self._load.speed
         written = self._disk.written() - before
         values = seconds * self._load.meters * len(NAMES)
         kept = 0 if self._sending else self._outbox.stats().bytes - stored
@@ -147,10 +145,9 @@ class _Case:
 async def _acknowledge(outbox: Outbox, interval_s: float) -> None:
     """A server that has every batch on its disk ACK_S after it was taken; the sender looks each ``interval_s``."""
     loop = asyncio.get_running_loop()
-    take: Callable[[int], Any] = getattr(outbox, "live", None) or outbox.peek
     while True:
         began = loop.time()
-        batch: Batch | None = await take(LIMIT)
+        batch = await take(outbox, LIMIT)
         if batch is not None:
             await asyncio.sleep(ACK_S)
             await outbox.ack(Ack(batch.stream, batch.ranges))

@@ -1,0 +1,318 @@
+"""The links of a box: looks at each, probes those that carry nothing, counts their bytes, and says which one to use.
+
+The sender asks ``current()`` before an exchange, tells what came of it, and is woken by ``changed()``. All that is
+decided is decided in ``link_choice`` and ``link_pace``; here are the tasks and the clocks around it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import tzinfo
+from pathlib import Path
+from typing import Any
+
+from drivers.bound import Resolve
+from drivers.http1 import HttpError
+from gateway.clock import Clock
+from gateway.config.schema import LinkConfig
+from gateway.errors import UplinkError
+from gateway.model import Link, Priority
+from gateway.uplink import link_budget
+from gateway.uplink.carrier import Carriers
+from gateway.uplink.link_choice import POLICY, Choice, Memory, Policy, choose, is_suspect
+from gateway.uplink.link_file import LinkFile
+from gateway.uplink.link_meter import LinkMeter
+from gateway.uplink.link_names import Names
+from gateway.uplink.link_pace import Pace, probe_spacing_s
+from gateway.uplink.link_probe import Prober, can_probe
+
+LOG = logging.getLogger("lamppost.uplink")
+LOOK_S = 1.0
+COUNT_S = 5.0
+SAVE_S = 60.0
+BRING_S = 30.0  # between two wishes to bring a link up or down
+DOUBT_S, DOUBT_METERED_S = 30.0, 300.0  # between two probes of the link in use where the server answers oddly
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Of the uplink: where the server is, and what a sender is to keep to on a link that costs nothing."""
+
+    url: str
+    ca_file: Path | None
+    interval_s: float
+    batch_max: int
+
+
+class Links:
+    """The links in the order of preference; without any, one over whatever the routing table says.
+
+    ``folder``: where the bytes of the month are kept. Raises UplinkError for settings that cannot be used.
+    """
+
+    def __init__(
+        self,
+        configs: Sequence[LinkConfig],
+        settings: Settings,
+        carriers: Carriers,
+        *,
+        clock: Clock,
+        zone: tzinfo,
+        folder: Path,
+        policy: Policy = POLICY,
+    ) -> None:
+        self._settings = settings
+        self._carriers = carriers
+        self._clock = clock
+        self._policy = policy
+        self._file = LinkFile(folder)
+        self._saved = self._file.read()
+        now = self._now()
+        self._meters = {
+            config.name: LinkMeter(config, zone, clock, self._saved.get(config.name, link_budget.Usage()), now)
+            for config in configs or [LinkConfig(name="default")]
+        }
+        self._names: dict[str, Names] = {}
+        self._probers: dict[str, Prober] = {}
+        self._brought: dict[str, float] = {}
+        self._counted_at = self._saved_at = now
+        self._doubt = False
+        self._wake = asyncio.Event()
+        self._changed = asyncio.Event()
+        for meter in self._meters.values():
+            self._make_prober(meter)  # a wrong URL or CA file is said at the start
+        self._choice = Choice(None, {}, frozenset(), Memory())
+
+    # what a sender asks
+
+    def current(self) -> Link | None:
+        """The link to use now, None where there is none."""
+        return None if self._choice.link is None else self._meters[self._choice.link].link
+
+    def allows(self, priority: Priority) -> bool:
+        """Whether readings of a priority may travel now."""
+        return self._choice.link is not None and self._meters[self._choice.link].allows(priority)
+
+    def pace(self) -> Pace:
+        """What to keep to on the current link."""
+        if self._choice.link is None:
+            return Pace(self._settings.interval_s, self._settings.batch_max)
+        return self._meters[self._choice.link].pace(self._settings.interval_s, self._settings.batch_max)
+
+    def names(self, link: Link) -> Resolve | None:
+        """What resolves names over a link; None where the system does it, over whatever link."""
+        meter = self._meters.get(link.name)
+        return None if meter is None else self._resolver(meter)
+
+    async def changed(self, since: Link | None) -> Link | None:
+        """Wait until another link than ``since`` is to be used, and return it."""
+        while (now := self.current()) == since:
+            await self._changed.wait()
+        return now
+
+    # what a sender tells
+
+    def began(self, link: Link) -> None:
+        """An exchange begins. Without an answer the link is left after a while, whatever the exchange waits for."""
+        self._meters[link.name].began(self._now())
+
+    def worked(self, link: Link, rtt_s: float | None = None) -> None:
+        """An exchange was acknowledged; ``rtt_s`` where it says something about the link."""
+        self._meters[link.name].worked(rtt_s, self._now())
+
+    def answered(self, link: Link) -> None:
+        """No acknowledgement, but an answer: the link is not at fault, unless a portal answers; that is looked at."""
+        self._meters[link.name].answered(self._now())
+        self._doubt = True
+        self._wake.set()
+
+    def failed(self, link: Link, cause: str) -> None:
+        """No answer came."""
+        self._meters[link.name].failed(cause, self._now())
+        self._wake.set()
+
+    # the task
+
+    async def run(self) -> None:
+        """Look after the links until cancelled."""
+        await self._carriers.start()
+        try:
+            async with asyncio.TaskGroup() as group:
+                while True:
+                    self.look(group)
+                    await self._sleep()
+                    await self._save()
+        finally:
+            await self._carriers.close()
+            self._file.write({name: meter.usage for name, meter in self._meters.items()})
+
+    def look(self, group: asyncio.TaskGroup) -> None:
+        """One look at everything: carriers, counters, the choice, and what is to be done about it."""
+        now = self._now()
+        for meter in self._meters.values():
+            if meter.carried(self._carriers.carrier(meter.config), now):
+                self._names.pop(meter.config.name, None)
+                self._make_prober(meter)
+                self._tell()  # it may have another interface now
+        if now >= self._counted_at:
+            self._count()
+            self._counted_at = now + COUNT_S
+        self._probe(group, now)  # before the choice: what is in doubt is asked before another is taken
+        self._choose(now)
+        self._bring(group, now)
+
+    def explain(self) -> list[dict[str, Any]]:
+        """Each link and why it is used or not; the keys are those of ``lamppost link --json``."""
+        now = self._now()
+        return [self._explain(meter, now) for meter in self._meters.values()]
+
+    def _explain(self, meter: LinkMeter, now: float) -> dict[str, Any]:
+        carrier, budget, name = meter.carrier, meter.budget(), meter.config.name
+        why = self._choice.why.get(name)
+        ack_age_s = meter.ack_age_s(now)
+        return {
+            "name": name,
+            "used": name == self._choice.link,
+            "state": why.code if why else "untried",
+            "why": why.text if why else "not looked at yet",
+            "interface": carrier.interface,
+            "connection": meter.config.connection,
+            "up": carrier.up,
+            "since_s": round(now - meter.since, 1),
+            "last_ack_s": None if ack_age_s is None else round(ack_age_s, 1),
+            "error": meter.seen.cause,
+            "rtt_s": meter.rtt_s,
+            "loss": meter.loss,
+            "signal": carrier.signal,
+            "operator": carrier.operator,
+            "technology": carrier.technology,
+            "roaming": carrier.roaming,
+            "addresses": list(carrier.addresses),
+            "dns": list(carrier.dns),
+            "cost": "metered" if meter.metered else "free",
+            "carries": [p.name.lower() for p in Priority if meter.allows(p)],
+            "month": meter.usage.month or None,
+            "bytes": meter.usage.used,
+            "budget": None if budget is None else budget.limit,
+        }
+
+    def _choose(self, now: float) -> None:
+        old = self._choice
+        self._choice = choose([m.view(now) for m in self._meters.values()], old.memory, now, self._policy)
+        if self._choice.link == old.link:
+            return
+        if old.link is not None:
+            self._meters[old.link].left()
+        self._say(old.link)
+        self._tell()
+
+    def _tell(self) -> None:
+        """Wake those who wait for a change."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def _say(self, left: str | None) -> None:
+        why = "" if left is None else f"; {left}: {self._choice.why[left].text}"
+        if self._choice.link is None:
+            LOG.warning("no link can be used%s", why)
+        else:
+            LOG.info("link %s is used%s", self._choice.link, why, extra={"link": self._choice.link})
+
+    def _probe(self, group: asyncio.TaskGroup, now: float) -> None:
+        used = self._choice.link
+        in_doubt = used is None or is_suspect(self._meters[used].view(now), self._policy)
+        better = True
+        for name, meter in self._meters.items():
+            better = better and name != used
+            if name in self._probers and not meter.probing and meter.carrier.up:
+                due = self._is_due_used(meter, now) if name == used else self._is_due(meter, now, in_doubt or better)
+                if due:
+                    meter.probing = True
+                    group.create_task(self._ask(meter, self._probers[name]))
+        self._doubt = False
+
+    def _is_due(self, meter: LinkMeter, now: float, needed: bool) -> bool:
+        pace = meter.pace(self._settings.interval_s, self._settings.batch_max)
+        spacing = probe_spacing_s(pace, metered=meter.metered, needed=needed, failures=meter.seen.failures)
+        return meter.probed_at is None or now - meter.probed_at >= spacing
+
+    def _is_due_used(self, meter: LinkMeter, now: float) -> bool:
+        """The link in use is its own proof; it is asked where an answer looked odd, or it carries nothing."""
+        since_s = float("inf") if meter.probed_at is None else now - meter.probed_at
+        ok_age_s = float("inf") if meter.seen.ok_at is None else now - meter.seen.ok_at
+        idle_s = meter.pace(self._settings.interval_s, self._settings.batch_max).probe_s
+        idle = len(self._meters) > 1 and min(since_s, ok_age_s) >= idle_s
+        doubt = self._doubt and since_s >= (DOUBT_METERED_S if meter.metered else DOUBT_S)
+        return doubt or (idle and meter.seen.waiting_since is None)
+
+    async def _ask(self, meter: LinkMeter, prober: Prober) -> None:
+        try:
+            outcome = await prober.ask()
+            if prober is self._probers.get(meter.config.name):  # else the interface is another by now
+                meter.probed(outcome, self._now())
+        finally:
+            meter.probing, meter.probed_at = False, self._now()
+            self._wake.set()
+
+    def _bring(self, group: asyncio.TaskGroup, now: float) -> None:
+        """Links on demand: up where they are wanted, down where they are not."""
+        for name, meter in self._meters.items():
+            wanted = name in self._choice.wanted
+            recent = now - self._brought.get(name, float("-inf")) < BRING_S
+            if meter.config.on_demand and meter.carrier.up != wanted and not recent:
+                self._brought[name] = now
+                bring = self._carriers.bring_up if wanted else self._carriers.bring_down
+                group.create_task(bring(meter.config))
+
+    def _count(self) -> None:
+        for meter in self._meters.values():
+            interface = meter.carrier.interface
+            meter.count(None if interface is None else link_budget.sample(interface, self._clock.boot_id))
+
+    async def _save(self) -> None:
+        now, usages = self._now(), {name: meter.usage for name, meter in self._meters.items()}
+        if usages != self._saved and now >= self._saved_at + SAVE_S:
+            self._saved, self._saved_at = usages, now
+            await asyncio.to_thread(self._file.write, usages)  # a card may take long to sync
+
+    async def _sleep(self) -> None:
+        """Until something happens, at most LOOK_S."""
+        waits = [asyncio.ensure_future(event.wait()) for event in (self._wake, self._carriers.changed)]
+        try:
+            await asyncio.wait(waits, timeout=LOOK_S, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        self._wake.clear()
+        self._carriers.changed.clear()
+
+    def _resolver(self, meter: LinkMeter) -> Names | None:
+        carrier, name = meter.carrier, meter.config.name
+        if carrier.interface is None:
+            return None
+        known = self._names.get(name)
+        if known is None or (known.interface, known.servers) != (carrier.interface, carrier.dns):
+            known = self._names[name] = Names(carrier.interface, carrier.dns)
+        return known
+
+    def _make_prober(self, meter: LinkMeter) -> None:
+        name, own = meter.config.name, meter.config.probe
+        url = own or self._settings.url
+        if not can_probe(url):
+            return
+        try:
+            self._probers[name] = Prober(
+                url, meter.carrier.interface, self._resolver(meter), ca_file=self._settings.ca_file, own=own is not None
+            )
+        except HttpError as error:
+            fix = "Give uplink.url and the probe of each link as http(s)://host:port."
+            raise UplinkError(error.cause, code="uplink.bad-url", fix=fix) from error
+        except OSError as error:
+            fix = "uplink.ca_file must be a readable PEM file with the certificate of the authority."
+            raise UplinkError(f"cannot use the CA file: {error}", code="uplink.bad-ca", fix=fix) from error
+
+    def _now(self) -> float:
+        return self._clock.mono_ns() / link_budget.SECOND
