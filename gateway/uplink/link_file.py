@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from gateway.outbox.database import sync_directory
+from gateway.outbox.file import sync_directory
 from gateway.uplink.link_budget import Usage, load, save
 
 LOG = logging.getLogger("lamppost.uplink")

@@ -6,12 +6,7 @@ EXCHANGE_S = 0.5  # what a backlog batch should take: so long does a new value w
 SIZE_FIRST = 500  # readings, before anything is known of the link
 SIZE_MIN = 50
 INTERVAL_S = 0.5  # half a commit window: what is acknowledged within it is never written to the card
-INTERVAL_METERED_S = 10.0
-
-
-def interval_s(configured: float | None, metered: bool) -> float:
-    """How long readings are gathered before a batch: as configured, else short where bytes cost nothing."""
-    return configured or (INTERVAL_METERED_S if metered else INTERVAL_S)
+BACKLOG_SHARE = 0.8
 
 
 def next_size(size: int, readings: int, spent_s: float, floor_s: float, most: int) -> int:

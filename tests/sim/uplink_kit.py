@@ -14,6 +14,7 @@ import pytest
 from gateway.model import Link, Priority, Reading
 from gateway.outbox.store import Outbox
 from gateway.uplink.client import Access
+from gateway.uplink.link_pace import Pace
 from gateway.uplink.ngsild import TIME, UPSERT, NgsiLdHttp
 from gateway.uplink.sender import Uplink
 from gateway.uplink.transport import Transport
@@ -43,12 +44,55 @@ class RealPace(FakeClock):
         return self.now_ns + int((asyncio.get_running_loop().time() - self._start) * SECOND)
 
 
+class OneLink:
+    """One way out that is always there."""
+
+    def __init__(self, link: Link, pace: Pace) -> None:
+        self.link: Link | None = link
+        self.carries = set(Priority)
+        self.told: list[str] = []
+        self._pace = pace
+        self._changed = asyncio.Event()
+
+    def use(self, link: Link | None) -> None:
+        self.link = link
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def current(self) -> Link | None:
+        return self.link
+
+    def allows(self, priority: Priority) -> bool:
+        return priority in self.carries
+
+    def pace(self) -> Pace:
+        return self._pace
+
+    async def changed(self, since: Link | None) -> Link | None:
+        while self.link == since:
+            await self._changed.wait()
+        return self.link
+
+    def began(self, link: Link) -> None:
+        self.told.append("began")
+
+    def worked(self, link: Link, rtt_s: float | None = None) -> None:
+        self.told.append("worked")
+
+    def answered(self, link: Link) -> None:
+        self.told.append("answered")
+
+    def failed(self, link: Link, cause: str) -> None:
+        self.told.append(f"failed: {cause}")
+
+
 @dataclass
 class Box:
     outbox: Outbox
     uplink: Uplink
     clock: FakeClock
     task: asyncio.Task[None]
+    links: OneLink
 
     def make(self, value: float, device: str = "meter", alarm: bool = False) -> None:
         self.clock.pass_s(0.001)
@@ -89,18 +133,11 @@ async def box(
             await asyncio.sleep(0.1)  # it is not new any more
             assert await outbox.live(1) is None
             outbox.fresh_s = fresh_s
-        uplink = Uplink(
-            outbox,
-            transport,
-            interval_s=interval_s,
-            batch_max=batch_max,
-            link=link,
-            clock=clock,
-            backlog_share=share,
-        )
+        links = OneLink(link, Pace(interval_s, batch_max, share))
+        uplink = Uplink(outbox, links, lambda link: transport, clock=clock, backlog_share=share)
         task = asyncio.ensure_future(uplink.run())
         try:
-            yield Box(outbox, uplink, clock, task)
+            yield Box(outbox, uplink, clock, task, links)
         finally:
             task.cancel()
             with pytest.raises(asyncio.CancelledError):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.uplink.pace import EXCHANGE_S, SIZE_MIN, interval_s, next_size, rest_s
+from gateway.uplink.pace import EXCHANGE_S, SIZE_MIN, next_size, rest_s
 
 
 @pytest.mark.parametrize(("rate", "floor_s"), [(100, 0.1), (2_000, 0.02), (10_000, 0.7), (50_000, 0.001)])
@@ -33,9 +33,3 @@ def test_a_short_batch_says_nothing_of_long_ones() -> None:
 @given(st.floats(0.001, 60), st.floats(0.05, 1))
 def test_the_backlog_has_its_share_of_the_time(spent_s: float, share: float) -> None:
     assert spent_s / (spent_s + rest_s(spent_s, share)) == pytest.approx(share)
-
-
-def test_interval() -> None:
-    assert interval_s(None, metered=False) < 1.0, "below the commit window: what is acknowledged is never written"
-    assert interval_s(None, metered=True) >= 10
-    assert interval_s(3.0, metered=True) == interval_s(3.0, metered=False) == 3.0
