@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from drivers import registry
 from drivers.base import Frame, Observation, passed_over
@@ -32,6 +33,8 @@ from gateway.model import Link, LinkState
 from gateway.outbox.store import Outbox
 from gateway.pipeline.nilm.client import Disaggregator
 from gateway.pipeline.stages import Pipeline
+from gateway.uplink.carrier import InterfaceCarriers
+from gateway.uplink.link_manager import Links, Settings
 from gateway.uplink.make import make_transport
 from gateway.uplink.sender import Uplink
 
@@ -71,6 +74,7 @@ class Edge:
         )
         self._supervisor = Supervisor(self._emit)
         self._uplink = self._make_uplink()
+        self._links = self._make_links()
         self._disaggregator, self._appliances = self._make_disaggregation()
         self._metrics = MetricsServer(config.local.listen, self._render_metrics, self.progresses)
         self._control = ControlServer(
@@ -81,6 +85,7 @@ class Edge:
                 "read": self._read,
                 "scan": self._scan,
                 "modbus": self._modbus,
+                "links": self._explain_links,
                 "reload": self._reload_request,
             },
             {"watch": self._watch, "capture": self._capture},
@@ -102,6 +107,8 @@ class Edge:
                 tasks.append(group.create_task(self._counter_file.keep()))
                 if self._uplink is not None:
                     tasks.append(group.create_task(self._uplink.run()))
+                if self._links is not None:
+                    tasks.append(group.create_task(self._links.run()))
                 if self._disaggregator is not None:
                     tasks.append(group.create_task(self._disaggregate(self._disaggregator)))
                 running.set()
@@ -215,6 +222,15 @@ class Edge:
             clock=self.clock,
         )
 
+    def _make_links(self) -> Links | None:
+        settings = self.config.uplink
+        if settings is None:
+            return None
+        server = Settings(settings.url, settings.ca_file, settings.interval, settings.batch_max)
+        zone = ZoneInfo(self.config.site.time_zone)
+        folder = self.config.storage.path
+        return Links(self.config.links, server, InterfaceCarriers(), clock=self.clock, zone=zone, folder=folder)
+
     def _make_disaggregation(self) -> tuple[Disaggregator | None, Appliances | None]:
         settings = self.config.disaggregation
         if settings is None or settings.model is None:
@@ -244,6 +260,9 @@ class Edge:
         edge["buses"] = {name: {"passed": passed_over(bus)} for name, bus in self._supervisor.buses.items()}
         address = self._server_address
         return edge | {"role": "both" if address else "edge", "server": {"listen": address} if address else None}
+
+    async def _explain_links(self, _args: Args) -> list[dict[str, Any]]:
+        return [] if self._links is None else self._links.explain()
 
     async def _readings(self, args: Args) -> list[dict[str, Any]]:
         now = time.monotonic_ns()
