@@ -22,6 +22,7 @@ from drivers import template_schema
 from drivers.quantities import QUANTITIES
 from gateway.cli import docs_templates
 from gateway.cli.docs_errors import ErrorEntry, error_entries
+from gateway.cli.link import KEYS as LINK_KEYS
 from gateway.cli.main import COMMANDS, cli
 from gateway.cli.status import KEYS
 from gateway.config import buses, kinds, schema
@@ -230,6 +231,11 @@ def _status() -> Iterator[str]:
     yield "As `lamppost read --json`, and the requests `readings`, `read` and `watch` of the control socket give it.\n"
     yield "| key | meaning |\n|---|---|"
     for key, meaning in READING_KEYS.items():
+        yield f"| `{key}` | {meaning} |"
+    yield "\n## A link\n"
+    yield "As `lamppost link --json`, and the request `links` of the control socket give it.\n"
+    yield "| key | meaning |\n|---|---|"
+    for key, meaning in LINK_KEYS.items():
         yield f"| `{key}` | {meaning} |"
 
 

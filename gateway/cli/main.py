@@ -40,6 +40,7 @@ COMMANDS: Mapping[str, str] = {
     "modbus": "Look into a Modbus device without a template.",
     "template": "Templates: list, show, check, make a new one.",
     "config": "What a configuration costs: the load of each line.",
+    "link": "The ways out: how good each is, and why one is used.",
     "outbox": "What waits to be sent: show, export, verify.",
     "doctor": "Look for what is wrong with this box.",
     "demo": "A simulated site, live on a page.",

@@ -100,7 +100,7 @@ def write_integers(bits: BitWriter, numbers: Sequence[int], sizes: Sequence[int]
     model, parameters, best = _LAST, [firsts], last
     if any(last):
         cost = _cost(last)
-        steps = [_rounded(sum(group), len(group)) for group in differences]
+        steps = [sorted(group)[len(group) // 2] if group else 0 for group in differences]  # no gap moves a median
         if any(steps):
             found = [d - step for group, step in zip(differences, steps, strict=True) for d in group]
             if _cost(found) + _cost(steps) < cost:
@@ -202,7 +202,7 @@ def _cost(numbers: Sequence[int]) -> int:
 
 
 def _rounded(total: int, count: int) -> int:
-    return (2 * total + count) // (2 * count) if count else 0
+    return (2 * total + count) // (2 * count)
 
 
 def _line(group: Sequence[int]) -> tuple[int, int]:

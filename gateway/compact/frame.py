@@ -17,6 +17,7 @@ VERSION = 1
 RAW_MAX = 4 << 20
 _STORED, _PACKED = 2 * dictionary.NUMBER, 2 * dictionary.NUMBER + 1
 _LEVEL = 3
+_USUAL_BYTES = 1 << 16  # larger ones only refer less far back, and buffers stay small
 _WINDOW_BYTES_MAX = 1 << 23
 _MAGIC = b"\x28\xb5\x2f\xfd"
 
@@ -28,6 +29,7 @@ class _Context(threading.local):
         words = zstandard.ZstdCompressionDict(dictionary.content(), dict_type=zstandard.DICT_TYPE_RAWCONTENT)
         parameters = zstandard.ZstdCompressionParameters.from_level(
             _LEVEL,
+            source_size=_USUAL_BYTES,
             format=zstandard.FORMAT_ZSTD1_MAGICLESS,
             write_content_size=False,
             write_checksum=False,

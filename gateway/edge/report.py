@@ -13,7 +13,7 @@ from gateway.edge.health import DeviceHealth
 from gateway.model import LinkState
 from gateway.outbox.store import OutboxStats
 from gateway.prometheus import Sample, family
-from gateway.uplink.sender import UplinkStats
+from gateway.uplink.turns import UplinkStats
 
 _START_MONO_NS = time.monotonic_ns()
 LATE_AGE_S = 120.0

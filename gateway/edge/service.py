@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from drivers import registry
 from drivers.base import Frame, Observation, passed_over
@@ -16,7 +17,7 @@ from gateway import __version__, notify
 from gateway.clock import SystemClock
 from gateway.config.diff import diff
 from gateway.config.load import require
-from gateway.config.schema import Config, LinkConfig
+from gateway.config.schema import Config
 from gateway.edge import report
 from gateway.edge.appliances import Appliances
 from gateway.edge.control import Args, ControlServer
@@ -34,8 +35,11 @@ from gateway.outbox.store import Outbox
 from gateway.pipeline.nilm.client import Disaggregator
 from gateway.pipeline.stages import Pipeline
 from gateway.uplink import pace
+from gateway.uplink.carrier import InterfaceCarriers
+from gateway.uplink.link_manager import Links, Settings
 from gateway.uplink.make import make_transport
 from gateway.uplink.sender import Uplink
+from gateway.uplink.transport import Transport
 
 log = logging.getLogger("lamppost.edge")
 REPORT_S = 10.0
@@ -73,6 +77,7 @@ class Edge:
             gateway=config.site.id,
         )
         self._supervisor = Supervisor(self._emit)
+        self._links = self._make_links()
         self._uplink = self._make_uplink()
         self._disaggregator, self._appliances = self._make_disaggregation()
         self._metrics = MetricsServer(config.local.listen, self._render_metrics, self.progresses)
@@ -84,6 +89,7 @@ class Edge:
                 "read": self._read,
                 "scan": self._scan,
                 "modbus": self._modbus,
+                "links": self._explain_links,
                 "reload": self._reload_request,
             },
             {"watch": self._watch, "capture": self._capture},
@@ -105,6 +111,8 @@ class Edge:
                 tasks.append(group.create_task(self._counter_file.keep()))
                 if self._uplink is not None:
                     tasks.append(group.create_task(self._uplink.run()))
+                if self._links is not None:
+                    tasks.append(group.create_task(self._links.run()))
                 if self._disaggregator is not None:
                     tasks.append(group.create_task(self._disaggregate(self._disaggregator)))
                 running.set()
@@ -203,23 +211,25 @@ class Edge:
             self.clock.refresh()
 
     def _make_uplink(self) -> Uplink | None:
+        settings, links = self.config.uplink, self._links
+        if settings is None or links is None:
+            return None
+
+        def transport(link: Link) -> Transport:
+            return make_transport(settings, self._mapper, link, links.names(link))
+
+        transport(Link("default"))  # settings that cannot be used are said at the start
+        return Uplink(self._outbox, links, transport, clock=self.clock, backlog_share=settings.backlog_share)
+
+    def _make_links(self) -> Links | None:
         settings = self.config.uplink
         if settings is None:
             return None
-        first = next(iter(self.config.links), LinkConfig(name="default"))
-        link = Link(first.name, first.interface, first.metered)
-        transport = make_transport(settings, self._mapper, sparing=link.metered)
-        interval_s = pace.interval_s(settings.interval, link.metered)
-        self._outbox.fresh_s = max(self._outbox.fresh_s, FRESH_INTERVALS * interval_s)
-        return Uplink(
-            self._outbox,
-            transport,
-            interval_s=interval_s,
-            batch_max=settings.batch_max,
-            link=link,
-            clock=self.clock,
-            backlog_share=settings.backlog_share,
-        )
+        interval_s = settings.interval or pace.INTERVAL_S
+        server = Settings(settings.url, settings.ca_file, interval_s, settings.batch_max)
+        zone = ZoneInfo(self.config.site.time_zone)
+        folder = self.config.storage.path
+        return Links(self.config.links, server, InterfaceCarriers(), clock=self.clock, zone=zone, folder=folder)
 
     def _make_disaggregation(self) -> tuple[Disaggregator | None, Appliances | None]:
         settings = self.config.disaggregation
@@ -254,6 +264,9 @@ class Edge:
         edge["buses"] = {name: {"passed": passed_over(bus)} for name, bus in self._supervisor.buses.items()}
         address = self._server_address
         return edge | {"role": "both" if address else "edge", "server": {"listen": address} if address else None}
+
+    async def _explain_links(self, _args: Args) -> list[dict[str, Any]]:
+        return [] if self._links is None else self._links.explain()
 
     async def _readings(self, args: Args) -> list[dict[str, Any]]:
         now = time.monotonic_ns()

@@ -13,7 +13,7 @@ from gateway.compact.ranges import Ranges, covers, merged, subtract, total
 from gateway.model import Priority, Range
 from gateway.outbox import blocks
 from gateway.outbox.acks import HEADS, Acks
-from gateway.outbox.blocks import Head
+from gateway.outbox.blocks import Block, Head
 from gateway.outbox.boots import Boots
 from gateway.outbox.codec import Entry
 from gateway.outbox.file import File
@@ -22,6 +22,8 @@ from gateway.outbox.records import Figures, Load, Moment, State
 from gateway.outbox.retention import Limits
 from gateway.outbox.room import Room, Work
 
+MERGE_READINGS = 500  # a block of fewer grows with the next commit ...
+MERGE_BYTES = 3000  # ... as long as it is part of one page
 GAPS_MAX = 64  # ranges that crashes may have cost and the server may still speak for
 
 Lost = list[tuple[Priority, Range]]
@@ -42,6 +44,7 @@ class Database:
         self._made: Counter[str] = Counter()
         self._dropped: Counter[str] = Counter()
         self._floor = 0
+        self._open: Block | None = None
         self._boots = Boots(self._db)
         self._acks = Acks(self._db)
         self._room = Room(self._db, path, limits, self._acks, self._boots)
@@ -84,12 +87,16 @@ class Database:
         """
         self._learn(now)
         self._room.flight = flight
-        live, alarms = blocks.make(load.entries), blocks.make(load.alarms)
-        most = blocks.TAIL_READINGS_MAX
-        tail = blocks.make(load.tail, most, most)
+        open_ = self._open_block() if load.entries else None
+        live = blocks.make([*(open_.entries if open_ else ()), *load.entries])
+        alarms, tail = blocks.make(load.alarms), blocks.make(load.tail, *[blocks.TAIL_READINGS_MAX] * 2)
         work, before = self._work(), self._state
         with self.file.transaction(load.durable):
             self._room.mark(work, now)
+            if open_ is not None:
+                blocks.delete(self._db, open_.entries[0].seq)
+                work.depth -= open_.readings
+                work.gone.append(open_.entries[0].seq)
             self._room.expire(work, now)
             self._room.make(work, live, alarms, tail)
             for new, priority in ((live, Priority.LIVE), (alarms, Priority.ALARM)):
@@ -110,12 +117,13 @@ class Database:
                 )
             )
         self._done(work, state)
+        self._open = live[-1] if live else self._open
         self._made, self._dropped, self._number = made, dropped, load.number
         self.file.reclaim()
         return work.lost
 
     def backlog(self, limit: int, before: int, flight: Ranges, now: Moment) -> list[Entry]:
-        """The oldest live entries that wait in blocks that end before a number, dated; about ``limit`` readings."""
+        """The oldest live entries that wait before a number, dated; about ``limit`` readings."""
         sql = f"{HEADS} WHERE acked = 0 AND priority = 1 AND first_seq >= ? AND first_seq < ? ORDER BY first_seq"
         self._advance()
         return self._hand_out(sql, (self._floor, before), limit, before, flight, now)
@@ -204,10 +212,10 @@ class Database:
         rows = self._db.execute(sql, values)
         try:
             for head in (Head(*row) for row in rows):
-                if head.last_seq >= before or head.first_seq in self._acks.done or covers(flight, head.numbers):
+                if head.first_seq in self._acks.done or covers(flight, head.numbers):
                     continue
                 for entry in self._acks.waiting(head, self._acks.open(head.first_seq)):
-                    if touches(flight, Range(entry.seq, entry.last_seq)):
+                    if entry.seq >= before or touches(flight, Range(entry.seq, entry.last_seq)):
                         continue
                     room -= len(entry.readings)
                     if room < 0 and entries:
@@ -218,6 +226,20 @@ class Database:
         finally:
             rows.close()
         return self._boots.dated(entries)
+
+    def _open_block(self) -> Block | None:
+        """The last block, where it is small and waits: it is written again with what comes, into the page it is in.
+
+        So a second's readings do not cost a block of their own, with all its names.
+        """
+        found, self._open = self._open, None
+        if found is None or found.readings >= MERGE_READINGS or len(found.body) >= MERGE_BYTES:
+            return None
+        first_seq = found.entries[0].seq
+        if first_seq in self._acks.done or first_seq in self._acks.parts:
+            return None
+        still = "SELECT 1 FROM block WHERE first_seq = ? AND last_seq = ? AND acked = 0 AND priority = 1"
+        return found if self._db.execute(still, (first_seq, found.entries[-1].last_seq)).fetchone() else None
 
     def _advance(self) -> None:
         """Move the floor to the first block of live readings that waits, or behind all that was written."""

@@ -278,9 +278,7 @@ class Outbox:
             self._marks_s = self._marks_s or time.monotonic()
             marks_s = 0.0 if unmarked >= MARK_BLOCKS else self._marks_s + MARK_S
             due_s = marks_s if due_s is None else min(due_s, marks_s)
-        if self._problem:
-            return self._retry_s if due_s is None else max(due_s, self._retry_s)
-        return due_s
+        return self._retry_s if self._problem else due_s
 
     def _plan(self) -> None:
         """See to it that the flusher wakes up when something is due."""

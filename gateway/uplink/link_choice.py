@@ -87,12 +87,15 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """``link``: the one to use, None where there is none. ``wanted``: those that should be up, for links on demand."""
+    """``link``: the one to use, None where there is none. ``wanted``: those that should be up, for links on demand.
+    ``dead``: those that are up and move nothing, whether they are used or not.
+    """
 
     link: str | None
     why: Mapping[str, Reason]
     wanted: frozenset[str]
     memory: Memory
+    dead: frozenset[str] = frozenset()
 
 
 def choose(views: Sequence[LinkView], memory: Memory, now: float, policy: Policy = POLICY) -> Choice:
@@ -110,7 +113,8 @@ def choose(views: Sequence[LinkView], memory: Memory, now: float, policy: Policy
         chosen = next((view for view in better if not _held_s(view, memory, now, policy)), current)
     memory = _switch(memory, current, chosen, now, policy)
     why = {view.name: _why(view, views, chosen, memory, now, policy) for view in views}
-    return Choice(memory.current, why, _wanted(views, chosen, policy), memory)
+    dead = frozenset(view.name for view in views if _dead(view, policy) in ("stalled", "failing"))
+    return Choice(memory.current, why, _wanted(views, chosen, policy), memory, dead)
 
 
 def is_suspect(view: LinkView, policy: Policy = POLICY) -> bool:

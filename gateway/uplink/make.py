@@ -4,25 +4,30 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
+from drivers.bound import Resolve
 from gateway.compact.message import ProfilesMessage
 from gateway.config.schema import Uplink
 from gateway.errors import UplinkError
 from gateway.mapping.mapper import Mapper
+from gateway.model import Link
 from gateway.uplink.client import Access
 from gateway.uplink.compact import Compact, profiles_of
 from gateway.uplink.ngsild import NgsiLdHttp
 from gateway.uplink.transport import Transport
 
 
-def make_transport(settings: Uplink, mapper: Mapper, *, sparing: bool = False) -> Transport:
-    """The transport to ``settings.url``; ``sparing``: bytes cost money. Raises UplinkError for bad settings."""
+def make_transport(settings: Uplink, mapper: Mapper, link: Link, names: Resolve | None = None) -> Transport:
+    """The transport to ``settings.url`` over a link. ``names``: what resolves names over it.
+
+    Raises UplinkError for settings that cannot be used.
+    """
+    access = _access(settings, link, names)
     if settings.language == "compact":
-        return _compact(settings, mapper)
-    access = _access(settings)
-    return NgsiLdHttp(access, mapper.entities, tenant=settings.tenant, sparing=sparing)
+        return _compact(settings, mapper, access)
+    return NgsiLdHttp(access, mapper.entities, tenant=settings.tenant, sparing=link.metered)
 
 
-def _compact(settings: Uplink, mapper: Mapper) -> Compact:
+def _compact(settings: Uplink, mapper: Mapper, access: Access) -> Compact:
     def profiles() -> ProfilesMessage:
         return profiles_of(mapper, settings.tenant)
 
@@ -30,7 +35,7 @@ def _compact(settings: Uplink, mapper: Mapper) -> Compact:
     if scheme in ("http", "https"):
         from gateway.uplink.compact_http import CompactHttp
 
-        return CompactHttp(_access(settings), mapper.site, profiles)
+        return CompactHttp(access, mapper.site, profiles)
     if scheme in ("mqtt", "mqtts"):
         from drivers.buses.mqtt_login import Session
         from gateway.uplink.compact_mqtt import CompactMqtt
@@ -55,7 +60,11 @@ def _compact(settings: Uplink, mapper: Mapper) -> Compact:
     )
 
 
-def _access(settings: Uplink) -> Access:
-    token = settings.token_file.read_text(encoding="utf-8").strip() if settings.token_file else None
+def _access(settings: Uplink, link: Link, names: Resolve | None) -> Access:
+    try:
+        token = settings.token_file.read_text(encoding="utf-8").strip() if settings.token_file else None
+    except (OSError, UnicodeError) as error:
+        fix = "uplink.token_file must be a text file that the service may read."
+        raise UplinkError(f"cannot read the token: {error}", code="uplink.no-token", fix=fix) from error
     pair = (settings.certificate_file, settings.key_file) if settings.certificate_file and settings.key_file else None
-    return Access(settings.url, token, settings.ca_file, pair, settings.timeout)
+    return Access(settings.url, token, settings.ca_file, pair, settings.timeout, link.interface, names)

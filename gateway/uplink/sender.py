@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from gateway.clock import Clock
-from gateway.errors import OutboxError
+from gateway.errors import OutboxError, UplinkError
 from gateway.model import Link, LinkState, Priority
 from gateway.outbox.store import Outbox
 from gateway.uplink import backoff, pace
@@ -34,6 +34,7 @@ ASK_TIME_S = 5.0  # while there is no trusted time ...
 ASK_TIME_AGAIN_S = 3600.0  # ... and while there is none but the server's or a GNSS receiver's
 MEET_AGAIN_S = 60.0  # at most so often is a server asked what it has, where its connections never last
 PROBLEMS_KEPT = 20
+REMAKE_S = 5.0
 NO_LINK = Link("none")
 
 
@@ -125,7 +126,12 @@ class Uplink:
                 self._meter = LinkMeter(NO_LINK, self._clock.mono_ns())
                 await self._links.changed(None)
                 continue
-            transport = self._transport(link)
+            try:
+                transport = self._transport(link)
+            except UplinkError as error:  # a file that was there at the start
+                LOG.error("%s", error.cause, extra={"code": error.code, "fix": error.fix})
+                await asyncio.sleep(REMAKE_S)
+                continue
             try:
                 async with asyncio.TaskGroup() as group:
                     sending = group.create_task(self._send_over(link, transport))

@@ -11,16 +11,20 @@ import subprocess
 import sys
 import tempfile
 import time
+from datetime import UTC
 from pathlib import Path
 from typing import Literal
 
 from gateway.clock import SystemClock
 from gateway.config.schema import Uplink
 from gateway.mapping.mapper import GATEWAY, Mapper, Profile
-from gateway.model import Link, Reading
+from gateway.model import Reading
 from gateway.outbox.retention import Limits
 from gateway.outbox.store import Outbox
+from gateway.uplink.carrier import InterfaceCarriers
+from gateway.uplink.link_manager import Links, Settings
 from gateway.uplink.make import make_transport
+from gateway.uplink.pace import INTERVAL_S
 from gateway.uplink.sender import Uplink as Sender
 
 Language = Literal["ngsi-ld", "compact"]
@@ -75,13 +79,14 @@ async def measure(language: Language, folder: Path, url: str, seconds: int, valu
     await asyncio.sleep(2.5)
     outbox.fresh_s = fresh_s
     waiting = outbox.stats().depth
-    transport = make_transport(Uplink(url=url, language=language), mapper)
-    link = Link("loopback")
-    uplink = Sender(outbox, transport, interval_s=0.5, batch_max=2000, link=link, clock=clock, backlog_share=0.8)
+    settings = Uplink(url=url, language=language)
+    sending = Settings(url, None, INTERVAL_S, settings.batch_max)
+    links = Links([], sending, InterfaceCarriers(), clock=clock, zone=UTC, folder=folder)
+    uplink = Sender(outbox, links, lambda link: make_transport(settings, mapper, link), clock=clock)
     outbox.append(observation(0, 0, time.time_ns(), values // DEVICES))
     began = time.monotonic()
     cpu = time.process_time()
-    task = asyncio.create_task(uplink.run())
+    tasks = [asyncio.create_task(links.run()), asyncio.create_task(uplink.run())]
     while uplink.stats().live_age_s is None:
         await asyncio.sleep(0.001)
     first_s = time.monotonic() - began
@@ -91,9 +96,10 @@ async def measure(language: Language, folder: Path, url: str, seconds: int, valu
         await asyncio.sleep(0.1)
         oldest_live_s = max(oldest_live_s, uplink.stats().live_age_s or 0.0)
     took_s = time.monotonic() - began
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
     state = uplink.state()
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
     await outbox.close()
     return {
         "language": language,

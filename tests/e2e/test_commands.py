@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from gateway.cli.children import Child, lamppost
+from gateway.cli.link import KEYS as LINK_KEYS
 from tests.e2e.harness import Site
 
 
@@ -36,6 +37,15 @@ def test_read_asks_the_daemon(site: Site) -> None:
     assert units == {"co2": "ppm", "meter_status": ""}
     assert call(site, "read", "spare-meter").returncode == 1
     assert "no device" in call(site, "read", "nothing").stderr
+
+
+def test_link_explains_each_link_with_the_documented_keys(site: Site) -> None:
+    done = call(site, "link", "--json")
+    assert done.returncode == 0, done.stderr
+    (link,) = json.loads(done.stdout)
+    assert list(link) == list(LINK_KEYS)
+    assert (link["name"], link["used"], link["carries"]) == ("default", True, ["alarm", "live", "history"])
+    assert "default is used" in call(site, "link").stdout
 
 
 def test_top_prints_once_without_a_terminal(site: Site) -> None:

@@ -14,7 +14,7 @@ from firmware_sim.mqtt import Broker
 from gateway.compact.ranges import merged
 from gateway.config.schema import Uplink
 from gateway.mapping.mapper import GATEWAY, Mapper, Profile
-from gateway.model import Batch, Priority, Range, Reading
+from gateway.model import Batch, Link, Priority, Range, Reading
 from gateway.uplink.compact import Compact
 from gateway.uplink.make import make_transport
 from tests.server.compact_kit import STREAM, readings
@@ -34,7 +34,7 @@ class Wire:
     def transport(self, client: httpx.AsyncClient, timeout_s: float = 20.0) -> Compact:
         url = self.url or str(client.base_url)
         settings = Uplink(url=url, language="compact", timeout=timeout_s, **self.uplink)
-        made = make_transport(settings, mapper())
+        made = make_transport(settings, mapper(), Link("lan"))
         assert isinstance(made, Compact)
         return made
 

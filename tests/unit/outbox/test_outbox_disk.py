@@ -60,7 +60,7 @@ async def sends_from_memory(outbox: Outbox, clock: FakeClock, first: int) -> set
     while batch := await outbox.live(100):
         streams.add(batch.stream)
         await outbox.ack(all_of(batch))
-    assert outbox.stats().depth == 0
+    assert outbox._pending.depth == 0
     return streams
 
 
@@ -88,7 +88,7 @@ async def test_read_only_for_a_while(disk: Disk) -> None:
             streams = await sends_from_memory(outbox, clock, 0)
             assert len(streams) == 2, "the real one as long as its numbers last, then a volatile one"
             outbox.append(observe(clock, ["kept"]))
-            assert outbox.stats().depth == 1
+            assert outbox._pending.depth == 1
             remount(folder, "rw")
         await until(lambda: outbox._writer.figures.depth == outbox.stats().depth)
         left = await drain(outbox)
@@ -187,4 +187,17 @@ async def in_trouble_by_writing(outbox: Outbox, clock: FakeClock) -> AsyncIterat
         outbox.append(observe(clock, noisy(range(500))))
         await asyncio.sleep(0.01)
     yield
+    for _ in range(3):
+        print(
+            "PP",
+            outbox.stats().problem,
+            outbox._due_s(),
+            outbox._retry_s,
+            __import__("time").monotonic(),
+            outbox._pending.depth,
+            outbox._timer,
+            outbox._flusher,
+            resource.getrlimit(resource.RLIMIT_FSIZE),
+        )
+        await asyncio.sleep(1)
     await until(lambda: not outbox.stats().problem)

@@ -81,6 +81,13 @@ def test_links_on_demand_are_wanted_where_those_before_them_are_in_doubt() -> No
     assert choose([WIFI, GSM], ON_GSM, 1000.0).wanted == {"wifi", "gsm"}
 
 
+def test_dead_links_are_named_whether_they_are_used_or_not() -> None:
+    alone = choose([change(WIFI, waiting_s=30.0)], ON_WIFI, 1000.0)
+    assert (alone.link, alone.dead) == ("wifi", {"wifi"})
+    assert choose([change(WIFI, failures=3), GSM], ON_WIFI, 1000.0).dead == {"wifi"}
+    assert choose([change(WIFI, up=False), change(GSM, failures=2)], ON_WIFI, 1000.0).dead == frozenset()
+
+
 def test_signal_has_a_hysteresis() -> None:
     memory = replace(ON_GSM, good_since={"wifi": 0.0, "gsm": 0.0})
     for signal, link in ((0.20, "wifi"), (0.14, "gsm"), (0.20, "gsm"), (0.26, "wifi")):
