@@ -41,7 +41,13 @@ async def test_the_present_stays_while_the_backlog_comes(tmp_path: Path) -> None
     async with serving(tmp_path / "server") as client:
         transport = NgsiLdHttp(Access(str(client.base_url), timeout_s=5), mapper.entities)
         async with box(
-            tmp_path, transport=transport, clock=RealPace(), before=before, batch_max=60, interval_s=0.5, share=0.2
+            tmp_path,
+            transport=lambda link: transport,
+            clock=RealPace(),
+            before=before,
+            batch_max=60,
+            interval_s=0.5,
+            share=0.2,
         ) as b:
             newest = watts(b.clock, 1000.0)
             b.outbox.append(newest)

@@ -205,7 +205,7 @@ class Restored:
 async def test_a_restored_server_gets_again_what_it_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.uplink.sender.MEET_AGAIN_S", 0.0)
     server = Restored()
-    async with box(tmp_path, transport=server, before=fill(100)) as b:
+    async with box(tmp_path, transport=lambda link: server, before=fill(100)) as b:
         await until(lambda: b.empty and len(server.values) == 100)
         (stream,) = server.has
         server.values.clear()

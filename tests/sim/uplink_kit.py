@@ -91,8 +91,11 @@ class Box:
     outbox: Outbox
     uplink: Uplink
     clock: FakeClock
-    task: asyncio.Task[None]
     links: OneLink
+    task: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        self.task = asyncio.ensure_future(self.uplink.run())
 
     def make(self, value: float, device: str = "meter", alarm: bool = False) -> None:
         self.clock.pass_s(0.001)
@@ -109,7 +112,7 @@ async def box(
     tmp_path: Path,
     server: ScriptedServer | None = None,
     *,
-    transport: Transport | None = None,
+    transport: Callable[[Link], Transport] | None = None,
     clock: FakeClock | None = None,
     interval_s: float = 0.05,
     batch_max: int = 2000,
@@ -117,13 +120,15 @@ async def box(
     token: str | None = None,
     metered: bool = False,
     share: float = 1.0,
+    begin: bool = True,
     before: Callable[[Outbox, FakeClock], None] | None = None,
 ) -> AsyncIterator[Box]:
     """``before``: what the outbox holds before the uplink starts."""
     clock = clock or RealPace()
     if transport is None:
         assert server is not None
-        transport = NgsiLdHttp(Access(server.url, token=token, timeout_s=timeout_s), entities, sparing=metered)
+        one = NgsiLdHttp(Access(server.url, token=token, timeout_s=timeout_s), entities, sparing=metered)
+        transport = lambda link: one  # noqa: E731
     link = Link("lan", None, metered)
     async with running(tmp_path / "outbox.sqlite", clock) as outbox:
         if before is not None:
@@ -134,14 +139,17 @@ async def box(
             assert await outbox.live(1) is None
             outbox.fresh_s = fresh_s
         links = OneLink(link, Pace(interval_s, batch_max, share))
-        uplink = Uplink(outbox, links, lambda link: transport, clock=clock, backlog_share=share)
-        task = asyncio.ensure_future(uplink.run())
+        uplink = Uplink(outbox, links, transport, clock=clock, backlog_share=share)
+        made = Box(outbox, uplink, clock, links)
+        if begin:
+            made.begin()
         try:
-            yield Box(outbox, uplink, clock, task, links)
+            yield made
         finally:
-            task.cancel()
+            assert made.task is not None
+            made.task.cancel()
             with pytest.raises(asyncio.CancelledError):
-                await task
+                await made.task
 
 
 def fill(observations: int, size: int = 10, device: str = "meter") -> Callable[[Outbox, FakeClock], None]:

@@ -1,0 +1,75 @@
+"""The uplink over links that come and go: one connection at a time, and only what the link carries."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from gateway.model import Link, Priority
+from gateway.uplink.client import Access
+from gateway.uplink.ngsild import NgsiLdHttp
+from tests.sim.scripted_server import Answer, ScriptedServer, until
+from tests.sim.uplink_kit import box, entities, fill, lamppost, received, upserts
+
+LAN, GSM = Link("lan"), Link("gsm", None, metered=True)
+
+
+async def test_a_change_of_link_goes_on_at_once_over_the_new_one(tmp_path: Path) -> None:
+    stall = lamppost(lambda r: Answer(stall_s=60))
+    async with ScriptedServer(stall) as dead, ScriptedServer(lamppost()) as well:
+        servers = {"lan": dead, "gsm": well}
+
+        def transport(link: Link) -> NgsiLdHttp:
+            return NgsiLdHttp(Access(servers[link.name].url, timeout_s=60), entities, sparing=link.metered)
+
+        async with box(tmp_path, transport=transport) as b:
+            b.make(1)
+            await until(lambda: len(upserts(dead)) == 1)
+            b.make(2)
+            b.links.use(GSM)
+            await until(lambda: b.empty)
+            assert sorted(set(received(well))) == [1, 2] and b.uplink.state().link == GSM
+            b.links.use(None)
+            await until(lambda: not b.uplink.state().up)
+            assert b.uplink.state().error == "no link can be used"
+            b.make(3)
+            await asyncio.sleep(0.2)
+            assert not b.empty
+            dead.handler = lamppost()
+            b.links.use(LAN)
+            await until(lambda: b.empty and 3 in received(dead))
+            assert b.outbox.stats().dropped == {}
+
+
+async def test_only_what_the_link_carries(tmp_path: Path) -> None:
+    async with ScriptedServer(lamppost()) as server, box(tmp_path, server, before=fill(100), begin=False) as b:
+        b.links.carries = {Priority.ALARM}
+        b.begin()
+        b.make(-1)
+        b.make(-9, "door", alarm=True)
+        await until(lambda: received(server) == [-9])
+        await asyncio.sleep(0.3)
+        assert received(server) == [-9]
+        b.links.carries = {Priority.ALARM, Priority.LIVE}
+        await until(lambda: received(server) == [-9, -1])
+        await asyncio.sleep(0.3)
+        assert received(server) == [-9, -1]
+        b.links.carries = set(Priority)
+        await until(lambda: b.empty)
+        assert received(server) == [-9, -1, *range(100)]
+
+
+async def test_the_links_are_told(tmp_path: Path) -> None:
+    async with ScriptedServer(lamppost()) as server, box(tmp_path, server) as b:
+        b.make(1)
+        await until(lambda: b.empty)
+        assert b.links.told[:4] == ["began", "answered", "began", "worked"]
+        server.handler = lamppost(lambda r: Answer(503))
+        b.links.told.clear()
+        b.make(2)
+        await until(lambda: b.links.told[-1:] == ["answered"])
+        await server.stop()
+        await until(lambda: any(told.startswith("failed: ") for told in b.links.told))
+        server.handler = lamppost()
+        await server.start()
+        await until(lambda: b.empty and b.links.told[-1] == "worked")
