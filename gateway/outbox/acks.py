@@ -54,6 +54,10 @@ class Acks:
             self._opened[first_seq] = blocks.open_block(blocks.read(self._db, first_seq))
         return self._opened[first_seq]
 
+    def close(self, first_seq: int) -> None:
+        """The block is about to change: what is remembered of its entries is stale."""
+        self._opened.pop(first_seq, None)
+
     def put_back(self, head: Head, ranges: Ranges) -> int:
         """A block waits again, but for the numbers in ``ranges``; how many readings those are."""
         known = intersect(ranges, (head.numbers,))
@@ -73,7 +77,7 @@ class Acks:
 
     def forget(self, first_seq: int) -> int:
         """The block is gone, or marked. Returns how many of its readings were acknowledged in part."""
-        self._opened.pop(first_seq, None)
+        self.close(first_seq)
         self.done.pop(first_seq, None)
         return self.parts.pop(first_seq, ((), 0))[1]
 

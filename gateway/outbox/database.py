@@ -24,6 +24,7 @@ from gateway.outbox.room import Room, Work
 
 MERGE_READINGS = 500  # a block of fewer grows with the next commit ...
 MERGE_BYTES = 3000  # ... as long as it is part of one page
+MERGE_NS = 60 * 10**9  # ... and its readings are of about one age
 GAPS_MAX = 64  # ranges that crashes may have cost and the server may still speak for
 
 Lost = list[tuple[Priority, Range]]
@@ -45,6 +46,7 @@ class Database:
         self._dropped: Counter[str] = Counter()
         self._floor = 0
         self._open: Block | None = None
+        self._open_since_ns = 0
         self._boots = Boots(self._db)
         self._acks = Acks(self._db)
         self._room = Room(self._db, path, limits, self._acks, self._boots)
@@ -87,7 +89,7 @@ class Database:
         """
         self._learn(now)
         self._room.flight = flight
-        open_ = self._open_block() if load.entries else None
+        open_ = self._open_block(now) if load.entries else None
         live = blocks.make([*(open_.entries if open_ else ()), *load.entries])
         alarms, tail = blocks.make(load.alarms), blocks.make(load.tail, *[blocks.TAIL_READINGS_MAX] * 2)
         work, before = self._work(), self._state
@@ -117,6 +119,8 @@ class Database:
                 )
             )
         self._done(work, state)
+        if live and (open_ is None or live[-1].entries[0].seq != open_.entries[0].seq):
+            self._open_since_ns = now.mono_ns
         self._open = live[-1] if live else self._open
         self._made, self._dropped, self._number = made, dropped, load.number
         self.file.reclaim()
@@ -227,13 +231,15 @@ class Database:
             rows.close()
         return self._boots.dated(entries)
 
-    def _open_block(self) -> Block | None:
+    def _open_block(self, now: Moment) -> Block | None:
         """The last block, where it is small and waits: it is written again with what comes, into the page it is in.
 
         So a second's readings do not cost a block of their own, with all its names.
         """
         found, self._open = self._open, None
         if found is None or found.readings >= MERGE_READINGS or len(found.body) >= MERGE_BYTES:
+            return None
+        if now.mono_ns - self._open_since_ns > MERGE_NS:
             return None
         first_seq = found.entries[0].seq
         if first_seq in self._acks.done or first_seq in self._acks.parts:

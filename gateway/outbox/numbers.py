@@ -49,10 +49,11 @@ class Numbers:
     def wanted(self, now_s: float, window_s: float, quiet: bool) -> int:
         """Up to where to reserve now; ``quiet``: nothing else is written."""
         self._look(now_s)
-        rate = max(self._rates, default=0.0)
-        step = int(rate * (QUIET_S if quiet else WINDOWS * window_s))
-        used = self.next - self._renewed_at + self._asked  # before there is a rate, steps double
-        return self.next - 1 + max(STEP_MIN, min(STEP_MAX, max(step, 2 * used)), 2 * self._asked)
+        if self._rates:
+            step = int(max(self._rates) * (QUIET_S if quiet else WINDOWS * window_s))
+        else:  # before there is a rate, steps double
+            step = 2 * (self.next - self._renewed_at)
+        return self.next - 1 + max(STEP_MIN, min(STEP_MAX, step), 2 * self._asked)
 
     def reserved(self, to: int) -> None:
         """The reservation up to ``to`` is on the disk."""

@@ -27,6 +27,8 @@ SPARE_BYTES = 16 * PAGE  # for the inner pages of the tables
 SECOND = 1_000_000_000
 THIN_READINGS = 2 * blocks.READINGS_MAX  # neighbours that are thinned together
 THIN_ROWS = 64
+THIN_SPAN = 64_000  # numbers in a block of thinned readings
+THIN_TRIES = 8  # neighbours of which none can be thinned are passed over
 
 
 @dataclass(slots=True)
@@ -56,6 +58,7 @@ class Room:
         self._acks = acks
         self._boots = boots
         self._thin_from = 0
+        self._thin_left = 0
 
     def mark(self, work: Work, now: Moment) -> None:
         """Write down what is acknowledged."""
@@ -144,21 +147,22 @@ class Room:
 
     def _give_way(self, work: Work, reason: DropReason) -> int:
         """Free some bytes of what waits; 0 where all that is left is on its way."""
-        if self._limits.thin and (freed := self._thin(work)):
-            return freed
+        for _ in range(THIN_TRIES if self._limits.thin else 0):
+            if freed := self._thin(work):
+                return freed
         for priority in (Priority.LIVE, Priority.ALARM):
             for head in self._waiting(work, priority):
                 return self._drop(work, head, priority, reason)
         return 0
 
     def _thin(self, work: Work) -> int:
-        """Thin the next neighbours of the older half, round and round; 0 where nothing can be thinned."""
-        for _ in range(2):  # once more from the start, where the last round is done
-            group = self._neighbours(work)
-            if group:
-                break
-            self._thin_from = 0
+        """Thin the next neighbours of the older half of all readings, round and round; 0: these cannot be thinned."""
+        if self._thin_left <= 0:
+            self._thin_from, self._thin_left = 0, work.depth // 2
+        group = self._neighbours(work)
+        self._thin_left -= sum(head.count for head in group)
         if not group:
+            self._thin_left = 0
             return 0
         self._thin_from = group[-1].last_seq + 1
         waiting = [entry for head in group for entry in self._acks.waiting(head, self._acks.open(head.first_seq))]
@@ -168,11 +172,12 @@ class Room:
         row = blocks.read(self._db, group[0].first_seq)
         freed = 0
         for head in group:
+            self._acks.close(head.first_seq)
             blocks.delete(self._db, head.first_seq)
             work.gone.append(head.first_seq)
             work.depth -= head.count
             freed += head.size
-        for block in blocks.make(kept):
+        for block in blocks.make(kept, span_max=THIN_SPAN):
             blocks.insert(self._db, block, row[4], row[5], Priority.LIVE)
             work.depth += block.readings
             work.span = max(work.span, block.span)
@@ -183,21 +188,15 @@ class Room:
         return max(1, freed)
 
     def _neighbours(self, work: Work) -> list[Head]:
-        """Blocks one after the other in the older half from where thinning stands, of one boot."""
-        edge = "SELECT first_seq FROM block WHERE acked = 0 AND priority = 1 AND first_seq >= ? ORDER BY first_seq"
-        oldest = self._db.execute(f"{edge} LIMIT 1", (work.floor,)).fetchone()
-        newest = self._db.execute(f"{edge} DESC LIMIT 1", (work.floor,)).fetchone()
-        if oldest is None:
-            return []
-        first = max(work.floor, self._thin_from)
+        """Blocks one after the other from where thinning stands, of one boot."""
         older = (
             "SELECT first_seq, last_seq, count, length(body) + ?, boot FROM block"
-            " WHERE acked = 0 AND priority = 1 AND first_seq BETWEEN ? AND ? ORDER BY first_seq LIMIT ?"
+            " WHERE acked = 0 AND priority = 1 AND first_seq >= ? ORDER BY first_seq LIMIT ?"
         )
-        middle = (oldest[0] + newest[0]) // 2
+        first = max(work.floor, self._thin_from)
         group: list[Head] = []
         boot = readings = 0
-        for row in self._db.execute(older, (blocks.ROW_BYTES, first, middle, THIN_ROWS)).fetchall():
+        for row in self._db.execute(older, (blocks.ROW_BYTES, first, THIN_ROWS)).fetchall():
             head = Head(*row[:4])
             if touches(self.flight, head.numbers):
                 if group:
