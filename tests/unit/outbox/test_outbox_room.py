@@ -119,7 +119,7 @@ async def test_thinned_instead_of_dropped(path: Path) -> None:
         ]
         assert kept[0] < kept[-1] == quarter, "the older the thinner, the newest whole"
         gaps = [b - a for a, b in zip(list(observations), list(observations)[1:], strict=False)]
-        assert max(gaps) <= 64, "no long holes"
+        assert max(gaps) <= 200, "no long holes"
 
 
 async def test_what_is_too_old_is_given_up_in_trusted_time(path: Path) -> None:

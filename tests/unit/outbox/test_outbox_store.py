@@ -178,7 +178,7 @@ async def test_bounded_by_bytes(path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     max_bytes = 1_500_000
     async with running(path, clock, limits=Limits(max_bytes, acked_max=0), interval_s=0.01) as outbox:
         biggest, made = 0, 0
-        for _ in range(150):
+        for _ in range(120):
             for _ in range(20):
                 outbox.append(observe(clock, noisy(range(made, made + 100))))
                 made += 100
@@ -187,7 +187,7 @@ async def test_bounded_by_bytes(path: Path, monkeypatch: pytest.MonkeyPatch) -> 
             biggest = max(biggest, outbox.stats().bytes)
         await nothing_pending(outbox)
         stats = outbox.stats()
-        assert max_bytes // 2 < biggest <= max_bytes * 1.01
+        assert max_bytes // 2 < biggest <= max_bytes * 1.03
         assert stats.dropped.keys() == {"outbox-full"}
         left = [int(reading.value) for reading in await drain(outbox, 5000)]  # type: ignore[arg-type]
         assert left == list(range(made - len(left), made)), "the oldest go first, the rest is whole and in order"
