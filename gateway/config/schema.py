@@ -136,7 +136,7 @@ class Uplink(Part):
     """File with the OSCORE keys for a server that is reached over CoAP, under the name `server`."""
     interval: Seconds | None = None
     """How long readings are gathered before a batch is sent; events go at once. Without it 0.5 s where bytes cost
-    nothing, so that what is acknowledged in time is never written to the card, and 10 s on metered links.
+    nothing, so that what is acknowledged in time is never written to the card. On metered links a minute or more.
     """
     batch_max: Annotated[int, Field(ge=1, le=10_000)] = 2000
     """Largest number of readings in a batch."""
