@@ -5,7 +5,12 @@ from __future__ import annotations
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion
+
+from drivers.bound import connect
 from drivers.errors import NoPermission
 
 SECRET_BYTES_MAX = 4096
@@ -15,7 +20,8 @@ SECRET_BYTES_MAX = 4096
 class Session:
     """``password_file`` holds the password, alone.
 
-    ``certificate_file`` and ``key_file`` are those of this box, where the broker asks for them.
+    ``certificate_file`` and ``key_file`` are those of this box, where the broker asks for them. ``interface``: the
+    network interface to use and no other; ``address``: the IP address of the host, where it was resolved elsewhere.
     """
 
     host: str = "127.0.0.1"
@@ -26,6 +32,8 @@ class Session:
     ca_file: Path | None = None
     certificate_file: Path | None = None
     key_file: Path | None = None
+    interface: str | None = None
+    address: str | None = None
     keepalive_s: int = 15  # a broker that vanished without a word is noticed after one and a half of it
 
     def password(self) -> str | None:
@@ -51,3 +59,27 @@ class Session:
         except OSError as error:  # ssl.SSLError is one
             raise NoPermission(f"{path} cannot be used: {error.strerror or error}") from None
         return context
+
+
+class SessionClient(Client):
+    """paho's client, which else keeps to itself why a connection fails, and connects over any interface."""
+
+    fault: OSError | None = None
+
+    def __init__(self, session: Session, client_id: str) -> None:
+        super().__init__(CallbackAPIVersion.VERSION2, client_id=client_id)
+        self._session = session
+
+    def reconnect(self) -> Any:
+        """Connect. Raises OSError."""
+        try:
+            return super().reconnect()
+        except OSError as error:
+            self.fault = error
+            raise
+
+    def _create_socket_connection(self) -> Any:
+        session = self._session
+        if session.interface is None and session.address is None:
+            return super()._create_socket_connection()
+        return connect(session.address or session.host, session.port, session.interface, self.connect_timeout)
