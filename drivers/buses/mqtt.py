@@ -29,7 +29,8 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from drivers.base import Bus, Frame, Tap
-from drivers.buses.mqtt_login import Session, SessionClient
+from drivers.buses.mqtt_client import SessionClient
+from drivers.buses.mqtt_login import Session
 from drivers.errors import Disconnected, DriverError, LoginRefused, NoPort, NotTrusted
 
 if TYPE_CHECKING:

@@ -5,12 +5,7 @@ from __future__ import annotations
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from paho.mqtt.client import Client
-from paho.mqtt.enums import CallbackAPIVersion
-
-from drivers.bound import connect
 from drivers.errors import NoPermission
 
 SECRET_BYTES_MAX = 4096
@@ -59,27 +54,3 @@ class Session:
         except OSError as error:  # ssl.SSLError is one
             raise NoPermission(f"{path} cannot be used: {error.strerror or error}") from None
         return context
-
-
-class SessionClient(Client):
-    """paho's client, which else keeps to itself why a connection fails, and connects over any interface."""
-
-    fault: OSError | None = None
-
-    def __init__(self, session: Session, client_id: str) -> None:
-        super().__init__(CallbackAPIVersion.VERSION2, client_id=client_id)
-        self._session = session
-
-    def reconnect(self) -> Any:
-        """Connect. Raises OSError."""
-        try:
-            return super().reconnect()
-        except OSError as error:
-            self.fault = error
-            raise
-
-    def _create_socket_connection(self) -> Any:
-        session = self._session
-        if session.interface is None and session.address is None:
-            return super()._create_socket_connection()
-        return connect(session.address or session.host, session.port, session.interface, self.connect_timeout)
