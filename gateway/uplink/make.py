@@ -49,10 +49,15 @@ def _compact(settings: Uplink, mapper: Mapper) -> Compact:
             ca_file=settings.ca_file,
         )
         return CompactMqtt(session, mapper.site, profiles, timeout_s=settings.timeout)
+    if scheme == "coap" and settings.credentials_file is not None:
+        from gateway.uplink.compact_coap import CompactCoap
+
+        keys = settings.credentials_file
+        return CompactCoap(settings.url, mapper.site, profiles, keys, timeout_s=settings.timeout)
     raise UplinkError(
         f"{settings.url} is not an address that the compact language is spoken at",
         code="uplink.bad-url",
-        fix="Give uplink.url as https://, mqtts:// or coap://, and the host.",
+        fix="Give uplink.url as https://, mqtts:// or coap:// (with credentials_file), and the host.",
     )
 
 
