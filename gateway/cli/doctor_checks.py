@@ -19,6 +19,7 @@ from gateway.cli.control import SOCKET_NAME
 from gateway.cli.doctor import Check, Finding, summary_config
 from gateway.cli.doctor_buses import NETWORK_S, daemon_status
 from gateway.cli.doctor_buses import checks as bus_checks
+from gateway.cli.doctor_links import checks as link_checks
 from gateway.clock import EARLIEST_NS, kernel_synchronised
 from gateway.config.load import load
 from gateway.config.schema import Config, Uplink
@@ -54,6 +55,7 @@ def checks(config: Config | None) -> list[tuple[str, Check]]:
         return found
     found += [("disk", partial(disk, config.storage.path)), ("daemon", partial(daemon, config))]
     found += bus_checks(config)
+    found += link_checks(config)
     if config.uplink is not None:
         found.append(("server", partial(server, config.uplink)))
     if config.disaggregation is not None:

@@ -163,6 +163,8 @@ class Links:
         self._probe(group, now)  # before the choice: what is in doubt is asked before another is taken
         self._choose(now)
         self._bring(group, now)
+        for name, meter in self._meters.items():
+            self._carriers.works(meter.config, works=name not in self._choice.dead)
 
     def explain(self) -> list[dict[str, Any]]:
         """Each link and why it is used or not; the keys are those of ``lamppost link --json``."""
