@@ -144,6 +144,11 @@ def _cause(error: OSError) -> str:
     return os.strerror(error.errno or 0)
 
 
+def is_authentic(url: str) -> bool:
+    """Whether nobody in between can answer in place of a server at this address (CoAP: by OSCORE)."""
+    return urlsplit(url).scheme in ("https", "mqtts", "coap")
+
+
 def portal(response: Response, *, own: bool) -> str:
     """Why an answer is not the server's but a portal's; empty where nothing says so.
 
