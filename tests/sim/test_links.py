@@ -246,7 +246,7 @@ def test_figures_of_failover_and_return(town: Town, tmp_path: Path) -> None:
         print(f"stall seen after {seen:.1f} s, first value over gsm after {done:.1f} s, return {back:.1f} s")
         assert seen <= 30
         assert done - seen <= 10
-        assert back <= 60
+        assert back <= 90  # a minute after the switch at the earliest
 
 
 @pytest.mark.slow
