@@ -135,6 +135,8 @@ def daemon(config: Config) -> Sequence[Finding]:
 def server(uplink: Uplink) -> Sequence[Finding]:
     """Whether the server answers and takes the token: a query that returns nothing."""
     parts = urlsplit(uplink.url)
+    if parts.scheme not in ("http", "https"):  # the daemon's keys and name there cannot be used twice at a time
+        return [Finding("server", "ok", f"{uplink.url} is not asked here: `lamppost status` says whether it answers")]
     headers = {"Accept": "application/json"}
     if uplink.token_file is not None:
         try:
