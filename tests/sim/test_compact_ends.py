@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from drivers.buses.coap_message import CON, POST, Code, Message, Option, encode, parse, uint
+from drivers.buses.coap_message import CON, POST, PUT, Code, Message, Option, encode, parse, uint
 from drivers.buses.mqtt import Listener, MqttBus
 from drivers.buses.mqtt import Message as Heard
 from drivers.buses.mqtt_login import Session
@@ -20,6 +20,7 @@ from gateway.compact.message import AckMessage, HeldMessage
 from gateway.server.errors import ServerError
 from gateway.server.ingest import mqtt as mqtt_end
 from gateway.server.settings import CoapSettings
+from gateway.uplink.compact_coap import CompactCoap
 from gateway.uplink.transport import RejectedError, UnreachableError
 from tests.server.compact_kit import PROFILES, STREAM, message
 from tests.server.compact_kit import readings as made
@@ -151,6 +152,23 @@ async def test_coap_a_gateway_speaks_for_itself_alone(tmp_path: Path) -> None:
             await box.held()
         with pytest.raises(RejectedError, match="sends batches of another"):
             await box.send(batch([1]))
+        await box.close()
+
+
+async def test_coap_garbage_under_good_keys_is_refused(tmp_path: Path) -> None:
+    chance = random.Random(8)
+    async with coap_wire(tmp_path) as wire, running(wire, tmp_path / "data") as client:
+        box = wire.transport(client)
+        assert isinstance(box, CompactCoap)
+        for seed in range(40):
+            bad = chance.choice((chance.randbytes(chance.randrange(1, 3000)), mutate(message(made([1])), seed)))
+            path = chance.choice(("/lamppost/v1/batches", f"/lamppost/v1/gateways/{SITE}/profiles/00", "/nowhere"))
+            with pytest.raises(RejectedError, match=r"4\.\d\d|knows nothing"):
+                answer = await box._request(PUT if "profiles" in path else POST, path, bad)
+                assert AckMessage.from_bytes(answer.body).unknown_profiles
+                raise RejectedError("knows nothing")
+        await box.send(batch([1]))
+        assert await stored(client) == [1]
         await box.close()
 
 
