@@ -131,7 +131,7 @@ async def test_broker_restarts(site: Site) -> None:
         async with asyncio.timeout(5):
             await reading
     with pytest.raises(Disconnected):  # at once, as long as it is away
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(2):
             await site.driver.read()
     await site.broker.up()
     async with asyncio.timeout(15):
