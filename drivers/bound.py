@@ -36,7 +36,11 @@ def bind(sock: socket.socket, interface: str | None) -> None:
 
 
 def connect(address: str, port: int, interface: str | None, timeout_s: float) -> socket.socket:
-    """A TCP connection over ``interface``, for libraries that block (paho). Raises OSError."""
+    """A TCP connection over ``interface``, for libraries that block (paho). Raises OSError.
+
+    A host name is resolved by the system, over whatever link.
+    """
+    address = str(socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0][4][0])
     sock = _tcp(address, interface)
     try:
         sock.settimeout(timeout_s)

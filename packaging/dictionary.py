@@ -1,13 +1,15 @@
 """Make the dictionary of the compact form: ``python packaging/dictionary.py > gateway/compact/dictionary-N.json``.
 
-From the tables in drivers/quantities.py in their order, since what stands together there is read together; the words
-are the names in the templates of devices and the appliances of the load model. The same tree gives the same file.
+The quantities of drivers/quantities.py: those that most templates of devices have first, else in their order, since
+what stands together there is read together and small steps between numbers are short. The words are the names of the
+templates and the appliances of the load model. The same tree gives the same file.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 
 import yaml
@@ -18,6 +20,15 @@ sys.path[:0] = [str(ROOT)]
 from drivers.quantities import QUANTITIES  # noqa: E402
 
 APPLIANCES = ("fridge", "kettle", "washing_machine", "oven", "heat_pump", "car", "other")
+
+
+def by_use() -> list[str]:
+    """The quantities, by how many templates have them."""
+    used: Counter[str] = Counter()
+    for path in sorted((ROOT / "config/templates").glob("*/*.yaml")):
+        points = yaml.safe_load(path.read_text(encoding="utf-8")).get("points", [])
+        used.update({point["quantity"] for point in points if "quantity" in point})
+    return sorted(QUANTITIES, key=lambda name: -used[name])
 
 
 def words() -> list[str]:
@@ -45,7 +56,8 @@ def _states(part: object) -> set[str]:
 
 def main() -> None:
     """Print the file."""
-    content = {"quantities": [[q.name, q.unit] for q in QUANTITIES.values()], "words": words()}
+    ordered = by_use()
+    content = {"quantities": [[name, QUANTITIES[name].unit] for name in ordered], "words": words()}
     lines = [
         json.dumps(content["quantities"], ensure_ascii=False).replace("], [", "],\n["),
         json.dumps(content["words"]),

@@ -27,6 +27,7 @@ from drivers.buses.coap_message import (
     BLOCK_EXPONENT_MAX,
     CON,
     EMPTY,
+    GET,
     NON,
     RST,
     Block,
@@ -82,13 +83,11 @@ class _Assembly:
 class Endpoint(ABC):
     """``contexts`` by peer: None where requests come unprotected. ``group``: where answers that take time are made."""
 
-    def __init__(
-        self, contexts: Mapping[str, Context] | None, body_max: int, group: asyncio.TaskGroup | None = None
-    ) -> None:
+    def __init__(self, contexts: Mapping[str, Context] | None, body_max: int) -> None:
         self.refused = 0
+        self.group: asyncio.TaskGroup | None = None
         self._contexts = contexts
         self._body_max = body_max
-        self._group = group
         self._socket: socket.socket | None = None
         self._any_address = False
         self._answered: OrderedDict[tuple[Address, int], tuple[bytes, float]] = OrderedDict()
@@ -262,7 +261,7 @@ class Endpoint(ABC):
             if block is not None:  # an answer that asks for no more blocks is the last
                 told = replace(block, more=reply.code == Code.CONTINUE)
                 reply = replace(reply, options=(*reply.options, (Option.BLOCK1, block_value(told))))
-            done(_part(reply, asked))
+            done(_part(reply, asked) if request.code == GET else reply)
 
         body = self._body(request, block, (*who, request.path, request.code), mono_ns / 1e9)
         if isinstance(body, Reply):
@@ -281,9 +280,9 @@ class Endpoint(ABC):
             finally:
                 self._in_work -= 1
 
-        assert self._group is not None
+        assert self.group is not None
         self._in_work += 1
-        self._group.create_task(work())
+        self.group.create_task(work())
 
     @property
     def busy(self) -> bool:

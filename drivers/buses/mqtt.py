@@ -24,12 +24,12 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
-from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.matcher import MQTTMatcher
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from drivers.base import Bus, Frame, Tap
+from drivers.buses.mqtt_client import SessionClient
 from drivers.buses.mqtt_login import Session
 from drivers.errors import Disconnected, DriverError, LoginRefused, NoPort, NotTrusted
 
@@ -70,20 +70,6 @@ class Listener:
     heard: Callable[[Message], None]
     lost: Callable[[str, type[DriverError]], None]
     ready: Callable[[], None] = lambda: None
-
-
-class _Client(Client):
-    """paho's client, which else keeps to itself why a connection fails."""
-
-    fault: OSError | None = None
-
-    def reconnect(self) -> Any:
-        """Connect. Raises OSError."""
-        try:
-            return super().reconnect()
-        except OSError as error:
-            self.fault = error
-            raise
 
 
 class _Inbox:
@@ -132,7 +118,7 @@ class MqttBus:
         self._where = f"MQTT broker {session.host}:{session.port}"
         self._listeners: list[Listener] = []
         self._matcher = _Matcher()  # pattern -> its listeners
-        self._client: _Client | None = None
+        self._client: SessionClient | None = None
         self._connected = False
         self._fault: DriverError | None = None
         self._refused_ns: int | None = None
@@ -212,8 +198,8 @@ class MqttBus:
         return heard.found()
 
     def _start(self) -> None:
-        client = _Client(CallbackAPIVersion.VERSION2, client_id=f"lamppost-{secrets.token_hex(6)}")
         session = self._session
+        client = SessionClient(session, client_id=f"lamppost-{secrets.token_hex(6)}")
         if session.username is not None:
             client.username_pw_set(session.username, session.password())
         if session.tls:
@@ -228,7 +214,7 @@ class MqttBus:
         client.connect_async(session.host, session.port, session.keepalive_s)
         client.loop_start()
 
-    def _call_back(self, client: _Client) -> None:
+    def _call_back(self, client: SessionClient) -> None:
         loop = asyncio.get_running_loop()
         self._dropped += self._inbox.dropped
         inbox = self._inbox = _Inbox()  # of this session: what the last one left behind goes with it

@@ -15,7 +15,8 @@ SECRET_BYTES_MAX = 4096
 class Session:
     """``password_file`` holds the password, alone.
 
-    ``certificate_file`` and ``key_file`` are those of this box, where the broker asks for them.
+    ``certificate_file`` and ``key_file`` are those of this box, where the broker asks for them. ``interface``: the
+    network interface to use and no other; ``address``: the IP address of the host, where it was resolved elsewhere.
     """
 
     host: str = "127.0.0.1"
@@ -26,6 +27,8 @@ class Session:
     ca_file: Path | None = None
     certificate_file: Path | None = None
     key_file: Path | None = None
+    interface: str | None = None
+    address: str | None = None
     keepalive_s: int = 15  # a broker that vanished without a word is noticed after one and a half of it
 
     def password(self) -> str | None:

@@ -99,6 +99,11 @@ class AtModem:
             case "AT+CPIN?":
                 sim = self._card()
                 return f"+CPIN: {'READY' if not self.locked else 'SIM PIN' if sim.tries else 'SIM PUK'}"
+            case "AT#REBOOT":
+                self.locked = self.sim is not None and bool(self.sim.pin)
+                return ""
+            case "ATD*99***1#":
+                return "CONNECT 100000000"
             case "AT+CFUN?":
                 return f"+CFUN: {self.functional}"
             case "AT+CIMI":
@@ -135,7 +140,8 @@ class AtModem:
                 command = (await reader.readuntil(b"\r")).decode("ascii", "replace").strip()
                 try:
                     text = self.answer(command)
-                    reply = f"\r\n{text}\r\n\r\nOK\r\n" if text else "\r\nOK\r\n"
+                    done = "" if command.startswith("ATD") else "OK\r\n"
+                    reply = f"\r\n{text}\r\n\r\n{done}" if text else f"\r\n{done}"
                 except AtError as error:
                     reply = f"\r\n{error}\r\n"
                 writer.write(reply.encode())

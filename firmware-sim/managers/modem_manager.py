@@ -170,6 +170,11 @@ class ModemManager(Service):
         await (self._up(path, modem) if body[0] else self._down(path, modem))
         return DONE
 
+    async def enable(self, path: str) -> None:
+        """Modem.Enable, and until the network was looked for."""
+        await self._up(path, self.modems[path])
+        await asyncio.sleep(2 * self.pace.search_s)
+
     async def _up(self, path: str, modem: SimModem) -> None:
         if self.state(path) >= ENABLED:
             return

@@ -19,6 +19,7 @@ from gateway.cli.control import SOCKET_NAME
 from gateway.cli.doctor import Check, Finding, summary_config
 from gateway.cli.doctor_buses import NETWORK_S, daemon_status
 from gateway.cli.doctor_buses import checks as bus_checks
+from gateway.cli.doctor_links import checks as link_checks
 from gateway.clock import EARLIEST_NS, kernel_synchronised
 from gateway.config.load import load
 from gateway.config.schema import Config, Uplink
@@ -54,6 +55,7 @@ def checks(config: Config | None) -> list[tuple[str, Check]]:
         return found
     found += [("disk", partial(disk, config.storage.path)), ("daemon", partial(daemon, config))]
     found += bus_checks(config)
+    found += link_checks(config)
     if config.uplink is not None:
         found.append(("server", partial(server, config.uplink)))
     if config.disaggregation is not None:
@@ -133,6 +135,8 @@ def daemon(config: Config) -> Sequence[Finding]:
 def server(uplink: Uplink) -> Sequence[Finding]:
     """Whether the server answers and takes the token: a query that returns nothing."""
     parts = urlsplit(uplink.url)
+    if parts.scheme not in ("http", "https"):  # the daemon's keys and name there cannot be used twice at a time
+        return [Finding("server", "ok", f"{uplink.url} is not asked here: `lamppost status` says whether it answers")]
     headers = {"Accept": "application/json"}
     if uplink.token_file is not None:
         try:

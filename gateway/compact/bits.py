@@ -22,6 +22,7 @@ from gateway.compact.errors import CompactError
 QUOTIENT_MAX = 12
 _RICE_MAX, _WIDE, _SPARSE = 63, 30, 31
 _UNARY = tuple("1" * count + "0" for count in range(QUOTIENT_MAX + 1))
+_HEADS = tuple(f"1{k:05b}" for k in range(32))
 _TABLE_BITS_MAX = 10
 _SPARSE_SHARE = 5
 
@@ -67,23 +68,22 @@ class BitWriter:
         """Numbers from 0 on; the reader must know how many."""
         count = len(numbers)
         zeros = numbers.count(0)
-        self.put(1, zeros < count)
         if zeros == count:
-            return
-        if count - zeros < count // _SPARSE_SHARE:
+            self._parts.append("0")
+        elif count - zeros < count // _SPARSE_SHARE:
             self._put_sparse(numbers)
         else:
             self._put_rice(numbers, _parameter(numbers))
 
     def _put_sparse(self, numbers: Sequence[int]) -> None:
         places = [place for place, number in enumerate(numbers) if number]
-        self.put(5, _SPARSE)
+        self._parts.append(_HEADS[_SPARSE])
         self.put(16, len(places))
         self.put_list([place - before - 1 for before, place in zip([-1, *places], places, strict=False)])
         self.put_list([numbers[place] - 1 for place in places])
 
     def _put_rice(self, numbers: Sequence[int], k: int) -> None:
-        self.put(5, min(k, _WIDE))
+        self._parts.append(_HEADS[min(k, _WIDE)])
         if k >= _WIDE:
             self.put(6, k)
         quotients = [number >> k for number in numbers]
@@ -114,6 +114,8 @@ class BitWriter:
 
 def _parameter(numbers: Sequence[int]) -> int:
     """The k that makes the code shortest, the largest numbers aside: those are few and cost what they cost."""
+    if len(numbers) == 1:
+        return min(numbers[0].bit_length(), _RICE_MAX)
     ordered = sorted(numbers)
     ordered = ordered[: len(ordered) - len(ordered) // 16]
     length = ordered[len(ordered) // 2].bit_length()
@@ -131,19 +133,22 @@ class BitReader:
     def __init__(self, data: bytes) -> None:
         self._text = format(int.from_bytes(data, "big"), f"0{8 * len(data)}b") if data else ""
         self._at = 0
+        self._end = len(self._text)
 
     def take(self, width: int) -> int:
         """A number of ``width`` bits."""
-        begin, self._at = self._at, self._at + width
-        if self._at > len(self._text):
+        begin = self._at
+        self._at = end = begin + width
+        if end > self._end:
             raise CompactError("the bits end early")
-        return int(self._text[begin : self._at], 2) if width else 0
+        return int(self._text[begin:end], 2) if width else 0
 
     def take_list(self, count: int) -> list[int]:
         """``count`` numbers from 0 on."""
-        if not self.take(1):
+        if self._text.startswith("0", self._at):
+            self._at += 1
             return [0] * count
-        k = self.take(5)
+        k = self.take(6) - (1 << 5)
         if k == _SPARSE:
             return self._take_sparse(count)
         return self._take_rice(count, self.take(6) if k == _WIDE else k)

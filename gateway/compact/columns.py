@@ -41,6 +41,7 @@ _SINGLE_LIKELY = 5  # from so many decimals on a column rather has the nine digi
 _EXACT_MAX = 2**53
 _NUMBER_MAX = 2**80  # beyond all that a writer makes; what a reader adds up stays small
 _ROWS_OF_LINE = 4
+_CODE_BITS = 2  # of each number beside its own: sign and unary
 _FRACTION_BITS = 12
 _FACTOR_MAX = 1 << 20
 _BACK_MAX = 16
@@ -93,28 +94,16 @@ def read_column(bits: BitReader, sizes: Sequence[int], known: Known) -> list[int
 
 def write_integers(bits: BitWriter, numbers: Sequence[int], sizes: Sequence[int]) -> None:
     """Numbers in groups of ``sizes``, by themselves."""
-    groups = list(_groups(numbers, sizes))
-    differences = [list(map(sub, group[1:], group)) for group in groups]
-    firsts = [group[0] for group in groups]
-    last = [difference for group in differences for difference in group]
-    model, parameters, best = _LAST, [firsts], last
-    if any(last):
-        cost = _cost(last)
-        steps = [sorted(group)[len(group) // 2] if group else 0 for group in differences]  # no gap moves a median
-        if any(steps):
-            found = [d - step for group, step in zip(differences, steps, strict=True) for d in group]
-            if _cost(found) + _cost(steps) < cost:
-                cost, model, parameters, best = _cost(found) + _cost(steps), _STEP, [firsts, steps], found
-        if len(numbers) >= _ROWS_OF_LINE * len(groups):
-            lines = [_line(group) for group in groups]
-            found = [n - on for group, line in zip(groups, lines, strict=True) for n, on in _beside(group, *line)]
-            rises = [rise for _, rise in lines]
-            if _cost(found) + _cost(rises) < cost:
-                model, parameters, best = _LINE, [[base for base, _ in lines], rises], found
+    if len(numbers) == 1:
+        bits.put(2, _LAST)
+        bits.put_list(folded(numbers))
+        bits.put_list(())
+        return
+    model, parameters, rest = min(_models(list(_groups(numbers, sizes))), key=_price)
     bits.put(2, model)
     for parameter in parameters:
-        bits.put_list(folded(list(map(sub, parameter, [0, *parameter]))))
-    bits.put_list(folded(best))
+        bits.put_list(folded(_from_group_to_group(parameter)))
+    bits.put_list(folded(rest))
 
 
 def read_integers(bits: BitReader, sizes: Sequence[int]) -> list[int]:
@@ -125,7 +114,10 @@ def read_integers(bits: BitReader, sizes: Sequence[int]) -> list[int]:
         raise CompactError(f"no model {model}")
     bases = list(accumulate(_read_folded(bits, len(sizes))))
     slopes = list(accumulate(_read_folded(bits, len(sizes)))) if model else [0] * len(sizes)
-    differences = iter(_read_folded(bits, sum(sizes) - (0 if model == _LINE else len(sizes))))
+    rest = _read_folded(bits, sum(sizes) - (0 if model == _LINE else len(sizes)))
+    if not rest:
+        return bases
+    differences = iter(rest)
     numbers: list[int] = []
     for size, base, slope in zip(sizes, bases, slopes, strict=True):
         if model == _LINE:
@@ -171,6 +163,39 @@ def _groups(numbers: Sequence[int], sizes: Sequence[int]) -> Iterator[Sequence[i
             yield numbers[begin:end]
 
 
+_Model = tuple[int, list[list[int]], list[int]]  # its number, parameters, what the rows differ
+
+
+def _models(groups: Sequence[Sequence[int]]) -> Iterator[_Model]:
+    """Those that are worth a try, the simplest first."""
+    firsts = [group[0] for group in groups]
+    differences = [list(map(sub, group[1:], group)) for group in groups]
+    last = [difference for group in differences for difference in group]
+    yield _LAST, [firsts], last
+    if any(last):
+        means = [_rounded(sum(group), len(group)) if group else 0 for group in differences]
+        medians = [sorted(group)[len(group) // 2] if group else 0 for group in differences]  # unmoved by a gap
+        for steps in (means, medians) if medians != means else (means,):
+            yield (
+                _STEP,
+                [firsts, steps],
+                [d - step for group, step in zip(differences, steps, strict=True) for d in group],
+            )
+        if len(last) >= (_ROWS_OF_LINE - 1) * len(groups):
+            lines = [_line(group) for group in groups]
+            beside = [n - on for group, line in zip(groups, lines, strict=True) for n, on in _beside(group, *line)]
+            yield _LINE, [[base for base, _ in lines], [rise for _, rise in lines]], beside
+
+
+def _price(model: _Model) -> int:
+    _, parameters, rest = model
+    return _cost(rest) + sum(_cost(_from_group_to_group(parameter)) for parameter in parameters[1:])
+
+
+def _from_group_to_group(parameter: Sequence[int]) -> list[int]:
+    return list(map(sub, parameter, [0, *parameter]))
+
+
 def _inner(numbers: Sequence[int], sizes: Sequence[int]) -> list[int]:
     return [d for group in _groups(numbers, sizes) for d in map(sub, group[1:], group)]
 
@@ -197,8 +222,8 @@ def _leader(differences: Sequence[int], others: Sequence[Sequence[int]]) -> tupl
 
 
 def _cost(numbers: Sequence[int]) -> int:
-    """About as many bits as they will take; a few large ones do not outweigh all others, as they would in a sum."""
-    return sum(map(int.bit_length, numbers))
+    """About the bits of a list; a few large numbers do not outweigh all others, as they would in a sum of squares."""
+    return sum(map(int.bit_length, numbers)) + _CODE_BITS * len(numbers) if any(numbers) else 1
 
 
 def _rounded(total: int, count: int) -> int:

@@ -49,8 +49,8 @@ def entries(raw: bytes) -> list[Entry]:
     skips = unfolded(head.bits.take_list(head.count))
     counts = [number + 1 for number in unfolded(head.bits.take_list(head.count))]
     _check(min(counts) >= 0 and sum(counts) <= READINGS_MAX, "more runs than there may be")
-    series_count = head.bits.take_one()
-    _check(series_count <= sum(counts) and (series_count > 0 or not sum(counts)), "series without runs")
+    series_count = head.bits.take_one() + 1 if any(counts) else 0
+    _check(series_count <= sum(counts), "series without runs")
     order = _from_successors(head.bits.take_list(sum(counts)), series_count)
     series = _series(head, order, series_count)
     shapes = _shapes(head, max((one.shape for one in series), default=-1) + 1)

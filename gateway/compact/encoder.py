@@ -97,7 +97,8 @@ class _Encoder:
         expected = [entries[0].seq, *(entry.last_seq + 1 for entry in entries)]
         self._bits.put_list(folded([entry.seq - seq for entry, seq in zip(entries, expected, strict=False)]))
         self._bits.put_list(folded([len(runs) - 1 for runs in order]))
-        self._bits.put_one(len(self._series))
+        if self._series:
+            self._bits.put_one(len(self._series) - 1)
         self._bits.put_list(_by_successor([number for runs in order for number in runs], len(self._series)))
         devices, shapes = [], []
         known = shape = 0

@@ -53,10 +53,12 @@ class ValueWriter:
 
     def write(self, column: Sequence[Value]) -> None:
         """One quantity."""
-        kinds = sorted({_kind(kind) for kind in set(map(type, column))})
-        self.bits.put(1, kinds != [_FLOAT])
-        if kinds != [_FLOAT]:
-            self.bits.put(len(_KINDS), sum(16 >> kind for kind in kinds))
+        found = set(map(type, column))
+        kinds = [_FLOAT] if found == {float} else sorted({_kind(kind) for kind in found})
+        if kinds == [_FLOAT]:
+            self.bits.put(1, 0)
+        else:
+            self.bits.put(1 + len(_KINDS), 32 + sum(16 >> kind for kind in kinds))
         if len(kinds) == 1:
             self._write(kinds[0], column, self.sizes, self.known)
             return

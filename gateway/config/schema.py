@@ -147,7 +147,7 @@ class Uplink(Part):
 
 
 class ModemConfig(Part):
-    """The modem below a link. NetworkManager and ModemManager do the work; the PIN goes to the SIM once and no more."""
+    """The modem below a link. NetworkManager and ModemManager do the work; a refused PIN is never sent again."""
 
     apn: Annotated[str, Field(min_length=1, max_length=100)] | None = None
     """Access point name of the operator; without it the link's `connection` has one."""

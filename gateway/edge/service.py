@@ -35,7 +35,7 @@ from gateway.outbox.store import Outbox
 from gateway.pipeline.nilm.client import Disaggregator
 from gateway.pipeline.stages import Pipeline
 from gateway.uplink import pace
-from gateway.uplink.carrier import InterfaceCarriers
+from gateway.uplink.carrier import make_carriers
 from gateway.uplink.link_manager import Links, Settings
 from gateway.uplink.make import make_transport
 from gateway.uplink.sender import Uplink
@@ -229,7 +229,8 @@ class Edge:
         server = Settings(settings.url, settings.ca_file, interval_s, settings.batch_max)
         zone = ZoneInfo(self.config.site.time_zone)
         folder = self.config.storage.path
-        return Links(self.config.links, server, InterfaceCarriers(), clock=self.clock, zone=zone, folder=folder)
+        carriers = make_carriers(self.config.links, folder)
+        return Links(self.config.links, server, carriers, clock=self.clock, zone=zone, folder=folder)
 
     def _make_disaggregation(self) -> tuple[Disaggregator | None, Appliances | None]:
         settings = self.config.disaggregation

@@ -52,15 +52,22 @@ def decode(body: bytes) -> list[Entry]:
 
 def _fits(reading: Reading) -> bool:
     value = reading.value
-    if not isinstance(value, float | int | str | Position) or (
-        isinstance(value, int) and not INT_MIN <= value <= INT_MAX
-    ):
+    ns = reading.observed_ns if reading.clock is None else reading.clock.mono_ns
+    if not -NS_MAX <= ns <= NS_MAX:
         return False
-    if not -NS_MAX <= instant(reading)[1] <= NS_MAX:
-        return False
-    texts = [reading.device, reading.quantity, reading.unit, *([value] if isinstance(value, str) else [])]
+    if type(value) is not float:  # nearly all are
+        if not isinstance(value, float | int | str | Position):
+            return False
+        if isinstance(value, int) and not INT_MIN <= value <= INT_MAX:
+            return False
+        if isinstance(value, str) and not _whole(value):
+            return False
+    return _whole(reading.device) and _whole(reading.quantity) and _whole(reading.unit)
+
+
+def _whole(text: str) -> bool:
     try:
-        return all(text.isascii() or text.encode() for text in texts)
+        return text.isascii() or bool(text.encode())
     except UnicodeEncodeError:
         return False
 

@@ -55,6 +55,7 @@ class Pending:
         self.dropped: Counter[str] = Counter()
         self.load: Load | None = None
         self._items: list[Item] = []
+        self._taken = 0
         self._window_s = window_s
         self._keep_tail = keep_tail
         self._unnumbered: deque[Waiting] = deque()
@@ -104,7 +105,7 @@ class Pending:
     @property
     def depth_in_memory(self) -> int:
         """Readings that only memory holds."""
-        return self.depth + sum(item.size for item in self._items)
+        return self.depth + self._taken
 
     def give_numbers(self, broken: bool) -> None:
         """Number what waits for it, as far as numbers go."""
@@ -131,9 +132,15 @@ class Pending:
         self.dropped[reason] += readings
         self._counted_s = self._counted_s or now_s
 
+    @property
+    def at_once(self) -> bool:
+        """Whether something has to be written now."""
+        short = self.numbers.short and bool(self.stream)
+        return self._alarm or short or bool(self._unnumbered) or self.fresh.open_readings > OPEN_MAX
+
     def due_s(self) -> float | None:
         """When something has to be written, 0 for now, None for never as it looks."""
-        if self._alarm or self._unnumbered or self.fresh.open_readings > OPEN_MAX or (self.stream and self._short):
+        if self.at_once:
             return 0.0
         times = []
         oldest = self.fresh.oldest_open()
@@ -153,11 +160,12 @@ class Pending:
         commit = final or self._alarm or self.fresh.open_readings > OPEN_MAX
         commit = commit or (oldest is not None and oldest.since_s + self._window_s <= now_s)
         self._items = self.fresh.take() if commit else []
+        self._taken = sum(item.size for item in self._items)
         oldest = None if commit else oldest
         wanted = self.numbers.reserved_to
         if final:
             wanted = self.numbers.next - 1
-        elif self._items or self._short or self._unnumbered:
+        elif self._items or self.numbers.short or self._unnumbered:
             wanted = self.numbers.wanted(now_s, self._window_s, quiet=not self._items)
         self._loads += 1
         self.load = Load(
@@ -182,7 +190,7 @@ class Pending:
             item.stored()
         if self.load.reserved_to != self.numbers.reserved_to:
             self.numbers.reserved(self.load.reserved_to)
-        self._items, self.load = [], None
+        self._items, self._taken, self.load = [], 0, None
         self.fresh.forget(lost)
         self._come_back()
         self.give_numbers(broken=False)
@@ -191,7 +199,7 @@ class Pending:
         """The load could not be written."""
         assert self.load is not None
         load, self.load = self.load, None
-        items, self._items = self._items, []
+        items, self._items, self._taken = self._items, [], 0
         self.made += load.made
         self.made.subtract(Counter(r.device for item in items for r in item.entry.readings))
         self.made = +self.made
@@ -223,10 +231,6 @@ class Pending:
         if entries or not self.volatile:
             return self.stream, entries
         return self.volatile_stream, self.volatile.show(limit, priority, self.flight(self.volatile_stream))
-
-    @property
-    def _short(self) -> bool:
-        return self.numbers.short
 
     def _spare(self, item: Item, now_s: float) -> None:
         self.made.update(reading.device for reading in item.entry.readings)

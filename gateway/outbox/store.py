@@ -62,6 +62,7 @@ class Outbox:
         self._path = path
         self._clock = clock
         self._gateway = gateway
+        self._window_s = commit_interval_s
         self._pending = Pending(commit_interval_s, keep_tail=limits.acked_max > 0)
         self._distinct = Distinct()
         self._writer = Writer(path, limits)
@@ -124,7 +125,8 @@ class Outbox:
             self._pending.append(waiting, bool(self._problem))
             if priority is Priority.ALARM:
                 self._urgent.set()
-        self._plan()
+        if self._timer is None or self._timer_s > now_s + self._window_s or self._pending.at_once:
+            self._plan()
 
     async def live(self, limit: int) -> Batch | None:
         """Alarms that wait, else the newest readings in order; about ``limit`` of them, committed or not.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from gateway import __version__
 from gateway.prometheus import family
@@ -23,6 +24,9 @@ from gateway.server.subscriptions.routes import SubscriptionRoutes
 from gateway.server.subscriptions.service import Subscriptions
 from gateway.server.temporal.routes import TemporalRoutes
 from gateway.server.temporal.service import Temporal
+
+if TYPE_CHECKING:
+    from gateway.server.ingest.coap import CoapEnd
 
 CONTEXT_BYTES_MAX = 2**20
 CONTEXT_SECONDS_MAX = 5.0
@@ -47,24 +51,39 @@ class Platform:
         """Open the storage, load the subscriptions; at the end write out everything. Raises ServerError."""
         await self.storage.start()
         try:
-            async with self.subscriptions.running(), self._ends():
+            coap = await self._listen()
+            async with self.subscriptions.running(), self._taking(coap):
                 yield self
         finally:
             await self.storage.close()
 
-    @asynccontextmanager
-    async def _ends(self) -> AsyncIterator[None]:
-        """The other wires that gateways send over, where they are set up."""
-        async with asyncio.TaskGroup() as group:
-            tasks = []
-            if self.settings.mqtt is not None:
-                from gateway.server.ingest.mqtt import MqttEnd  # paho: only who uses it pays for it
+    async def _listen(self) -> CoapEnd | None:
+        """Where gateways send over CoAP, where it is set up. Raises ServerError."""
+        if self.settings.coap is None:
+            return None
+        from gateway.server.ingest.coap import CoapEnd  # aiocoap: only who uses it pays for it
 
-                tasks.append(group.create_task(MqttEnd(self.settings.mqtt, self.ingest).run()))
+        coap = CoapEnd(self.settings.coap, self.ingest)
+        await coap.start()
+        return coap
+
+    @asynccontextmanager
+    async def _taking(self, coap: CoapEnd | None) -> AsyncIterator[None]:
+        """Batches are taken over the other wires too, where they are set up."""
+        task = None
+        async with asyncio.TaskGroup() as group:
+            if coap is not None:
+                coap.group = group
+            if self.settings.mqtt is not None:
+                from gateway.server.ingest.mqtt import MqttEnd  # paho, likewise
+
+                task = group.create_task(MqttEnd(self.settings.mqtt, self.ingest).run())
             try:
                 yield
             finally:
-                for task in tasks:
+                if coap is not None:
+                    coap.close()
+                if task is not None:
                     task.cancel()
 
     def routes(self) -> list[Route]:

@@ -24,6 +24,7 @@ from gateway.server.settings import (
     HEADER_BYTES_MAX,
     HEADER_SECONDS_MAX,
     IDLE_SECONDS_MAX,
+    CoapSettings,
     ServerSettings,
 )
 
@@ -38,6 +39,7 @@ def settings_of(config: Config) -> ServerSettings:
     from_file = config.server
     if from_file is None:
         return ServerSettings(data=config.storage.path)
+    coap = from_file.coap
     return ServerSettings(
         data=config.storage.path,
         host=from_file.listen.host,
@@ -50,6 +52,9 @@ def settings_of(config: Config) -> ServerSettings:
         notify_prefixes=tuple(from_file.notify_prefixes),
         hosts=tuple(from_file.hosts),
         mqtt=None if from_file.mqtt is None else Session(**dict(from_file.mqtt)),
+        coap=None
+        if coap is None
+        else CoapSettings(coap.credentials_file, coap.listen.host, coap.listen.port, coap.state_path),
     )
 
 

@@ -21,6 +21,16 @@ CONNECTIONS_MAX = 1_000
 
 
 @dataclass(frozen=True, slots=True)
+class CoapSettings:
+    """Where compact batches come over CoAP. ``credentials``: OSCORE keys; ``state``: what OSCORE must remember."""
+
+    credentials: Path
+    host: str = "127.0.0.1"
+    port: int = 5683
+    state: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ServerSettings:
     """What an operator decides. ``port`` 0 takes a free one.
 
@@ -40,6 +50,7 @@ class ServerSettings:
     notify_prefixes: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
     mqtt: Session | None = None
+    coap: CoapSettings | None = None
 
     @property
     def secure(self) -> bool:

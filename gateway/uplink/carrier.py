@@ -7,14 +7,18 @@ alone (below, for boxes without NetworkManager), and NetworkManager with ModemMa
 from __future__ import annotations
 
 import asyncio
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from gateway.config.schema import LinkConfig
+from gateway.errors import UplinkError
 from gateway.uplink.link_addresses import addresses, name_servers
 
 SYS_NET = Path("/sys/class/net")
+SYSTEM_BUS = Path("/run/dbus/system_bus_socket")
 RESOLV_CONF = Path("/etc/resolv.conf")
 
 
@@ -58,6 +62,9 @@ class Carriers(Protocol):
     def carrier(self, link: LinkConfig) -> Carrier:
         """The carrier of a link as it is known now; cheap."""
 
+    def works(self, link: LinkConfig, *, works: bool) -> None:
+        """Told after each look at the links: whether what is sent over it is answered. For modems that are stuck."""
+
     async def bring_up(self, link: LinkConfig) -> None:
         """Ask for the link to be brought up."""
 
@@ -100,8 +107,36 @@ class InterfaceCarriers:
             return Carrier(False, link.interface, problem=f"{link.interface} has no address")
         return Carrier(True, link.interface, addresses=found, dns=dns)
 
+    def works(self, link: LinkConfig, *, works: bool) -> None:
+        """Nothing is done about it."""
+
     async def bring_up(self, link: LinkConfig) -> None:
         """Not possible by the interface alone."""
 
     async def bring_down(self, link: LinkConfig) -> None:
         """Not possible by the interface alone."""
+
+
+def make_carriers(links: Sequence[LinkConfig], folder: Path) -> Carriers:
+    """By NetworkManager and ModemManager where a link names a connection or a modem, or where they may have a say.
+
+    ``folder``: where it is remembered which PINs were refused. Raises UplinkError where dbus-fast is missing and needed
+    for more than to know more.
+    """
+    needed = any(link.connection is not None or link.modem is not None for link in links)
+    useful = any(link.interface is not None for link in links) and _has_system_bus()
+    if not needed and not useful:
+        return InterfaceCarriers()
+    try:
+        from gateway.uplink.managed_carriers import ManagedCarriers
+    except ImportError:
+        if not needed:
+            return InterfaceCarriers()
+        fix = "Install it: `pip install 'lamppost[edge]'`."
+        cause = "a link names a connection or a modem, and dbus-fast is not installed"
+        raise UplinkError(cause, code="uplink.no-dbus", fix=fix) from None
+    return ManagedCarriers(links, folder)
+
+
+def _has_system_bus() -> bool:
+    return "DBUS_SYSTEM_BUS_ADDRESS" in os.environ or SYSTEM_BUS.exists()

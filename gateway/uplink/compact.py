@@ -58,10 +58,12 @@ def _instant(reading: Reading) -> tuple[str, int]:
 class Compact(ABC):
     """See gateway.uplink.transport.Transport. ``gateway`` names this box; ``profiles`` is asked for each batch."""
 
-    def __init__(self, gateway: str, profiles: Profiles, message_bytes_max: int = MESSAGE_BYTES_MAX) -> None:
+    message_bytes_max = MESSAGE_BYTES_MAX
+    ranges_max = RANGES_MAX  # of a batch: its answer has as many at most
+
+    def __init__(self, gateway: str, profiles: Profiles) -> None:
         self._gateway = gateway
         self._profiles = profiles
-        self._message_bytes_max = message_bytes_max
 
     async def send(self, batch: Batch) -> Receipt:
         """Return when the server has the batch on its disk. Raises TransportError; then all of it is still due."""
@@ -118,8 +120,8 @@ class Compact(ABC):
         """Send entries in order; halves, first half first, where one message cannot hold them."""
         ranges = merged(Range(entry.seq, entry.last_seq) for entry in entries)
         body, why = b"", ""
-        if len(ranges) <= RANGES_MAX:
-            body, why = _body(entries, self._message_bytes_max - MESSAGE_HEAD_BYTES_MAX)
+        if len(ranges) <= self.ranges_max:
+            body, why = _body(entries, self.message_bytes_max - MESSAGE_HEAD_BYTES_MAX)
         if body:
             return [await self._deliver(stream, priority, ranges, body)]
         if len(entries) == 1:  # it would never go: done with, and told

@@ -28,8 +28,10 @@ KEEPALIVE_S = 60  # a broker that is gone is noticed by answers that do not come
 class CompactMqtt(Compact):
     """See gateway.uplink.compact. The session is opened with the first message, and again when it was lost."""
 
+    message_bytes_max = PAYLOAD_BYTES_MAX
+
     def __init__(self, session: Session, gateway: str, profiles: Profiles, *, timeout_s: float = 10.0) -> None:
-        super().__init__(gateway, profiles, PAYLOAD_BYTES_MAX)
+        super().__init__(gateway, profiles)
         self._timeout_s = timeout_s
         self._where = f"{session.host}:{session.port}"
         self._root = f"{TOPIC}/{gateway}"

@@ -2,8 +2,9 @@
 
 A link that moves nothing is dead, however well its signal looks; a dead link is left at once for one that works. What
 is slowed is coming back: the better link must have worked for a while, and for longer each time that it failed soon
-after. So a single outage costs ``hold_s`` on the second-best link, and a link that flaps costs few switches: at most
-three, and one a minute, in any span of time. Times are seconds of one monotonic clock.
+after, and no return comes within a minute of the last switch. So a single outage costs ``hold_s`` on the second-best
+link, and a link that flaps costs few switches: one a minute, and two, in any span of time. Times are seconds of one
+monotonic clock.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ class Policy:
     failures: int = 3
     """So many attempts in a row that failed mean the same."""
     hold_s: float = 20.0
-    """A better link must have worked so long before it is used again ..."""
+    """A better link must have worked so long before it is used again, ..."""
+    rate_s: float = 60.0
+    """... so long after the last switch at the earliest, ..."""
     flap_s: float = 120.0
     """... and so long where it failed soon after its last return, doubling ..."""
     flap_max_s: float = 960.0
@@ -191,7 +194,8 @@ def _held_s(view: LinkView, memory: Memory, now: float, policy: Policy) -> float
     since = memory.good_since.get(view.name)
     if since is None or view.name in memory.weak:
         return float("inf")
-    return max(0.0, since + hold_s(memory.flaps.get(view.name, 0), policy) - now)
+    switched = memory.returned_at.get(memory.current or "", float("-inf"))
+    return max(0.0, since + hold_s(memory.flaps.get(view.name, 0), policy) - now, switched + policy.rate_s - now)
 
 
 def _switch(memory: Memory, old: LinkView | None, new: LinkView | None, now: float, policy: Policy) -> Memory:

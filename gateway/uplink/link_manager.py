@@ -27,7 +27,7 @@ from gateway.uplink.link_file import LinkFile
 from gateway.uplink.link_meter import LinkMeter
 from gateway.uplink.link_names import Names
 from gateway.uplink.link_pace import Pace, probe_spacing_s
-from gateway.uplink.link_probe import Prober, can_probe
+from gateway.uplink.link_probe import Outcome, Prober, can_probe, is_authentic
 
 LOG = logging.getLogger("lamppost.uplink")
 LOOK_S = 1.0
@@ -79,6 +79,7 @@ class Links:
         self._probers: dict[str, Prober] = {}
         self._brought: dict[str, float] = {}
         self._counted_at = self._saved_at = now
+        self._authentic = is_authentic(settings.url)
         self._doubt = False
         self._wake = asyncio.Event()
         self._changed = asyncio.Event()
@@ -124,9 +125,18 @@ class Links:
         self._meters[link.name].worked(rtt_s, self._now())
 
     def answered(self, link: Link) -> None:
-        """No acknowledgement, but an answer: the link is not at fault, unless a portal answers; that is looked at."""
+        """What was sent got an answer, if no acknowledgement: the link is not at fault, unless a portal answers."""
         self._meters[link.name].answered(self._now())
-        self._doubt = True
+        self._doubt = not self._authentic
+        self._wake.set()
+
+    def heard(self, link: Link) -> None:
+        """A small question was answered. It does not outweigh a batch that failed before and still waits."""
+        self._meters[link.name].heard(self._now())
+
+    def portal(self, link: Link, cause: str) -> None:
+        """Somebody else answered in place of the server: the link is left, and used again when a probe reaches it."""
+        self._meters[link.name].probed(Outcome("portal", cause=cause), self._now())
         self._wake.set()
 
     def failed(self, link: Link, cause: str) -> None:
@@ -163,6 +173,8 @@ class Links:
         self._probe(group, now)  # before the choice: what is in doubt is asked before another is taken
         self._choose(now)
         self._bring(group, now)
+        for name, meter in self._meters.items():
+            self._carriers.works(meter.config, works=name not in self._choice.dead)
 
     def explain(self) -> list[dict[str, Any]]:
         """Each link and why it is used or not; the keys are those of ``lamppost link --json``."""

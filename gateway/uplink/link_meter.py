@@ -91,8 +91,14 @@ class LinkMeter:
         self.answered(now)
         self._measure(rtt_s)
 
+    def heard(self, now: float) -> None:
+        """Something small was answered; a batch that failed before still waits for its acknowledgement."""
+        self.seen.ok_at = now
+        if not self.seen.failures:
+            self.seen.waiting_since = None
+
     def answered(self, now: float) -> None:
-        """The server answered, if only that it does not want it now: the link moves something."""
+        """The server answered what was sent, if only that it does not want it now: the link moves it."""
         self.seen.ok_at, self.seen.waiting_since, self.seen.failures, self.seen.cause = now, None, 0, ""
 
     def failed(self, cause: str, now: float) -> None:
@@ -112,7 +118,7 @@ class LinkMeter:
             self._measure(outcome.rtt_s)
             if self.seen.waiting_since is None:
                 self.answered(now)
-        elif self.seen.waiting_since is None:
+        elif self.seen.waiting_since is None or self.seen.portal:
             self.seen.failures += 1
             self.seen.cause = outcome.cause
 

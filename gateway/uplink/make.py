@@ -51,12 +51,20 @@ def _compact(settings: Uplink, mapper: Mapper, access: Access) -> Compact:
             ca_file=settings.ca_file,
             certificate_file=settings.certificate_file,
             key_file=settings.key_file,
+            interface=access.interface,
         )
         return CompactMqtt(session, mapper.site, profiles, timeout_s=settings.timeout)
+    if scheme == "coap" and settings.credentials_file is not None:
+        from gateway.uplink.compact_coap import CompactCoap
+
+        keys = settings.credentials_file
+        return CompactCoap(
+            settings.url, mapper.site, profiles, keys, timeout_s=settings.timeout, interface=access.interface
+        )
     raise UplinkError(
         f"{settings.url} is not an address that the compact language is spoken at",
         code="uplink.bad-url",
-        fix="Give uplink.url as https://, mqtts:// or coap://, and the host.",
+        fix="Give uplink.url as https://, mqtts:// or coap:// (with credentials_file), and the host.",
     )
 
 

@@ -122,7 +122,7 @@ class ManagedCarriers:
         )  # fmt: skip
 
     def works(self, link: LinkConfig, *, works: bool) -> None:
-        """Whether what is sent over a link is acknowledged: a modem that is up and moves nothing is worked on."""
+        """A modem that is up and moves nothing is worked on."""
         keeper = self.keepers.get(link.name)
         if keeper is not None and keeper.stalled is works:
             keeper.stalled = not works

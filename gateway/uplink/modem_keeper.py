@@ -7,6 +7,7 @@ import logging
 
 from gateway.config.schema import LinkConfig, ModemConfig
 from gateway.errors import LamppostError
+from gateway.uplink.carrier import SYS_NET
 from gateway.uplink.modem import (
     MM,
     MODEM,
@@ -63,11 +64,14 @@ class ModemKeeper:
         self._pins = pins
         self._timing = timing or Timing()
         self._unsupported: set[Rung] = set()
+        self._path = ""
         self._profile_of = ""  # the life of NetworkManager that has our profile
         self._activate_at_s = 0.0
         self._activations = 0
         self._pin_at_s = 0.0
         self._pin_to = ("", "")
+        self._received = -1
+        self._quiet_since_s = 0.0
 
     def modem(self) -> Modem | None:
         """The modem as it is now."""
@@ -91,6 +95,9 @@ class ModemKeeper:
         if modem is None:
             self._trouble(ModemError("there is no modem", fix="Plug it in; `mmcli -L` lists modems."))
             return
+        if modem.path != self._path:  # another one, or the same after a reset
+            self._path = modem.path
+            self._unsupported.clear()
         await self._keep_profile()
         if modem.lock == SIM_PIN and self._settings.pin_file is not None:
             if (modem.path, modem.sim) != self._pin_to or now_s >= self._pin_at_s:
@@ -172,8 +179,20 @@ class ModemKeeper:
         self._activations += 1
         await self._network.activate(self._link, modem.path)
 
+    def _is_quiet(self, now_s: float) -> bool:
+        """Whether nothing has come in for a while. Where something does, be it of a name server, the modem works:
+        then the server is away, and no reset brings it back.
+        """
+        device = device_of(self._network.objects, self._link)
+        interface = "" if device is None else self._network.objects[device][DEVICE].get("IpInterface", "")
+        received = received_bytes(str(interface))
+        if received != self._received:
+            self._received, self._quiet_since_s = received, now_s
+        return now_s - self._quiet_since_s >= self._timing.quiet_s
+
     async def _climb(self, modem: Modem, now_s: float) -> None:
-        seen = symptom(modem, online=self._online(), stalled=self.stalled)
+        stalled = self.stalled and self._is_quiet(now_s)
+        seen = symptom(modem, online=self._online(), stalled=stalled)
         rung = self.ladder.next(now_s, seen, self._unsupported)
         while rung is not None and seen is not None:
             extra = {"link": self._link.name, "attempt": self.ladder.attempts}
@@ -185,12 +204,12 @@ class ModemKeeper:
                 if error.ends("Core.Unauthorized", "AccessDenied"):
                     raise ModemForbiddenError(f"ModemManager refuses: {error.text}") from None
                 LOG.warning("link %s: %s: %s", self._link.name, rung.words, error.text, extra=extra)
-                if not error.ends("Core.Unsupported", "UnknownMethod") or rung in self._unsupported:
+                if not error.ends("Core.Unsupported") or rung in self._unsupported:
                     return
                 self._unsupported.add(rung)
                 rung = self.ladder.instead(self._unsupported)
                 continue
-            self.stalled = False
+            self._received = -1  # it is given the same time again
             self._activate_at_s, self._activations = 0.0, 0
             return
 
@@ -218,6 +237,14 @@ class ModemKeeper:
 
     async def _ask(self, modem: Modem, interface: str, member: str, signature: str = "", *body: object) -> None:
         await self._mirror.call(MM, modem.path, interface, member, signature, *body, timeout_s=STEP_S)
+
+
+def received_bytes(interface: str) -> int:
+    """What the kernel counted on an interface, 0 where there is none."""
+    try:
+        return int((SYS_NET / interface / "statistics" / "rx_bytes").read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return 0
 
 
 async def keep(keeper: ModemKeeper, woken: asyncio.Event, tick_s: float) -> None:

@@ -65,7 +65,7 @@ class Timing:
 
     patience_s: dict[Symptom, float] = field(
         default_factory=lambda: {
-            Symptom.STALLED: 0.0,  # whoever says so has waited already
+            Symptom.STALLED: 0.0,  # see quiet_s
             Symptom.UNCONNECTED: 90.0,  # PPP and a slow network: 60 s is seen
             Symptom.UNREGISTERED: 180.0,  # a first search through all bands takes 2 to 3 minutes
             Symptom.DISABLED: 60.0,
@@ -73,6 +73,7 @@ class Timing:
         }
     )
     pauses_s: tuple[float, ...] = (60.0, 120.0, 180.0, 300.0, 900.0, 1800.0, 3600.0)  # a reset modem needs a minute
+    quiet_s: float = 120.0  # nothing is acknowledged, and not a byte comes in, for so long: stalled
     well_s: float = 120.0  # connected for so long: it has recovered
     activate_s: tuple[float, ...] = (5.0, 15.0, 30.0, 60.0, 300.0)  # between tries to bring the connection up
 

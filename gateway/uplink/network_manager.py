@@ -32,7 +32,7 @@ STATES = {20: "not available", 30: "disconnected", 40: "coming up", 50: "coming 
           120: "failed"}  # fmt: skip
 METERED = {1: True, 2: False, 3: True, 4: False}  # yes, no, guessed yes, guessed no
 PORTAL = 2  # NMConnectivityState
-ACTIVE_NOW = 2  # NMActiveConnectionState
+ACTIVATING, ACTIVE_NOW = 1, 2  # NMActiveConnectionState
 IN_MEMORY, BLOCK_AUTOCONNECT, NO_REAPPLY = 0x2, 0x20, 0x40  # NMSettingsAddConnection2Flags, NMSettingsUpdate2Flags
 SECRET_BYTES_MAX = 1024
 CONNECTIONS_MAX = 500
@@ -61,8 +61,12 @@ def device_of(objects: Objects, link: LinkConfig) -> str | None:
 
 
 def active_of(objects: Objects, name: str) -> str | None:
-    """The object path of the active connection of that name, also while it comes up."""
-    return next((path for path, held in objects.items() if held.get(ACTIVE, {}).get("Id") == name), None)
+    """The object path of the active connection of that name, also while it comes up; not of one that goes down."""
+    return next((path for path, held in objects.items() if _is_active(held.get(ACTIVE, {}), name)), None)
+
+
+def _is_active(active: dict[str, Any], name: str) -> bool:
+    return active.get("Id") == name and active.get("State") in (ACTIVATING, ACTIVE_NOW)
 
 
 def carrier_of(objects: Objects, link: LinkConfig) -> Carrier | None:

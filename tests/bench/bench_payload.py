@@ -1,7 +1,8 @@
 """Bytes of readings on the wire and in blocks of the outbox, beside NGSI-LD and the entropy. Prints one JSON object.
 
-Four values a second (P, Q, V at 0.1, I at 0.01) of meters of the load model, polled with an error of 2 ms (one standard
-deviation), in batches of 60 s; P alone of the tracebase recordings, where they are there; blocks of the outbox.
+Four values a second (P, Q, V at 0.1, I at 0.01) of meters of the load model, polled with an error of 1 ms (one standard
+deviation, as Modbus polls of the demo have), in batches of 60 s; P alone of the tracebase recordings, where they are
+there; blocks of the outbox.
 ``entropy`` is that of order 0 of the differences of each column over all that is shown, in bytes a reading, without and
 with the instants. Times are CPU time of this thread.
 """
@@ -35,6 +36,7 @@ SEED = 11
 SECOND = 1_000_000_000
 START = 1_790_000_000 * SECOND
 BATCH_S = 60
+JITTER_NS = 1e6
 FOUR = (
     ("active_power_total", "W", 1),
     ("reactive_power_total", "var", 1),
@@ -90,7 +92,7 @@ def singles(values: Sequence[float]) -> tuple[float, ...]:
 
 def instant(second: int, chance: random.Random, unit_ns: int) -> int:
     """The middle of a poll's round trip."""
-    return START + second * SECOND + round(chance.gauss(0, 2e6) / unit_ns) * unit_ns
+    return START + second * SECOND + round(chance.gauss(0, JITTER_NS) / unit_ns) * unit_ns
 
 
 def metered(measures: str, hours: float, unit_ns: int) -> list[Row]:

@@ -20,7 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,9 +116,11 @@ class _Case:
     async def count(self) -> None:
         """Count, print, close."""
         seconds = int(self._load.count_s * SCALE)
+        self._checkpoint()
         before, stored, began = self._disk.written(), self._outbox.stats().bytes, self._fast.true_s()
         await self._append_for(seconds)
         took_s = (self._fast.true_s() - began) * self._load.speed
+        self._checkpoint()
         written = self._disk.written() - before
         values = seconds * self._load.meters * len(NAMES)
         kept = 0 if self._sending else self._outbox.stats().bytes - stored
@@ -127,6 +129,11 @@ class _Case:
         await self._outbox.close()
         more = {"stored_b_a_value": round(kept / values, 2), "pace_kept": round(seconds / took_s, 2)}
         _say(self._load.name, written, values, seconds, **more)
+
+    def _checkpoint(self) -> None:
+        """Bring the log into the database, so that what is counted holds neither more nor less than its share of it."""
+        with closing(sqlite3.connect(self._disk.path / "outbox.sqlite", timeout=30)) as db:
+            db.execute("PRAGMA wal_checkpoint(FULL)").fetchall()
 
     async def _append_for(self, seconds: int) -> None:
         """Each second what each meter says, at an even pace."""

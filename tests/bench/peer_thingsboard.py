@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -39,15 +40,28 @@ def installed() -> Path:
 class ThingsBoard:
     """The running gateway, its broker and a listener that counts the values that arrive."""
 
-    def __init__(self, run: Path, modbus_port: int, mqtt_port: int, units: int, period_s: float) -> None:
+    def __init__(
+        self,
+        run: Path,
+        modbus_port: int,
+        mqtt_port: int,
+        units: int,
+        period_s: float,
+        host: str = "127.0.0.1",
+        places: Mapping[str, Callable[..., list[str]]] | None = None,
+    ) -> None:
+        """``host``: where its broker is; ``places``: how to run a command where `mosquitto` and `gateway` stand."""
         self.values = 0
+        self.records: list[tuple[str, dict[str, Any]]] = []  # (device, record) with `ts` and `values`, as they come
+        self._host, self._places = host, places or {}
         self._run, self._modbus_port, self._port = run, modbus_port, mqtt_port
         self._units, self._period_s = units, period_s
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> ThingsBoard:
         self._run.mkdir(parents=True)
-        (self._run / "mosquitto.conf").write_text(f"listener {self._port} 127.0.0.1\nallow_anonymous true\n")
+        settings = (f"listener {self._port} {self._host}", "allow_anonymous true", "max_queued_messages 0")
+        (self._run / "mosquitto.conf").write_text("\n".join(settings) + "\n")
         self._start("mosquitto", ["/usr/sbin/mosquitto", "-c", str(self._run / "mosquitto.conf")])
         time.sleep(1)
         self._listen()
@@ -77,14 +91,15 @@ class ThingsBoard:
 
     def _start(self, name: str, command: list[str], environment: dict[str, str] | None = None) -> None:
         with (self._run / f"{name}.log").open("wb") as log:
-            env = {"PATH": "/usr/bin:/bin", "HOME": str(self._run), **(environment or {})}
+            env = {"PATH": "/usr/bin:/bin:/usr/sbin", "HOME": str(self._run), **(environment or {})}
+            command = self._places[name](*command) if name in self._places else command
             self._processes.append(subprocess.Popen(command, stdout=log, stderr=log, cwd=self._run, env=env))
 
     def _listen(self) -> None:
         self._client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
         self._client.on_message = self._message
-        self._client.connect("127.0.0.1", self._port)
-        self._client.subscribe([("v1/devices/me/rpc/request/+", 1), ("v1/gateway/telemetry", 0)])
+        self._client.connect(self._host, self._port)
+        self._client.subscribe([("v1/devices/me/rpc/request/+", 1), ("v1/gateway/telemetry", 1)])
         self._client.loop_start()
 
     def _message(self, client: mqtt.Client, _: Any, message: mqtt.MQTTMessage) -> None:
@@ -92,13 +107,14 @@ class ThingsBoard:
             number = message.topic.rsplit("/", 1)[1]
             client.publish(f"v1/devices/me/rpc/response/{number}", json.dumps(LIMITS), qos=1)
             return
-        for records in json.loads(message.payload).values():
+        for device, records in json.loads(message.payload).items():
             self.values += sum(len(record.get("values", record)) for record in records)
+            self.records += [(device, record) for record in records]
 
     def _gateway(self) -> dict[str, Any]:
         return {
             "thingsboard": {
-                "host": "127.0.0.1",
+                "host": self._host,
                 "port": self._port,
                 "remoteShell": False,
                 "remoteConfiguration": False,

@@ -15,6 +15,7 @@ import yaml
 
 from firmware_sim.net.town import HOST, INNER, URL, Town
 from gateway.cli.children import Child, lamppost
+from gateway.cli.demo_count import Stored
 from tests.e2e.harness import Site
 
 SCENARIO = Path(__file__).parent / "two-meters.yaml"
@@ -84,6 +85,11 @@ class TownSite(Site):
         command = [sys.executable, "-m", "tests.bench.offline", path, str(seconds), str(DAY_SPEED), "house"]
         subprocess.run([*command, json.dumps(quantities)], check=True)
         return seconds * len(quantities)
+
+    def history(self, device: str) -> Stored:
+        """What the server has of a device."""
+        (entity,) = [name for name in self.api().entity_ids() if name.endswith(f":{device}")]
+        return self.api().stored(entity, self._began_ns)
 
     def depth(self) -> int:
         return int(self.status()["outbox"]["depth"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+import socket
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +17,7 @@ from gateway.compact.ranges import merged
 from gateway.config.schema import Uplink
 from gateway.mapping.mapper import GATEWAY, Mapper, Profile
 from gateway.model import Batch, Link, Priority, Range, Reading
+from gateway.server.settings import CoapSettings
 from gateway.uplink.compact import Compact
 from gateway.uplink.make import make_transport
 from tests.server.compact_kit import STREAM, readings
@@ -64,7 +67,29 @@ async def mqtt_wire(folder: Path) -> AsyncIterator[Wire]:
         await broker.close()
 
 
-WIRES = {"http": http_wire, "mqtt": mqtt_wire}
+@asynccontextmanager
+async def coap_wire(folder: Path) -> AsyncIterator[Wire]:
+    theirs, ours = key_files(folder)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    yield Wire(f"coap://127.0.0.1:{port}", {"coap": CoapSettings(theirs, port=port)}, credentials_file=ours)
+
+
+def key_files(folder: Path, gateway: str = SITE) -> tuple[Path, Path]:
+    """The server's keys of that gateway, and those of the gateway."""
+    secret = secrets.token_hex(16)
+    files = []
+    for name, peer, own, other in (("server", gateway, "01", "02"), ("box", "server", "02", "01")):
+        (folder / name).mkdir(exist_ok=True)
+        path = folder / name / "keys.yaml"
+        path.write_text(f'{peer}: {{secret: {secret}, sender_id: "{own}", recipient_id: "{other}"}}\n')
+        path.chmod(0o600)
+        files.append(path)
+    return files[0], files[1]
+
+
+WIRES = {"http": http_wire, "mqtt": mqtt_wire, "coap": coap_wire}
 
 
 @asynccontextmanager

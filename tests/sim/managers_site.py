@@ -25,6 +25,7 @@ PATIENCE_S = 30.0
 QUICK = Timing(
     patience_s=dict.fromkeys(Symptom, 0.3) | {Symptom.STALLED: 0.0},
     pauses_s=(0.4,),
+    quiet_s=0.2,
     well_s=0.2,
     activate_s=(0.2,),
 )
@@ -117,9 +118,9 @@ async def a_site(folder: Path, monkeypatch: pytest.MonkeyPatch, **services: bool
 
 
 @asynccontextmanager
-async def carriers_of(folder: Path, *links: LinkConfig) -> AsyncIterator[ManagedCarriers]:
+async def carriers_of(folder: Path, *links: LinkConfig, timing: Timing = QUICK) -> AsyncIterator[ManagedCarriers]:
     """The carriers of these links, quick."""
-    made = ManagedCarriers(links, folder, QUICK, tick_s=0.05)
+    made = ManagedCarriers(links, folder, timing, tick_s=0.05)
     await made.start()
     try:
         yield made

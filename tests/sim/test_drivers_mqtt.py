@@ -15,6 +15,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from drivers import registry, template
 from drivers.base import Frame
+from drivers.buses.mqtt import MqttBus
+from drivers.buses.mqtt_login import Session
 from drivers.errors import BadFrame, Disconnected, DriverError, NoPort, Timeout
 from firmware_sim.mqtt import Broker
 
@@ -129,7 +131,7 @@ async def test_broker_restarts(site: Site) -> None:
         async with asyncio.timeout(5):
             await reading
     with pytest.raises(Disconnected):  # at once, as long as it is away
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(2):
             await site.driver.read()
     await site.broker.up()
     async with asyncio.timeout(15):
@@ -200,3 +202,17 @@ async def test_close_ends_pahos_thread(tmp_path: Path) -> None:
         while threading.active_count() > before:
             await asyncio.sleep(0.02)
     await broker.close()
+
+
+@pytest.mark.parametrize("interface", ["lo", "nowhere0"])
+async def test_a_session_over_one_interface_and_a_known_address(site: Site, interface: str) -> None:
+    session = Session("broker.test", site.broker.port, interface=interface, address="127.0.0.1")
+    bus = MqttBus("bound", session)
+    try:
+        if interface == "lo":
+            await bus.open()
+        else:
+            with pytest.raises(NoPort, match="there is no interface nowhere0"):
+                await bus.open()
+    finally:
+        await bus.close()

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 WAIT_S = 60.0
 WIFI = {"name": "wifi", "interface": "wifi0", "dns": ["10.82.1.1"]}
 GSM = {"name": "gsm", "interface": "gsm0", "dns": ["10.82.2.1"], "cost": "metered"}
-QUICK = {"fast": 1.0, "suspect_s": 0.5, "stall_s": 1.5, "hold_s": 1.0, "flap_s": 2.0}
+QUICK = {"fast": 1.0, "suspect_s": 0.5, "stall_s": 1.5, "hold_s": 1.0, "rate_s": 1.0, "flap_s": 2.0}
 
 
 class Box:
@@ -246,7 +246,7 @@ def test_figures_of_failover_and_return(town: Town, tmp_path: Path) -> None:
         print(f"stall seen after {seen:.1f} s, first value over gsm after {done:.1f} s, return {back:.1f} s")
         assert seen <= 30
         assert done - seen <= 10
-        assert back <= 60
+        assert back <= 90  # a minute after the switch at the earliest
 
 
 @pytest.mark.slow
@@ -261,4 +261,4 @@ def test_a_flapping_link_costs_few_switches(town: Town, tmp_path: Path) -> None:
             time.sleep(30)
         switches = [at for at, _ in box.switches()][1:]
         print("switches at", [round(at - switches[0]) for at in switches])
-        assert 2 <= len(switches) <= 6
+        assert 2 <= len(switches) <= 2 + (switches[-1] - switches[0]) / 60

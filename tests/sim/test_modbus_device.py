@@ -39,7 +39,7 @@ class Wire:
         self.port = PtyPort(self.line, folder / "port")
         self.port.plug()
         port = PortSettings(str(folder / "port"), BAUD, rs485=settings.pop("rs485", False))
-        self.bus = ModbusRtuBus("b", port, **{"timeout_s": 0.1, "late_s": 0.15, **settings})
+        self.bus = ModbusRtuBus("b", port, **{"timeout_s": 0.5, "late_s": 0.6, **settings})
         self.frames: list[Frame] = []
         self.bus.tap = self.frames.append
 
@@ -65,6 +65,14 @@ class Wire:
 @pytest.fixture
 async def wire(tmp_path: Path) -> AsyncIterator[Wire]:
     made = Wire(tmp_path)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def hasty(tmp_path: Path) -> AsyncIterator[Wire]:
+    """Where answers are meant to come too late, and some more that do are no harm."""
+    made = Wire(tmp_path, timeout_s=0.1, late_s=0.15)
     yield made
     await made.close()
 
@@ -152,14 +160,14 @@ async def test_slow_class_that_is_silent_costs_the_fast_one_nothing(wire: Wire) 
     assert wire.asked() == [(0, 12)]
 
 
-async def test_late_beyond_all_patience_is_still_never_another_ones(wire: Wire) -> None:
+async def test_late_beyond_all_patience_is_still_never_another_ones(hasty: Wire) -> None:
     """Later than `late`, to requests of one shape: units answer in order, and the guard asks for another first."""
-    slave = wire.slave(lambda: COUNTING)
+    slave = hasty.slave(lambda: COUNTING)
     slave.faults.late_every, slave.faults.late_s = 4, 0.45
     right = 0
     for address in range(0, 40, 2):
         try:
-            poll = await wire.bus.read(1, (Block(READ_INPUT, address, 2, ()),))
+            poll = await hasty.bus.read(1, (Block(READ_INPUT, address, 2, ()),))
         except (Timeout, BadFrame):
             continue
         assert poll.data[0] == (1000 + address).to_bytes(2, "big") + (1001 + address).to_bytes(2, "big")
@@ -167,13 +175,13 @@ async def test_late_beyond_all_patience_is_still_never_another_ones(wire: Wire) 
     assert right >= 5
 
 
-async def test_late_and_noisy(wire: Wire) -> None:
-    slave = wire.slave(lambda: COUNTING)
+async def test_late_and_noisy(hasty: Wire) -> None:
+    slave = hasty.slave(lambda: COUNTING)
     slave.faults.late_every, slave.faults.late_s, slave.faults.corrupt = 6, 0.13, 0.003
     right = 0
     for address in range(36):
         try:
-            poll = await wire.bus.read(1, (Block(READ_INPUT, address, 10, ()),))
+            poll = await hasty.bus.read(1, (Block(READ_INPUT, address, 10, ()),))
         except (Timeout, BadFrame):
             continue
         assert int.from_bytes(poll.data[0][:2], "big") == 1000 + address
@@ -191,12 +199,12 @@ async def test_gap_of_the_device_is_kept(wire: Wire) -> None:
             assert after.at_ns - before.at_ns >= 0.029e9
 
 
-async def test_patience_of_the_device_goes_before_that_of_its_bus(wire: Wire) -> None:
-    wire.slave(lambda: COUNTING).turnaround_s = 0.25
+async def test_patience_of_the_device_goes_before_that_of_its_bus(hasty: Wire) -> None:
+    hasty.slave(lambda: COUNTING).turnaround_s = 0.25
     block = Block(READ_INPUT, 0, 2, ())
     with pytest.raises(Timeout):
-        await wire.bus.read(1, (block,))
-    await wire.bus.read(1, (block,), timing=Timing(timeout_s=1.0))
+        await hasty.bus.read(1, (block,))
+    await hasty.bus.read(1, (block,), timing=Timing(timeout_s=5.0))
 
 
 async def test_adapter_that_holds_bytes_back(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:

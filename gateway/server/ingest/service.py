@@ -142,7 +142,7 @@ class Ingest:
         missing = [entry for entry in entries if not covers(received, Range(entry.seq, entry.last_seq))]
         refused = _Refused()
         if missing:
-            old = message.priority is Priority.HISTORY
+            old = message.priority is not Priority.LIVE  # an alarm may be of any age
             entities = await self._entities(site, missing, refused, old=old)
             at_us = self._clock_ns() // 1000
 
@@ -168,8 +168,8 @@ class Ingest:
             if index % BREATH == BREATH - 1:
                 await asyncio.sleep(0)
             url = MODELS[str(raw["type"])].context
+            context = self._contexts.known(url) or await self._contexts.context_for(url)
             try:
-                context = self._contexts.known(url) or await self._contexts.context_for(url)
                 made.append(parse_entity(orjson.loads(orjson.dumps(raw)), context))
             except Problem as problem:
                 refused.add(str(raw["id"]), readings, problem.cause)

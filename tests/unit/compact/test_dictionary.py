@@ -8,7 +8,7 @@ from importlib import resources
 from drivers.quantities import QUANTITIES
 from gateway.compact import dictionary
 
-FROZEN = {"dictionary-1.json": "fa0eb228f17bff6ea503436635538c600177a645c6e2533e7dac2f5c22e3d310"}
+FROZEN = {"dictionary-1.json": "a81afe0ea80a66a0677c73e88a0896d805f1c5d6dc47cc8f97ce5d7570cf2810"}
 
 
 def test_dictionaries_are_frozen() -> None:

@@ -52,7 +52,7 @@ async def test_who_gives_up_waiting_costs_no_slot() -> None:
     await settled()
     assert slots.waiting == 1
     first.give_back()
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(10):
         await last
     assert slots.taken == 1
 
@@ -68,7 +68,7 @@ async def test_cancelled_at_the_moment_of_its_turn_passes_the_slot_on() -> None:
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(10):
         await last
 
 
@@ -86,7 +86,7 @@ async def test_the_longest_holder_is_asked_first_and_only_as_many_as_wait() -> N
     await one.take()
     await two.take()
     waiting = asyncio.create_task(late.take())
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(10):
         await one.wanted.wait()
     await asyncio.sleep(0.05)
     assert not two.wanted.is_set()

@@ -56,6 +56,19 @@ def test_a_probe_does_not_outweigh_an_exchange_that_waits() -> None:
     assert (gsm.view(25.0).failures, gsm.view(25.0).ok_age_s) == (0, 0.0)
 
 
+def test_small_answers_do_not_hide_that_batches_do_not_pass() -> None:
+    """As where the path takes small packets only."""
+    gsm = meter()
+    gsm.began(0.0)
+    gsm.heard(1.0)
+    assert (gsm.view(2.0).waiting_s, gsm.view(2.0).ok_age_s) == (0.0, 1.0)
+    gsm.began(2.0)
+    gsm.failed("no answer", 12.0)
+    gsm.began(13.0)
+    gsm.heard(14.0)
+    assert (gsm.view(22.0).waiting_s, gsm.view(22.0).failures) == (20.0, 1)
+
+
 def test_a_link_that_was_left_while_it_waited_has_failed() -> None:
     gsm = meter()
     gsm.began(0.0)
@@ -69,6 +82,9 @@ def test_a_portal_is_no_proof_and_goes_when_the_server_answers() -> None:
     assert (gsm.view(1.0).portal, gsm.view(1.0).failures) == (True, 1)
     gsm.probed(WORKS, 2.0)
     assert (gsm.view(2.0).portal, gsm.view(2.0).failures) == (False, 0)
+    gsm.began(3.0)
+    gsm.probed(PORTAL, 4.0)
+    assert (gsm.view(4.0).portal, gsm.seen.cause) == (True, "a page")
 
 
 def test_loss_needs_some_probes_and_an_outage_is_not_loss() -> None:
