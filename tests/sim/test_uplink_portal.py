@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import UplinkError
+from gateway.model import Batch, Priority, Range, Reading
 from gateway.uplink.client import Access
 from gateway.uplink.ngsild import TIME, UPSERT, NgsiLdHttp
 from gateway.uplink.transport import PortalError, UnreachableError
@@ -36,15 +37,28 @@ ANSWERS = {
 
 
 @pytest.mark.parametrize("name", ANSWERS)
-async def test_a_portal_is_recognised_and_takes_nothing(tmp_path: Path, name: str) -> None:
+async def test_a_portal_is_recognised(name: str) -> None:
+    async with ScriptedServer(portal(ANSWERS[name])) as server:
+        transport = NgsiLdHttp(Access(server.url, timeout_s=5), entities)
+        for ask in (transport.held, transport.server_time):
+            with pytest.raises(PortalError) as caught:
+                await ask()
+            assert caught.value.code == "uplink.portal"
+        server.handler = lamppost(portal(ANSWERS[name]))
+        await transport.held()
+        for priority in Priority:
+            with pytest.raises(PortalError):
+                await transport.send(Batch("box", "s", (Range(1, 1),), (Reading("1", "q0", 1.0, "W", 1),), priority))
+        await transport.close()
+
+
+@pytest.mark.parametrize("name", ["a page", "a page as a refusal"])
+async def test_a_portal_takes_nothing(tmp_path: Path, name: str) -> None:
     async with ScriptedServer(portal(ANSWERS[name])) as server, box(tmp_path, server) as b:
         b.make(1, "meter")
         b.make(2, "air")
         await until(lambda: b.uplink.state().error != "" and len(server.requests) > 2)
         assert b.outbox.stats().depth == 4 and b.outbox.stats().dropped == {}
-        with pytest.raises(PortalError) as caught:
-            await NgsiLdHttp(Access(server.url, timeout_s=5), entities).held()
-        assert caught.value.code == "uplink.portal"
         server.handler = lamppost()
         await until(lambda: b.empty)
         assert sorted(received(server)) == [1, 2] and b.uplink.state().up
