@@ -44,6 +44,8 @@ KEYS: Mapping[str, str] = {
     "outbox.depth": "Readings not acknowledged by the server yet.",
     "outbox.age_s": "Age of the oldest of them in seconds.",
     "outbox.bytes": "Size of the outbox on disk.",
+    "outbox.kept_bytes": "Of them, what the server has and might lose: it stays for a day at most.",
+    "outbox.volatile": "Readings that only memory holds, because the disk takes nothing.",
     "outbox.made.*": "Readings put into the outbox since the stream began, by device.",
     "outbox.dropped.*": "Readings dropped, by reason.",
     "outbox.crash_cost": "Readings that crashes cost, at most.",

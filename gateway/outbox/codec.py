@@ -23,6 +23,7 @@ __all__ = ["READINGS_MAX", "DamagedError", "Entry", "decode", "encodable", "enco
 FIRST_BYTE_1 = 0x96
 INT_MIN, INT_MAX = -(2**63), 2**64 - 1
 NS_MAX = 2**63 - 1
+KINDS: tuple[type, ...] = (float, int, str, Position)
 UTC = ""  # in place of a boot id: the instant is a trusted UTC
 
 
@@ -56,7 +57,7 @@ def _fits(reading: Reading) -> bool:
     if not -NS_MAX <= ns <= NS_MAX:
         return False
     if type(value) is not float:  # nearly all are
-        if not isinstance(value, float | int | str | Position):
+        if not isinstance(value, KINDS):
             return False
         if isinstance(value, int) and not INT_MIN <= value <= INT_MAX:
             return False

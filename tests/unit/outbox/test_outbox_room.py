@@ -65,7 +65,7 @@ def test_thin_keeps_every_nth_of_each_device(devices: list[str], every: int) -> 
 
 async def test_acknowledged_ones_give_way_first_and_alarms_last(path: Path) -> None:
     clock = FakeClock()
-    async with running(path, clock, limits=Limits(400_000, acked_max=150_000), interval_s=0.01) as outbox:
+    async with running(path, clock, limits=Limits(400_000, acked_max=125_000), interval_s=0.01) as outbox:
         outbox.fresh_s = 0.0
         made = await fill(outbox, clock, 15)
         await drain(outbox)
@@ -88,23 +88,23 @@ async def test_acknowledged_ones_give_way_first_and_alarms_last(path: Path) -> N
 
 async def test_alarms_go_where_nothing_else_is_left(path: Path) -> None:
     clock = FakeClock()
-    async with running(path, clock, limits=Limits(400_000, acked_max=0), interval_s=0.01) as outbox:
+    async with running(path, clock, limits=Limits(330_000, acked_max=0), interval_s=0.01) as outbox:
         outbox.fresh_s = 0.0
         outbox.append(observe(clock, [1]))
-        for n in range(0, 50_000, 500):
+        for n in range(0, 25_000, 500):
             outbox.append(observe(clock, noisy(range(n, n + 500))), priority=Priority.ALARM)
             clock.pass_s(1)
             await written(outbox)
         left = [int(reading.value) for reading in await drain(outbox, 5000)]  # type: ignore[arg-type]
-        assert left == list(range(50_000 - len(left), 50_000))
-        assert outbox.stats().dropped == {"outbox-full": 50_001 - len(left)}
+        assert left == list(range(25_000 - len(left), 25_000))
+        assert outbox.stats().dropped == {"outbox-full": 25_001 - len(left)}
 
 
 async def test_thinned_instead_of_dropped(path: Path) -> None:
     clock = FakeClock()
-    async with running(path, clock, limits=Limits(400_000, acked_max=0, thin=True), interval_s=0.01) as outbox:
+    async with running(path, clock, limits=Limits(350_000, acked_max=0, thin=True), interval_s=0.01) as outbox:
         outbox.fresh_s = 0.0
-        made = await fill(outbox, clock, 60)
+        made = await fill(outbox, clock, 44)
         stats = outbox.stats()
         assert stats.dropped.keys() == {"thinned"} and stats.bytes < 600_000
         left = [int(reading.value) for reading in await drain(outbox, 5000)]  # type: ignore[arg-type]
