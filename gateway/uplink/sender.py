@@ -35,6 +35,7 @@ ASK_TIME_AGAIN_S = 3600.0  # ... and while there is none but the server's or a G
 MEET_AGAIN_S = 60.0  # at most so often is a server asked what it has, where its connections never last
 PROBLEMS_KEPT = 20
 REMAKE_S = 5.0
+ALARM_S = 10.0  # so soon after a failure an alarm makes it try again, where it would wait longer
 NO_LINK = Link("none")
 
 
@@ -242,7 +243,10 @@ class Uplink:
             await transport.close()
         human = isinstance(error, RejectedError)
         delay_s = backoff.delay_s(self._failures, metered=link.metered, human=human, jitter=random.random())
-        await asyncio.sleep(backoff.pause_s(delay_s, (now_ns - started_ns) / SECOND, error.retry_after_s))
+        pause_s = backoff.pause_s(delay_s, (now_ns - started_ns) / SECOND, error.retry_after_s)
+        await asyncio.sleep(min(pause_s, ALARM_S) if error.retry_after_s is None else pause_s)
+        if error.retry_after_s is None and pause_s > ALARM_S:
+            await self._outbox.wait(pause_s - ALARM_S)
 
     def _worked(self, started_ns: int) -> None:
         self._failures = 0

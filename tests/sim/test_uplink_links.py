@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from gateway.model import Link, Priority
 from gateway.uplink.client import Access
 from gateway.uplink.ngsild import NgsiLdHttp
@@ -73,3 +75,19 @@ async def test_the_links_are_told(tmp_path: Path) -> None:
         server.handler = lamppost()
         await server.start()
         await until(lambda: b.empty and b.links.told[-1] == "worked")
+
+
+async def test_an_alarm_does_not_wait_for_the_next_try(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.uplink.sender.ALARM_S", 0.1)
+    monkeypatch.setattr("gateway.uplink.backoff.CAP_METERED_S", 300.0)
+    monkeypatch.setattr("gateway.uplink.backoff.FIRST_S", 300.0)
+    async with ScriptedServer(lamppost()) as server:
+        server.script = [Answer(500)]
+        async with box(tmp_path, server, metered=True) as b:
+            b.make(1)
+            await until(lambda: b.uplink.state().error != "")
+            await asyncio.sleep(0.3)
+            assert len(upserts(server)) == 1
+            b.make(-9, "door", alarm=True)
+            await until(lambda: b.empty)
+            assert received(server)[:2] == [1, -9]
