@@ -90,7 +90,8 @@ async def _link(link: LinkConfig, folder: Path) -> Sequence[Finding]:
 
     async with _mirror() as mirror:
         if not mirror.owner(NM):
-            return [Finding(f"link {link.name}", "fail", "NetworkManager does not run", "See above.")]
+            fix = "Start it: `systemctl enable --now NetworkManager`."
+            return [Finding(f"link {link.name}", "fail", "NetworkManager does not run", fix)]
         carrier = carrier_of(mirror.objects[NM], link)
         modem = modem_of(mirror.objects[MM], link.interface) if link.modem is not None else None
         found = list(_modem(link, link.modem, modem, folder)) if link.modem is not None else []

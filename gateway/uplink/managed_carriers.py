@@ -118,6 +118,8 @@ class ManagedCarriers:
             up = up and keeper.problem.code != "modem.roaming"  # up by somebody else's wish, at foreign prices
         elif keeper is not None and not self._mirror.owner(MM):
             problem = problem or "ModemManager does not run"
+        elif keeper is not None and not up and keeper.ladder.attempts:
+            problem = f"{problem}; the modem is stuck: attempt {keeper.ladder.attempts}"
         if modem is None:
             return replace(found, problem=problem)
         return replace(

@@ -108,6 +108,7 @@ async def test_stuck_modems_are_brought_back_by_the_rung_that_each_needs(
         site.plug(modem)
         links.append(LinkConfig(name=name, interface=modem.interface, modem=ModemConfig(apn="internet")))
     async with carriers_of(tmp_path, *links) as carriers:
+        await until(lambda: "the modem is stuck: attempt 1" in carriers.carrier(links[1]).problem)
         await until(lambda: all(carriers.carrier(link).up for link in links))
         await until(lambda: not any(keeper.ladder.attempts for keeper in carriers.keepers.values()))  # all forgotten
         assert [carriers.carrier(link).addresses[0] for link in links] == [f"10.140.{n}.2" for n in range(6)]
