@@ -152,7 +152,7 @@ async def _mirror() -> AsyncIterator[Mirror]:
     from gateway.uplink.system_bus import Mirror
 
     services = {network_manager.NM: network_manager.MANAGER, modem.MM: modem.ROOT}
-    mirror = Mirror(services, (*network_manager.INTERFACES, *modem.INTERFACES), lambda: None)
+    mirror = Mirror(services, network_manager.KEEP | modem.KEEP, lambda: None)
     task = asyncio.create_task(mirror.run())
     try:
         with contextlib.suppress(TimeoutError):
