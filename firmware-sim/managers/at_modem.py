@@ -31,9 +31,8 @@ _ID = {
     "AT+WS46=?": "+WS46: (12,22,25,28,29)",
     "AT+CSCS=?": '+CSCS: ("IRA","GSM","UCS2")',
     "AT+CGDCONT=?": '+CGDCONT: (1-16),"IP",,,(0-2),(0-4)',
-    "AT+CGDCONT?": '+CGDCONT: 1,"IP","internet","",0,0',
 }
-_QUIET = re.compile(r"AT(E0|V1|X4|&C1|Z|H|\+CMEE=.*|\+CSCS=.*|\+CGDCONT=.*|\+CGACT=.*|\+C(E|G)?REG=.*|\+COPS=.*)?")
+_QUIET = re.compile(r"AT(E0|V1|X4|&C1|Z|H|\+CMEE=.*|\+CSCS=.*|\+CGACT=.*|\+C(E|G)?REG=.*|\+COPS=.*)?")
 
 
 class AtError(Exception):
@@ -55,6 +54,8 @@ class AtModem:
     technology: int = 7  # <AcT> of +COPS: E-UTRAN
     csq: int = 20
     functional: int = 1  # +CFUN
+    dialled: str = ""  # the APN of the last call
+    contexts: dict[str, tuple[str, str]] = field(default_factory=lambda: {"1": ("IP", "factory")})  # type and APN
     asked: list[str] = field(default_factory=list)
 
     def answer(self, command: str) -> str:
@@ -67,6 +68,15 @@ class AtModem:
         if match := re.fullmatch(r"AT\+CFUN=(\d+)(,\d)?", command):
             self.functional = int(match[1])
             return ""
+        if match := re.fullmatch(r'AT\+CGDCONT=(\d+),"(\w+)","([^"]*)".*', command):
+            self.contexts[match[1]] = match[2], match[3]
+            return ""
+        if match := re.fullmatch(r"ATD\*99\*\*\*(\d+)#", command):
+            self.dialled = self.contexts[match[1]][1]
+            return "CONNECT 100000000"
+        if command == "AT+CGDCONT?":
+            rows = [f'+CGDCONT: {number},"{kind}","{apn}","",0,0' for number, (kind, apn) in self.contexts.items()]
+            return "\r\n".join(rows)
         if _QUIET.fullmatch(command):
             return ""
         return self._state(command)
@@ -102,8 +112,6 @@ class AtModem:
             case "AT#REBOOT":
                 self.locked = self.sim is not None and bool(self.sim.pin)
                 return ""
-            case "ATD*99***1#":
-                return "CONNECT 100000000"
             case "AT+CFUN?":
                 return f"+CFUN: {self.functional}"
             case "AT+CIMI":

@@ -64,6 +64,8 @@ class Compact(ABC):
     def __init__(self, gateway: str, profiles: Profiles) -> None:
         self._gateway = gateway
         self._profiles = profiles
+        self._newest: tuple[str, int] | None = None  # stream and number that were acknowledged last
+        self._forgotten = 0
 
     async def send(self, batch: Batch) -> Receipt:
         """Return when the server has the batch on its disk. Raises TransportError; then all of it is still due."""
@@ -146,7 +148,18 @@ class Compact(ABC):
         if not acknowledges(ack, stream, ranges):
             reason = ack.problems[0] if ack.problems else "it does not say why"
             raise RejectedError(f"the server did not take the batch: {reason}", fix=FIX)
+        self._look_back(ack, ranges)
         return ack
+
+    def _look_back(self, ack: AckMessage, ranges: Ranges) -> None:
+        """An answer that lacks what the one before had is that of another server, or of one from a backup.
+
+        Where a connection says nothing of the server behind it, this does: it counts as a new one.
+        """
+        first, last = ranges[0].first, ranges[-1].last
+        if self._newest == (ack.stream, first - 1) and not covers(ack.ranges, Range(first - 1, first - 1)):
+            self._forgotten += 1
+        self._newest = ack.stream, last
 
 
 def _body(entries: Sequence[Entry], bytes_max: int) -> tuple[bytes, str]:

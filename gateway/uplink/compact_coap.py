@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import cbor2
 
+from drivers.bound import Resolve
 from drivers.buses.coap_message import GET, POST, PUT, Code
 from drivers.buses.coap_oscore import Context, read_keys
 from drivers.buses.coap_request import Requester, Response
@@ -19,12 +20,16 @@ from gateway.uplink.transport import BusyError, RejectedError, UnreachableError
 
 ROOT = "/lamppost/v1"
 SERVER = "server"  # the part of the credentials file
+PORT = 5683
 CBOR = 60  # application/cbor (RFC 7252, 12.3)
 MAX_AGE_S = 60  # where an answer states none (RFC 7252, 5.10.5)
 
 
 class CompactCoap(Compact):
-    """See gateway.uplink.compact. ``state``: folder for what OSCORE must remember; ``timeout_s`` is for each block."""
+    """See gateway.uplink.compact. ``state``: folder for what OSCORE must remember; ``timeout_s`` is for each block.
+
+    ``interface`` and ``names`` as for drivers.http1.HttpClient.
+    """
 
     ranges_max = 100  # so that the answer fits into one datagram
 
@@ -38,9 +43,11 @@ class CompactCoap(Compact):
         state: Path | None = None,
         timeout_s: float = 10.0,
         interface: str | None = None,
+        names: Resolve | None = None,
     ) -> None:
         super().__init__(gateway, profiles)
         self._url = url.rstrip("/")
+        self._names = names
         self._credentials = credentials
         self._state = state or credentials.parent / "oscore"
         self._timeout_s = timeout_s
@@ -62,8 +69,8 @@ class CompactCoap(Compact):
 
     @property
     def connections(self) -> int:
-        """How often the socket was opened so far."""
-        return self._connections
+        """How often the socket was opened so far, and servers noticed behind it."""
+        return self._connections + self._forgotten
 
     async def server_time(self) -> int | None:
         """GET /api/time; OSCORE says whose it is."""
@@ -76,13 +83,17 @@ class CompactCoap(Compact):
 
     async def close(self) -> None:
         """Close the socket, and write down what OSCORE must remember."""
-        requester, self._requester = self._requester, None
+        await self._drop()
         context, self._context = self._context, None
+        if context is not None:
+            context.close()
+
+    async def _drop(self) -> None:
+        """Close the socket: the next one may lead elsewhere."""
+        requester, self._requester = self._requester, None
         if requester is not None:
             self._counted = (self._counted[0] + requester.bytes_sent, self._counted[1] + requester.bytes_received)
             await requester.close()
-        if context is not None:
-            context.close()
 
     async def _post(self, message: BatchMessage, ranges: Ranges) -> AckMessage:
         return answered((await self._request(POST, f"{ROOT}/batches", message.to_bytes())).body)
@@ -100,12 +111,17 @@ class CompactCoap(Compact):
     async def _request(self, code: int, path: str, body: bytes = b"") -> Response:
         """The answer where it is a good one. Raises TransportError."""
         try:
-            response = await self._opened().exchange(code, path, body, CBOR if body else None)
+            requester = await self._opened()
+            response = await requester.exchange(code, path, body, CBOR if body else None)
+        except OSError as error:
+            cause = f"the name of {self._url} cannot be resolved: {error.strerror or error}"
+            raise UnreachableError(cause, code="uplink.connect") from error
         except NoPort as error:
             raise UnreachableError(str(error), code="uplink.connect") from error
         except NeedsHuman as error:
             raise RejectedError(str(error), code="uplink.auth", fix=error.fix) from error
         except DriverError as error:
+            await self._drop()
             kind = "timeout" if isinstance(error, Timeout) else "lost"
             raise UnreachableError(str(error), code=f"uplink.{kind}") from error
         if response.code in (Code.CONTENT, Code.CHANGED):
@@ -116,16 +132,22 @@ class CompactCoap(Compact):
         fix = "Check that uplink.url is the address of a Lamppost server, and the keys of this gateway there."
         raise RejectedError(f"the server answers {response.text}", fix=fix)
 
-    def _opened(self) -> Requester:
-        """Raises DriverError."""
+    async def _opened(self) -> Requester:
+        """Raises DriverError, OSError."""
         if self._context is None:
             keys = read_keys(self._credentials).get(SERVER)
             if keys is None:
                 raise Misconfigured(f"{self._credentials} has no part `{SERVER}`")
             self._context = Context(keys, self._state)
         if self._requester is None:
+            parts = urlsplit(self._url)
+            url = self._url
+            if self._names is not None:
+                address = (await self._names(parts.hostname or ""))[0]
+                host = f"[{address}]" if ":" in address else address
+                url = f"coap://{host}:{parts.port or PORT}"
             self._requester = Requester(
-                self._url, self._context, self._timeout_s, MESSAGE_BYTES_MAX, interface=self._interface
+                url, self._context, self._timeout_s, MESSAGE_BYTES_MAX, interface=self._interface
             )
             self._connections += 1
         return self._requester

@@ -11,9 +11,10 @@ import asyncio
 import secrets
 from dataclasses import replace
 
+from drivers.bound import Resolve
 from drivers.buses.mqtt import PAYLOAD_BYTES_MAX, Listener, Message, MqttBus
 from drivers.buses.mqtt_login import Session
-from drivers.errors import DriverError, NoPermission
+from drivers.errors import DriverError, NoPermission, NoPort
 from gateway.compact.message import AckMessage, BatchMessage, HeldMessage
 from gateway.compact.ranges import Ranges
 from gateway.uplink.compact import FIX, Compact, Profiles, answered, held_in
@@ -26,17 +27,29 @@ KEEPALIVE_S = 60  # a broker that is gone is noticed by answers that do not come
 
 
 class CompactMqtt(Compact):
-    """See gateway.uplink.compact. The session is opened with the first message, and again when it was lost."""
+    """See gateway.uplink.compact. The session is opened with the first message, and again when it was lost.
+
+    ``names``: what resolves the host, instead of the system; ``session`` has the interface.
+    """
 
     message_bytes_max = PAYLOAD_BYTES_MAX
 
-    def __init__(self, session: Session, gateway: str, profiles: Profiles, *, timeout_s: float = 10.0) -> None:
+    def __init__(
+        self,
+        session: Session,
+        gateway: str,
+        profiles: Profiles,
+        *,
+        timeout_s: float = 10.0,
+        names: Resolve | None = None,
+    ) -> None:
         super().__init__(gateway, profiles)
         self._timeout_s = timeout_s
+        self._session = replace(session, keepalive_s=KEEPALIVE_S)
+        self._names = names
         self._where = f"{session.host}:{session.port}"
         self._root = f"{TOPIC}/{gateway}"
-        self._bus = MqttBus("uplink", replace(session, keepalive_s=KEEPALIVE_S))
-        self._bus.listen(Listener((f"{self._root}/ack/+",), self._heard, self._lost, self._ready))
+        self._bus: MqttBus | None = None
         self._number = secrets.randbelow(NUMBERS)
         self._waiting: tuple[str, asyncio.Future[bytes]] | None = None
         self._sent = self._received = self._connections = 0
@@ -53,12 +66,14 @@ class CompactMqtt(Compact):
 
     @property
     def connections(self) -> int:
-        """How many sessions were opened so far."""
-        return self._connections
+        """How many sessions were opened so far, and servers noticed behind the broker."""
+        return self._connections + self._forgotten
 
     async def close(self) -> None:
         """End the session."""
-        await self._bus.close()
+        bus, self._bus = self._bus, None
+        if bus is not None:
+            await bus.close()
 
     async def _post(self, message: BatchMessage, ranges: Ranges) -> AckMessage:
         return answered(await self._exchange("batch", message.to_bytes()))
@@ -78,14 +93,17 @@ class CompactMqtt(Compact):
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.timeout(self._timeout_s):
-                await self._bus.open()
+                bus = await self._opened()
                 self._waiting = f"{self._root}/ack/{self._number}", answer
-                self._publish(f"{self._root}/{kind}/{self._number}", payload)
+                self._publish(bus, f"{self._root}/{kind}/{self._number}", payload)
                 return await answer
         except TimeoutError:
             cause = f"no answer came by way of {self._where}"
             fix = "Check that the server runs, and that `server.mqtt` names the same broker."
             raise UnreachableError(cause, code="uplink.timeout", fix=fix) from None
+        except OSError as error:
+            cause = f"the name of {self._where} cannot be resolved: {error.strerror or error}"
+            raise UnreachableError(cause, code="uplink.connect") from error
         except NoPermission as error:
             raise RejectedError(str(error), code="uplink.auth", fix=error.fix) from error
         except DriverError as error:
@@ -93,8 +111,24 @@ class CompactMqtt(Compact):
         finally:
             self._waiting = None
 
-    def _publish(self, topic: str, payload: bytes) -> None:
-        if not self._bus.command(topic, payload, QOS):
+    async def _opened(self) -> MqttBus:
+        """The session, open. Raises DriverError, OSError; where the broker is not there its name is asked for anew."""
+        if self._bus is None:
+            session = self._session
+            if self._names is not None:
+                session = replace(session, address=(await self._names(session.host))[0])
+            self._bus = MqttBus("uplink", session)
+            self._bus.listen(Listener((f"{self._root}/ack/+",), self._heard, self._lost, self._ready))
+        try:
+            await self._bus.open()
+        except NoPort:
+            if self._names is not None:
+                await self.close()
+            raise
+        return self._bus
+
+    def _publish(self, bus: MqttBus, topic: str, payload: bytes) -> None:
+        if not bus.command(topic, payload, QOS):
             raise UnreachableError(f"nothing can be sent to {self._where}", code="uplink.lost")
         self._sent += _packet_bytes(topic, payload)
 

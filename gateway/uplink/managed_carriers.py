@@ -15,7 +15,8 @@ from pathlib import Path
 
 from gateway.config.schema import LinkConfig
 from gateway.errors import LamppostError
-from gateway.uplink.carrier import Carrier, InterfaceCarriers
+from gateway.uplink.carrier import RESOLV_CONF, Carrier, InterfaceCarriers
+from gateway.uplink.link_addresses import name_servers
 from gateway.uplink.modem import INTERFACES as MODEM_INTERFACES
 from gateway.uplink.modem import MM, Modem, modem_of
 from gateway.uplink.modem import ROOT as MODEM_ROOT
@@ -64,6 +65,7 @@ class ManagedCarriers:
         """Begin to look; waits up to LOOK_S for what is there."""
         if self._task is None:
             self._task = asyncio.create_task(self._run())  # kept, and awaited in close()
+            self._task.add_done_callback(_ended)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LOOK_S):
                 await self._mirror.looked.wait()
@@ -89,6 +91,8 @@ class ManagedCarriers:
         if found is None and profile_name(link) is not None:
             found = Carrier(False, problem="NetworkManager does not run")
         found = found or self._plain.carrier(link)
+        if found.up and found.interface is not None and not found.dns:
+            found = replace(found, dns=name_servers(RESOLV_CONF))
         if not found.up and link.name in self._refused:
             found = replace(found, problem=self._refused[link.name])
         modem = self._modem(link, found)
@@ -158,3 +162,9 @@ class ManagedCarriers:
             self._refused[link.name] = f"{error.cause}. {error.fix}"
         if link.name in self._refused:
             LOG.warning("link %s: %s", link.name, self._refused[link.name], extra={"link": link.name})
+
+
+def _ended(task: asyncio.Task[None]) -> None:
+    """It only ends when it is closed; else this is a mistake in the program, and nothing is followed any longer."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        LOG.error("NetworkManager and ModemManager are followed no longer: %r", error, exc_info=error)

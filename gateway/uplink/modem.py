@@ -160,7 +160,7 @@ def _modem(objects: Objects, path: str) -> Modem:
     shown, network = objects[path][MODEM], objects[path].get(THREEGPP, {})
     sim = str(shown.get("Sim", "/"))
     card = objects.get(sim, {}).get(SIM, {})
-    quality, state = shown.get("SignalQuality"), ModemState(shown.get("State", 0))
+    quality, state = shown.get("SignalQuality"), _state(shown.get("State", 0))
     heard = quality is not None and state >= ModemState.REGISTERED
     errors = [
         objects.get(bearer, {}).get(BEARER, {}).get("ConnectionError", ("", "")) for bearer in shown.get("Bearers", [])
@@ -179,6 +179,11 @@ def _modem(objects: Objects, path: str) -> Modem:
         sim_identifier=str(card.get("SimIdentifier", "")),
         connect_error=next((str(error[0]) for error in reversed(errors) if error[0]), ""),
     )
+
+
+def _state(number: int) -> ModemState:
+    """A state; one that a later ModemManager may know is unknown here."""
+    return ModemState(number) if number in list(ModemState) else ModemState.UNKNOWN
 
 
 def technology(bits: int) -> str:

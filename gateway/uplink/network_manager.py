@@ -107,7 +107,14 @@ def _strength(objects: Objects, path: str) -> float | None:
 
 def _addresses(ip4: dict[str, Any], ip6: dict[str, Any]) -> tuple[str, ...]:
     rows = [str(row.get("address", "")) for part in (ip4, ip6) for row in part.get("AddressData", [])]
-    return tuple(row for row in rows if row and not ipaddress.ip_address(row).is_link_local)
+    return tuple(row for row in rows if _leads_somewhere(row))
+
+
+def _leads_somewhere(address: str) -> bool:
+    try:
+        return not ipaddress.ip_address(address).is_link_local
+    except ValueError:
+        return False
 
 
 def _servers(ip4: dict[str, Any], ip6: dict[str, Any]) -> tuple[str, ...]:
@@ -222,4 +229,4 @@ def gsm_settings(link: LinkConfig) -> dict[str, dict[str, Variant]]:
 
 def _secret(path: Path) -> str:
     with path.open("rb") as file:
-        return file.read(SECRET_BYTES_MAX).decode("utf-8").strip()
+        return file.read(SECRET_BYTES_MAX).decode("utf-8", "replace").strip()

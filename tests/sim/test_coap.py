@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import random
 import shutil
@@ -554,6 +555,7 @@ async def test_answer_leaves_from_the_address_that_was_asked(plain: Site) -> Non
 
 async def test_stop_and_start_leaves_nothing(site: Site) -> None:
     def open_files() -> int:
+        gc.collect()  # what other tests left
         return len(list(Path("/proc/self/fd").iterdir()))
 
     for turn in range(4):
@@ -574,7 +576,7 @@ async def test_stop_and_start_leaves_nothing(site: Site) -> None:
         await asyncio.sleep(0.01)
         if turn == 0:
             before = open_files()
-    assert open_files() == before
+    assert open_files() <= before
 
 
 async def test_bus_that_is_closed_under_its_device(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import pytest
 from gateway.compact.message import MESSAGE_BYTES_MAX
 from gateway.model import Priority, Range
 from gateway.uplink.compact import Compact
+from gateway.uplink.compact_coap import CompactCoap
+from gateway.uplink.compact_mqtt import CompactMqtt
 from gateway.uplink.transport import TransportError, UnreachableError
 from tests.server.compact_kit import STREAM, reading
 from tests.sim.compact_wire import WIRES, Wire, batch, running, stored
@@ -85,6 +88,30 @@ async def test_the_server_goes_and_comes_back(wire: Wire, tmp_path: Path) -> Non
     async with running(wire, tmp_path / "data", **({} if wire.url else {"port": port})) as client:
         await delivered(box, 20)
         assert await stored(client) == list(range(20))
+        await box.close()
+
+
+@pytest.mark.parametrize("wire", ["mqtt", "coap"], indirect=True)
+async def test_a_server_from_a_backup_is_noticed(wire: Wire, tmp_path: Path) -> None:
+    """Behind a broker, or a socket of UDP, it looks the same: but it does not know what it acknowledged."""
+    async with running(wire, tmp_path / "data") as client:
+        box = wire.transport(client, timeout_s=2.0)
+        assert isinstance(box, CompactMqtt | CompactCoap)
+        await delivered(box, 10)
+    shutil.copytree(tmp_path / "data", tmp_path / "backup")
+    async with running(wire, tmp_path / "data"):
+        await delivered(box, 20)
+        before = box.connections
+    async with running(wire, tmp_path / "backup") as client:
+        await delivered(box, 30)
+        assert box.connections > before
+        assert await box.held() == {STREAM: (Range(0, 9), Range(20, 29))}
+        await delivered(box, 20)
+        assert await stored(client) == list(range(30))
+        noticed = box.connections
+        await delivered(box, 40)
+        await delivered(box, 50)
+        assert box.connections == noticed
         await box.close()
 
 

@@ -39,7 +39,7 @@ def both(
     def make() -> tuple[Bus, Driver]:
         bus = registry.make_bus("b", settings)
         driver = registry.make_driver(template.load(name), bus, address, period, {})
-        driver.silence_s = min(driver.silence_s, 0.15)
+        driver.silence_s = min(driver.silence_s, 0.5)
         return bus, driver
 
     return make

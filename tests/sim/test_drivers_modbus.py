@@ -27,13 +27,14 @@ from firmware_sim.line import Line, PtyPort
 from firmware_sim.modbus import READ_INPUT, Slave
 
 BAUD = 19_200
+QUICK_S = 0.1  # where some more answers that come too late are no harm
 COUNTING = dict(enumerate(range(1000, 1200)))  # each register says which one it is
 
 
 class Wire:
     """A line with a port, and a bus that uses it."""
 
-    def __init__(self, folder: Path, *, baud: int = BAUD, timeout_s: float = 0.1, echo: bool = False) -> None:
+    def __init__(self, folder: Path, *, baud: int = BAUD, timeout_s: float = 0.6, echo: bool = False) -> None:
         self.line = Line("test", baud)
         self.line.echo = echo
         self.port = PtyPort(self.line, folder / "port")
@@ -129,6 +130,7 @@ async def test_neighbours_share_the_line_without_mixing(wire: Wire) -> None:
 @pytest.mark.parametrize("late_s", [0.13, 0.19, 0.26])
 async def test_late_answer_is_never_taken_for_the_next_one(wire: Wire, late_s: float) -> None:
     """Every third answer comes after the time-out of 0.1 s: lost, but no register ever gets another one's value."""
+    wire.bus.timeout_s = QUICK_S
     slave = wire.slave(1, lambda: COUNTING)
     said = 0
     speak = slave._speak
@@ -153,6 +155,7 @@ async def test_late_answer_is_never_taken_for_the_next_one(wire: Wire, late_s: f
 
 
 async def test_silent_unit_costs_its_neighbour_little_once_known(wire: Wire) -> None:
+    wire.bus.timeout_s = QUICK_S
     slave = wire.slave(9, lambda: COUNTING)
     wire.slave(1, lambda: COUNTING)
     await wire.bus.read(9, (block(0),))
@@ -168,6 +171,7 @@ async def test_silent_unit_costs_its_neighbour_little_once_known(wire: Wire) -> 
 
 
 async def test_unit_that_became_slow_is_found_again(wire: Wire) -> None:
+    wire.bus.timeout_s = QUICK_S
     slave = wire.slave(1, lambda: COUNTING)
     wire.bus.timeout_s = 0.3
     await wire.bus.read(1, (block(0),))
@@ -186,6 +190,7 @@ async def test_unit_that_became_slow_is_found_again(wire: Wire) -> None:
 
 
 async def test_noise_never_makes_a_wrong_value(wire: Wire) -> None:
+    wire.bus.timeout_s = QUICK_S
     wire.slave(1, lambda: COUNTING)
     wire.line.noise = 0.003
     right, failed, wrong = await tally(wire, 1, list(range(60)), count=20)
@@ -195,6 +200,7 @@ async def test_noise_never_makes_a_wrong_value(wire: Wire) -> None:
 
 
 async def test_lost_bytes_never_make_a_wrong_value(wire: Wire) -> None:
+    wire.bus.timeout_s = QUICK_S
     wire.slave(1, lambda: COUNTING)
     wire.line.loss = 0.003
     right, _, wrong = await tally(wire, 1, list(range(30)), count=20)
@@ -276,6 +282,7 @@ async def test_cancelled_request_leaves_no_answer_for_the_next(wire: Wire) -> No
 
 
 async def test_line_that_is_never_silent_is_given_up(wire: Wire) -> None:
+    wire.bus.timeout_s = QUICK_S
     stop = asyncio.Event()
 
     async def chatter() -> None:
@@ -327,6 +334,7 @@ async def test_pymodbus_server_as_the_other_end(wire: Wire) -> None:
 
 
 async def test_a_device_that_refuses_part_of_its_map_comes_back_after_damaged_answers(wire: Wire) -> None:
+    wire.bus.timeout_s = QUICK_S
     slave = wire.slave(9, lambda: {3: 612})
     driver = ModbusDriver(wire.bus, template.load("senseair-s8"), 9, 1.0)
     slave.faults.corrupt = 1.0

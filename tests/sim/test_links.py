@@ -240,13 +240,14 @@ def test_figures_of_failover_and_return(town: Town, tmp_path: Path) -> None:
         here, stalled = len(box.said), time.monotonic()
         seen = box.on("gsm", here)["at"] - stalled
         done = box.sends("gsm") - stalled
+        time.sleep(60)  # as long as no return would be allowed anyway
         town.wifi.stall(False)
         repaired = time.monotonic()
         back = box.on("wifi", here)["at"] - repaired
         print(f"stall seen after {seen:.1f} s, first value over gsm after {done:.1f} s, return {back:.1f} s")
         assert seen <= 30
         assert done - seen <= 10
-        assert back <= 90  # a minute after the switch at the earliest
+        assert back <= 50
 
 
 @pytest.mark.slow

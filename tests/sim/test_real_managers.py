@@ -150,3 +150,18 @@ async def test_every_rung_is_understood(tmp_path: Path, monkeypatch: pytest.Monk
             if rung is not Rung.RESET:  # a virtual modem does not go and come
                 await until(lambda: modem_of(carriers, ModemState.REGISTERED))
         await carriers.close()
+
+
+async def test_network_manager_dials_with_our_access_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both at once, up to the point where a modem would speak PPP: this one has nobody behind it."""
+    need("NetworkManager", "ModemManager")
+    modem = AtModem()
+    async with (
+        a_bus(tmp_path, monkeypatch) as address,
+        a_modem_manager(tmp_path, address, modem, "generic"),
+        carriers_of(tmp_path, GSM, timing=Timing()) as carriers,
+        a_network_manager(tmp_path),
+    ):
+        await until(lambda: modem.dialled == "internet")
+        await until(lambda: carriers.carrier(GSM).operator == "26201")
+        assert not carriers.carrier(GSM).up

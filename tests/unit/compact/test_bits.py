@@ -75,3 +75,12 @@ def test_short() -> None:
     writer = BitWriter()
     writer.put_list([0] * 599 + [1])
     assert len(writer.to_bytes()) <= 7
+
+
+def test_lists_within_lists_come_to_an_end() -> None:
+    """Few numbers among zeros are lists themselves; each must be much shorter than the one it is for."""
+    text = "".join("111111" + format(count, "016b") for count in range(19_999, 1, -1))
+    text += "0" * (-len(text) % 8)
+    data = int(text, 2).to_bytes(len(text) // 8, "big")
+    with pytest.raises(CompactError):
+        BitReader(data).take_list(20_000)

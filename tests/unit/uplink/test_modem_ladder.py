@@ -152,6 +152,7 @@ def test_a_modem_is_read_from_objects_as_they_come() -> None:
     assert modem_of(objects, "wwan0") == modem_of(objects, None) == found
     assert modem_of(objects, "cdc-wdm0") is None and modem_of({}, None) is None
     assert modems({path: {"org.freedesktop.ModemManager1.Modem": {}}})[0].state is ModemState.UNKNOWN
+    assert modems({path: {"org.freedesktop.ModemManager1.Modem": {"State": 99}}})[0].state is ModemState.UNKNOWN
 
 
 @pytest.mark.parametrize(("bits", "word"), [(0, ""), (1 << 14, "lte"), (0x20 | 0x100, "hspa"), (0xFFFFFFFF, "nb-iot")])
