@@ -128,7 +128,8 @@ class NgsiLdHttp:
             late = [group for group in groups if history or self._is_late(group)]
             groups = [group for group in groups if not history and not self._is_late(group)]
             await self._place(late, tally)
-        await self._send(groups, tally, history=history and self._way == "lamppost")
+        old = batch.priority is not Priority.LIVE and self._way == "lamppost"  # an alarm goes at any age, too
+        await self._send(groups, tally, history=old)
         tally.check()
         self._remember(groups)
         return Receipt(Ack(batch.stream, batch.ranges), tally.refused, tally.unmapped, tuple(tally.problems))
