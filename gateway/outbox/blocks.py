@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from gateway.model import Priority, Range
+from gateway.outbox import codec
 from gateway.outbox.codec import DamagedError, Entry, decode, encode
 
 READINGS_MAX = 1000
@@ -57,9 +58,11 @@ class Head:
         return Range(self.first_seq, self.last_seq)
 
 
-def make(entries: Sequence[Entry], readings_max: int = READINGS_MAX, span_max: int = SPAN_MAX) -> list[Block]:
-    """Blocks of about so many readings at most."""
-    return [Block(part, encode(part)) for part in _parts(entries, readings_max, span_max)]
+def make(
+    entries: Sequence[Entry], refused: list[Entry], readings_max: int = READINGS_MAX, span_max: int = SPAN_MAX
+) -> list[Block]:
+    """Blocks of about so many readings at most. Entries that no block can hold are added to ``refused``."""
+    return [block for part in _parts(entries, readings_max, span_max) for block in _encoded(part, refused)]
 
 
 def insert(db: sqlite3.Connection, block: Block, boot: int, mono_ns: int, priority: Priority, acked: int = 0) -> None:
@@ -67,7 +70,7 @@ def insert(db: sqlite3.Connection, block: Block, boot: int, mono_ns: int, priori
     entries = block.entries
     undated = sum(reading.clock is not None for entry in entries for reading in entry.readings)
     row = (entries[0].seq, entries[-1].last_seq, block.readings, undated, boot, mono_ns, zlib.crc32(block.body))
-    sql = f"INSERT INTO block ({COLUMNS}, priority, acked) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+    sql = f"REPLACE INTO block ({COLUMNS}, priority, acked) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
     db.execute(sql, (*row, block.body, int(priority), acked))
 
 
@@ -94,11 +97,24 @@ def open_block(row: Row) -> list[Entry]:
     return entries
 
 
+def _encoded(part: list[Entry], refused: list[Entry]) -> list[Block]:
+    """One block; more, where it would be too long; none of what cannot be encoded."""
+    try:
+        return [Block(part, encode(part))]
+    except (OverflowError, UnicodeError, TypeError, ValueError):
+        half = len(part) // 2
+        if half:
+            return _encoded(part[:half], refused) + _encoded(part[half:], refused)
+        refused += part
+        return []
+
+
 def _parts(entries: Sequence[Entry], readings_max: int, span_max: int) -> Iterator[list[Entry]]:
     part: list[Entry] = []
     readings = 0
     for entry in entries:
-        if part and (readings >= readings_max or entry.last_seq - part[0].seq >= span_max):
+        full = readings >= readings_max or readings + len(entry.readings) > codec.READINGS_MAX
+        if part and (full or entry.last_seq - part[0].seq >= span_max):
             yield part
             part, readings = [], 0
         part.append(entry)

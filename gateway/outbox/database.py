@@ -90,9 +90,14 @@ class Database:
         self._learn(now)
         self._room.flight = flight
         open_ = self._open_block(now) if load.entries else None
-        live = blocks.make([*(open_.entries if open_ else ()), *load.entries])
-        alarms, tail = blocks.make(load.alarms), blocks.make(load.tail, *[blocks.TAIL_READINGS_MAX] * 2)
+        refused: list[Entry] = []
+        live = blocks.make([*(open_.entries if open_ else ()), *load.entries], refused)
+        alarms = blocks.make(load.alarms, refused)
+        tail = blocks.make(load.tail, [], *[blocks.TAIL_READINGS_MAX] * 2)
         work, before = self._work(), self._state
+        for entry in refused:
+            work.dropped["unencodable"] += len(entry.readings)
+            work.lost += [(priority, Range(entry.seq, entry.last_seq)) for priority in (Priority.LIVE, Priority.ALARM)]
         with self.file.transaction(load.durable):
             self._room.mark(work, now)
             if open_ is not None:

@@ -82,10 +82,11 @@ class File:
         return int(self.db.execute(sql, values).fetchone()[0])
 
     def reclaim(self) -> None:
-        """Give unused pages back, some at a time."""
-        if self.number("PRAGMA freelist_count") > 2 * RECLAIM_PAGES:
-            # a script, because execute() stops at the first row and this pragma steps once a page
-            self.db.executescript(f"PRAGMA incremental_vacuum({RECLAIM_PAGES})")
+        """Give unused pages back, some at a time, where that works."""
+        with suppress(sqlite3.OperationalError):
+            if self.number("PRAGMA freelist_count") > 2 * RECLAIM_PAGES:
+                # a script, because execute() stops at the first row and this pragma steps once a page
+                self.db.executescript(f"PRAGMA incremental_vacuum({RECLAIM_PAGES})")
 
     def restart_log(self) -> None:
         """Move the write-ahead log into the database so that its space is used again: a full disk has no other."""

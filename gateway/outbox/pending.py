@@ -192,7 +192,7 @@ class Pending:
             self.numbers.reserved(self.load.reserved_to)
         self._items, self._taken, self.load = [], 0, None
         self.fresh.forget(lost)
-        self._come_back()
+        self.come_back()
         self.give_numbers(broken=False)
 
     def give_back(self, now_s: float) -> None:
@@ -250,7 +250,7 @@ class Pending:
         self._volatile_next = entry.last_seq + 1
         self.volatile.add(Item(entry, waiting.priority, waiting.since_s))
 
-    def _come_back(self) -> None:
+    def come_back(self) -> None:
         """The disk takes what it is given: the volatile stream ends, as far as nothing of it is on its way."""
         if not self.volatile:
             return
@@ -260,7 +260,7 @@ class Pending:
     def _number_all(self) -> None:
         """For the last commit, which makes the numbers safe together with their readings."""
         self._flight.pop(self.volatile_stream, None)
-        self._come_back()
+        self.come_back()
         size = sum(len(waiting.readings) for waiting in self._unnumbered)
         self.numbers.reserved_to = max(self.numbers.reserved_to, self.numbers.next + size - 1)
         self.give_numbers(broken=False)

@@ -177,7 +177,7 @@ class Room:
             work.gone.append(head.first_seq)
             work.depth -= head.count
             freed += head.size
-        for block in blocks.make(kept, span_max=THIN_SPAN):
+        for block in blocks.make(kept, [], span_max=THIN_SPAN):
             blocks.insert(self._db, block, row[4], row[5], Priority.LIVE)
             work.depth += block.readings
             work.span = max(work.span, block.span)

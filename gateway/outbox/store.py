@@ -162,6 +162,10 @@ class Outbox:
     def release(self, batch: Batch) -> None:
         """The batch did not arrive: what is in it may be handed out again, alone or with others."""
         self._pending.arrive(batch.stream, batch.ranges)
+        if not self._problem:
+            self._pending.come_back()
+            self._pending.give_numbers(broken=False)
+            self._plan()
 
     async def ack(self, ack: Ack) -> None:
         """Take note of what the server has. What is not written yet will not be. Never raises.

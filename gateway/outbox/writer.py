@@ -10,6 +10,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -65,7 +66,8 @@ class Writer:
                     raise
                 self._database = self._replace(self._database, error, now)
                 done = job(self._database)
-            self.figures = self._database.figures(now)
+            with suppress(sqlite3.OperationalError):  # the job is done, whatever its figures are
+                self.figures = self._database.figures(now)
             return done
         finally:
             self.busy_since_ns = 0
