@@ -90,7 +90,8 @@ async def _link(link: LinkConfig, folder: Path) -> Sequence[Finding]:
 
     async with _mirror() as mirror:
         if not mirror.owner(NM):
-            return [Finding(f"link {link.name}", "fail", "NetworkManager does not run", "See above.")]
+            fix = "Start it: `systemctl enable --now NetworkManager`."
+            return [Finding(f"link {link.name}", "fail", "NetworkManager does not run", fix)]
         carrier = carrier_of(mirror.objects[NM], link)
         modem = modem_of(mirror.objects[MM], link.interface) if link.modem is not None else None
         found = list(_modem(link, link.modem, modem, folder)) if link.modem is not None else []
@@ -151,7 +152,7 @@ async def _mirror() -> AsyncIterator[Mirror]:
     from gateway.uplink.system_bus import Mirror
 
     services = {network_manager.NM: network_manager.MANAGER, modem.MM: modem.ROOT}
-    mirror = Mirror(services, (*network_manager.INTERFACES, *modem.INTERFACES), lambda: None)
+    mirror = Mirror(services, network_manager.KEEP | modem.KEEP, lambda: None)
     task = asyncio.create_task(mirror.run())
     try:
         with contextlib.suppress(TimeoutError):

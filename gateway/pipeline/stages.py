@@ -18,6 +18,7 @@ from gateway.pipeline.counters import Counters
 DEVICE_CLOCK_ERROR_MAX_NS = 60_000_000_000  # a device's own time further off than this is not believed
 _SUMS = ("active_power", "reactive_power", "apparent_power")
 _UNKNOWN = Quantity("", "", "C62")
+MILLISECOND = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +92,10 @@ class Pipeline:
         if observation.device_ns is not None:
             off = abs(observation.device_ns - observed_ns) > DEVICE_CLOCK_ERROR_MAX_NS
             observed_ns = observed_ns if off else observation.device_ns
-        # history knows a value by its microsecond: two observations of a device must not share one
-        observed_ns -= observed_ns % 1000
+        # finer than a millisecond is noise that costs bytes on every way; two observations of a device never share one
+        observed_ns -= observed_ns % MILLISECOND
         if observed_ns == self._last_observed_ns.get(device):
-            observed_ns += 1000
+            observed_ns += MILLISECOND
         self._last_observed_ns[device] = observed_ns
         return observed_ns, None, off
 

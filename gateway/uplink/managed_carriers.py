@@ -17,7 +17,7 @@ from gateway.config.schema import LinkConfig
 from gateway.errors import LamppostError
 from gateway.uplink.carrier import RESOLV_CONF, Carrier, InterfaceCarriers
 from gateway.uplink.link_addresses import name_servers
-from gateway.uplink.modem import INTERFACES as MODEM_INTERFACES
+from gateway.uplink.modem import KEEP as MODEM_KEEP
 from gateway.uplink.modem import MM, Modem, modem_of
 from gateway.uplink.modem import ROOT as MODEM_ROOT
 from gateway.uplink.modem import modems as all_modems
@@ -25,7 +25,7 @@ from gateway.uplink.modem_keeper import ModemKeeper, keep
 from gateway.uplink.modem_ladder import Timing
 from gateway.uplink.modem_pin import PinMemory
 from gateway.uplink.network_manager import DEVICE, MANAGER, NM, NetworkManager, carrier_of, device_of, profile_name
-from gateway.uplink.network_manager import INTERFACES as NETWORK_INTERFACES
+from gateway.uplink.network_manager import KEEP as NETWORK_KEEP
 from gateway.uplink.system_bus import BusError, Mirror
 
 LOG = logging.getLogger("lamppost.link")
@@ -43,7 +43,7 @@ class ManagedCarriers:
         self.changed = asyncio.Event()
         self._plain = InterfaceCarriers()
         services = {NM: MANAGER, MM: MODEM_ROOT}
-        self._mirror = Mirror(services, (*NETWORK_INTERFACES, *MODEM_INTERFACES), self._change)
+        self._mirror = Mirror(services, NETWORK_KEEP | MODEM_KEEP, self._change)
         self._network = NetworkManager(self._mirror)
         self._tick_s = tick_s
         self._task: asyncio.Task[None] | None = None
@@ -118,6 +118,8 @@ class ManagedCarriers:
             up = up and keeper.problem.code != "modem.roaming"  # up by somebody else's wish, at foreign prices
         elif keeper is not None and not self._mirror.owner(MM):
             problem = problem or "ModemManager does not run"
+        elif keeper is not None and not up and keeper.ladder.attempts:
+            problem = f"{problem}; the modem is stuck: attempt {keeper.ladder.attempts}"
         if modem is None:
             return replace(found, problem=problem)
         return replace(

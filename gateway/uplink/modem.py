@@ -16,7 +16,13 @@ MM = "org.freedesktop.ModemManager1"
 ROOT = "/org/freedesktop/ModemManager1"
 MODEM, SIMPLE, THREEGPP = f"{MM}.Modem", f"{MM}.Modem.Simple", f"{MM}.Modem.Modem3gpp"
 SIM, BEARER = f"{MM}.Sim", f"{MM}.Bearer"
-INTERFACES = (MODEM, THREEGPP, SIM, BEARER)
+KEEP = {
+    MODEM: ("State", "StateFailedReason", "UnlockRequired", "UnlockRetries", "SignalQuality", "AccessTechnologies",
+            "Sim", "Bearers", "Ports"),
+    THREEGPP: ("RegistrationState", "OperatorName", "OperatorCode"),
+    SIM: ("SimIdentifier",),
+    BEARER: ("ConnectionError",),
+}  # fmt: skip
 NET_PORT = 2  # MMModemPortType
 SIM_MISSING, SIM_ERROR, NO_ESIM_PROFILE = 2, 3, 5  # MMModemStateFailedReason
 NO_LOCKS = frozenset({0, 1, 3, 5})  # unknown, none; PIN2 and PUK2 keep nobody from the network

@@ -90,6 +90,7 @@ class ModemKeeper:
 
     async def _step(self, now_s: float) -> None:
         if not self._mirror.owner(MM):
+            self.problem = None  # of what nobody sees nothing can be said
             return
         modem = self.modem()
         if modem is None:

@@ -24,7 +24,16 @@ SETTINGS_PATH = f"{ROOT}/Settings"
 DEVICE, WIRELESS, ACCESS_POINT = f"{NM}.Device", f"{NM}.Device.Wireless", f"{NM}.AccessPoint"
 ACTIVE, SETTINGS, CONNECTION = f"{NM}.Connection.Active", f"{NM}.Settings", f"{NM}.Settings.Connection"
 IP4, IP6 = f"{NM}.IP4Config", f"{NM}.IP6Config"
-INTERFACES = (DEVICE, WIRELESS, ACCESS_POINT, ACTIVE, CONNECTION, IP4, IP6)
+KEEP = {
+    DEVICE: ("Interface", "IpInterface", "Udi", "DeviceType", "State", "Metered", "Ip4Config", "Ip6Config",
+             "Ip4Connectivity", "Ip6Connectivity"),
+    WIRELESS: ("ActiveAccessPoint",),
+    ACCESS_POINT: ("Strength",),
+    ACTIVE: ("Id", "State", "Devices"),
+    CONNECTION: (),
+    IP4: ("AddressData", "NameserverData"),
+    IP6: ("AddressData", "Nameservers"),
+}  # fmt: skip
 WIFI_TYPE = 2  # NMDeviceType
 UNMANAGED, ACTIVATED = 10, 100  # NMDeviceState
 STATES = {20: "not available", 30: "disconnected", 40: "coming up", 50: "coming up", 60: "waiting for a password",

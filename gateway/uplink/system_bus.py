@@ -17,6 +17,7 @@ from dbus_fast.aio import MessageBus
 from dbus_fast.errors import DBusFastError
 
 Objects = dict[str, dict[str, dict[str, Any]]]  # path, interface, property
+Keep = Mapping[str, Collection[str]]  # names of properties by interface
 
 OBJECTS_MAX = 5000  # of a service; what comes beyond is not kept
 CALL_S = 25.0
@@ -49,11 +50,11 @@ def plain(value: Any) -> Any:
     return [plain(held) for held in value] if isinstance(value, list) else value
 
 
-def apply(objects: Objects, keep: Collection[str], member: str, path: str, body: list[Any]) -> bool:
+def apply(objects: Objects, keep: Keep, member: str, path: str, body: list[Any]) -> bool:
     """Take a signal into ``objects``. Returns whether anything that is kept changed."""
     match member, body:
         case "InterfacesAdded", [str(at), dict(interfaces)]:
-            wanted = {name: plain(held) for name, held in interfaces.items() if name in keep}
+            wanted = {name: _wanted(held, keep[name]) for name, held in interfaces.items() if name in keep}
             if not wanted or (at not in objects and len(objects) >= OBJECTS_MAX):
                 return False
             objects.setdefault(at, {}).update(wanted)
@@ -68,7 +69,7 @@ def apply(objects: Objects, keep: Collection[str], member: str, path: str, body:
             properties = objects.get(path, {}).get(interface)
             if properties is None:
                 return False
-            fresh = {name: plain(value) for name, value in changed.items()}
+            fresh = _wanted(changed, keep.get(interface, ()))
             differs = any(properties.get(name) != value for name, value in fresh.items())
             properties.update(fresh)
             lost = [properties.pop(name) for name in invalid if name in properties]
@@ -76,17 +77,22 @@ def apply(objects: Objects, keep: Collection[str], member: str, path: str, body:
     return False
 
 
+def _wanted(properties: dict[str, Any], names: Collection[str]) -> dict[str, Any]:
+    return {name: plain(value) for name, value in properties.items() if name in names}
+
+
 class Mirror:
-    """The objects of ``services`` (by name: path of the object manager), as far as their interfaces are in ``keep``.
+    """The objects of ``services`` (by name: path of the object manager), as far as they are in ``keep``: the others,
+    such as when each access point was heard last, would wake the box for nothing.
 
     ``on_change`` is called after each change, also when a service or the bus comes or goes.
     """
 
-    def __init__(self, services: Mapping[str, str], keep: Collection[str], on_change: Callable[[], None]) -> None:
+    def __init__(self, services: Mapping[str, str], keep: Keep, on_change: Callable[[], None]) -> None:
         self.objects: dict[str, Objects] = {service: {} for service in services}
         self.looked = asyncio.Event()  # set once it is known which services are there
         self._services = services
-        self._keep = frozenset(keep)
+        self._keep = keep
         self._on_change = on_change
         self._owners: dict[str, str] = {}  # unique name by service
         self._loaded: set[str] = set()
@@ -106,8 +112,7 @@ class Mirror:
             raise BusError("org.freedesktop.DBus.Error.Disconnected", "no connection to the system D-Bus")
         message = Message(service, path, interface, member, signature=signature, body=list(body))
         try:
-            async with asyncio.timeout(timeout_s):
-                return await _call(self._bus, message)
+            return await _call(self._bus, message, timeout_s)
         except TimeoutError:
             raise BusError("org.freedesktop.DBus.Error.Timeout", f"{member} was not answered") from None
         except BUS_ERRORS as error:
@@ -142,7 +147,8 @@ class Mirror:
 
     async def _live(self) -> None:
         """One connection to the bus."""
-        bus = await MessageBus(bus_type=BusType.SYSTEM).connect()
+        async with asyncio.timeout(CALL_S):
+            bus = await MessageBus(bus_type=BusType.SYSTEM).connect()
         self._bus = bus
         async with asyncio.TaskGroup() as tasks:
             bus.add_message_handler(lambda message: self._hear(message, tasks))
@@ -219,8 +225,9 @@ class Mirror:
         self._on_change()
 
 
-async def _call(bus: MessageBus, message: Message) -> list[Any]:
-    reply = await bus.call(message)
+async def _call(bus: MessageBus, message: Message, timeout_s: float = CALL_S) -> list[Any]:
+    async with asyncio.timeout(timeout_s):
+        reply = await bus.call(message)
     if reply is None:
         raise BusError("org.freedesktop.DBus.Error.Disconnected", "the connection was closed")
     if reply.message_type is MessageType.ERROR:

@@ -23,8 +23,8 @@ from gateway.uplink.modem_ladder import Symptom, Timing
 
 PATIENCE_S = 30.0
 QUICK = Timing(
-    patience_s=dict.fromkeys(Symptom, 0.3) | {Symptom.STALLED: 0.0},
-    pauses_s=(0.4,),
+    patience_s=dict.fromkeys(Symptom, 0.8) | {Symptom.STALLED: 0.0},
+    pauses_s=(1.0,),
     quiet_s=0.2,
     well_s=0.2,
     activate_s=(0.2,),

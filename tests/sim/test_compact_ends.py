@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 import socket
+import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,16 +17,19 @@ from drivers.buses.coap_message import CON, POST, PUT, Code, Message, Option, en
 from drivers.buses.mqtt import Listener, MqttBus
 from drivers.buses.mqtt import Message as Heard
 from drivers.buses.mqtt_login import Session
+from firmware_sim.mqtt import Broker
 from gateway.compact.message import AckMessage, HeldMessage
 from gateway.server.errors import ServerError
 from gateway.server.ingest import mqtt as mqtt_end
 from gateway.server.settings import CoapSettings
 from gateway.uplink.compact_coap import CompactCoap
+from gateway.uplink.compact_mqtt import CompactMqtt
 from gateway.uplink.transport import RejectedError, UnreachableError
 from tests.server.compact_kit import PROFILES, STREAM, message
 from tests.server.compact_kit import readings as made
 from tests.server.test_ingest import mutate
-from tests.sim.compact_wire import SITE, batch, coap_wire, key_files, mqtt_wire, running, stored
+from tests.sim.compact_wire import SITE, Wire, batch, coap_wire, key_files, mqtt_wire, running, stored
+from tests.sim.test_compact_wires import delivered
 
 
 class Publisher:
@@ -108,6 +112,40 @@ async def test_mqtt_the_broker_may_come_later(tmp_path: Path) -> None:
         with pytest.raises(UnreachableError):
             await box.send(batch([1]))
         await box.close()
+
+
+async def test_mqtt_with_the_rights_that_the_manual_gives(tmp_path: Path) -> None:
+    """Each box publishes below its own name only; a wrong password is said, and nothing goes without."""
+    manual = (Path(__file__).parents[2] / "docs" / "howto" / "run-a-server.md").read_text(encoding="utf-8")
+    rights = tmp_path / "acl"
+    rights.write_text("pattern write" + manual.partition("```\npattern write")[2].partition("```")[0])
+    rights.chmod(0o600)
+    known = tmp_path / "passwords"
+    known.touch(0o600)
+    for name in ("city", SITE):
+        subprocess.run(["mosquitto_passwd", "-b", str(known), name, f"{name}-secret"], check=True)
+        (tmp_path / name).write_text(f"{name}-secret")
+    broker = Broker(tmp_path, ("allow_anonymous false", f"password_file {known}", f"acl_file {rights}"))
+    await broker.up()
+    session = Session(port=broker.port, username="city", password_file=tmp_path / "city")
+    wire = Wire(f"mqtt://127.0.0.1:{broker.port}", {"mqtt": session}, username=SITE, password_file=tmp_path / SITE)
+    async with running(wire, tmp_path / "data") as client:
+        box = wire.transport(client, timeout_s=2.0)
+        assert isinstance(box, CompactMqtt)
+        await delivered(box, 10)
+        assert await stored(client) == list(range(10))
+        await box.close()
+        box._root = box._root.replace(SITE, "another")
+        with pytest.raises(UnreachableError):
+            await box.send(batch([11]))
+        await box.close()
+        wire.uplink["password_file"] = tmp_path / "city"
+        box = wire.transport(client)
+        with pytest.raises(RejectedError, match="refused the session") as caught:
+            await box.send(batch([12]))
+        assert caught.value.code == "uplink.auth" and await stored(client) == list(range(10))
+        await box.close()
+    await broker.close()
 
 
 async def asked(port: int, data: bytes) -> Message | None:

@@ -52,8 +52,7 @@ async def test_a_modem_is_up_while_the_wifi_is_down_and_no_longer(
             site.network.activate(wifi, device)
             await until(lambda: used() == "wifi")
             await until(lambda: not carriers.carrier(GSM).up)
-            (explained,) = [one for one in links.explain() if one["name"] == "gsm"]
-            assert (explained["operator"], explained["up"]) == ("Telekom.de", False)
+            await until(lambda: [(one["operator"], one["up"]) for one in links.explain()][1] == ("Telekom.de", False))
             site.network.drop(device)
             await until(lambda: used() == "gsm")
             running.cancel()

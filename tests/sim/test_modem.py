@@ -30,9 +30,10 @@ def gsm(on_demand: bool = False, **modem: object) -> LinkConfig:
     )
 
 
-def rungs(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """The rungs that the journal names, in order."""
-    lines = [record.getMessage() for record in caplog.records if "attempt" in record.getMessage()]
+def rungs(caplog: pytest.LogCaptureFixture, link: str = "gsm") -> list[str]:
+    """The rungs that the journal names of a link, in order."""
+    said = [record.getMessage() for record in caplog.records]
+    lines = [line for line in said if line.startswith(f"link {link}: ") and "attempt" in line]
     return [line.rsplit(": ", 1)[1] for line in lines]
 
 
@@ -90,37 +91,32 @@ async def test_the_profile_is_made_again_for_another_life_of_network_manager_and
         await until(lambda: carriers.carrier(gsm()).up)
 
 
-@pytest.mark.parametrize(
-    ("ill", "rung"),
-    [
-        (Ill.BEARER, Rung.RECONNECT),
-        (Ill.NETWORK, Rung.REGISTER),
-        (Ill.DRIVER, Rung.ENABLE),
-        (Ill.FIRMWARE, Rung.RESET),
-        (Ill.RADIO, Rung.POWER),
-    ],
-)
-async def test_a_stuck_modem_is_brought_back_by_the_rung_that_it_needs(
-    site: Site, tmp_path: Path, caplog: pytest.LogCaptureFixture, ill: Ill, rung: Rung
-) -> None:
-    site.plug(SimModem(ill=ill))
-    async with carriers_of(tmp_path, gsm()) as carriers:
-        await until(lambda: carriers.carrier(gsm()).up)
-        await until(lambda: carriers.keepers["gsm"].ladder.attempts == 0)  # it stays well: forgotten
-    taken = rungs(caplog)
-    assert taken[-1] == rung.words
-    assert [Rung[name] for name in Rung.__members__ if Rung[name].words in taken][-1] is rung
-    assert site.did("Reset") == (rung in (Rung.RESET, Rung.POWER))
-
-
-async def test_a_rung_that_the_modem_cannot_do_is_passed_over(
+async def test_stuck_modems_are_brought_back_by_the_rung_that_each_needs(
     site: Site, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    site.plug(SimModem(ill=Ill.RADIO, can_reset=False))
-    async with carriers_of(tmp_path, gsm()) as carriers:
-        await until(lambda: carriers.carrier(gsm()).up)
-    assert site.did("Reset") == 1
-    assert rungs(caplog)[-1] == Rung.POWER.words
+    stuck = {
+        "bearer": (SimModem(ill=Ill.BEARER), Rung.RECONNECT),
+        "network": (SimModem(ill=Ill.NETWORK), Rung.REGISTER),
+        "driver": (SimModem(ill=Ill.DRIVER), Rung.ENABLE),
+        "firmware": (SimModem(ill=Ill.FIRMWARE), Rung.RESET),
+        "radio": (SimModem(ill=Ill.RADIO), Rung.POWER),
+        "no-reset": (SimModem(ill=Ill.RADIO, can_reset=False), Rung.POWER),  # what it cannot do is passed over
+    }
+    links = []
+    for number, (name, (modem, _)) in enumerate(stuck.items()):
+        modem.interface, modem.address = f"wwan{number}", f"10.140.{number}.2"
+        site.plug(modem)
+        links.append(LinkConfig(name=name, interface=modem.interface, modem=ModemConfig(apn="internet")))
+    async with carriers_of(tmp_path, *links) as carriers:
+        await until(lambda: "the modem is stuck: attempt 1" in carriers.carrier(links[1]).problem)
+        await until(lambda: all(carriers.carrier(link).up for link in links))
+        await until(lambda: not any(keeper.ladder.attempts for keeper in carriers.keepers.values()))  # all forgotten
+        assert [carriers.carrier(link).addresses[0] for link in links] == [f"10.140.{n}.2" for n in range(6)]
+    for name, (_, rung) in stuck.items():
+        taken = rungs(caplog, name)
+        assert taken[-1] == rung.words, name
+        assert not [harder for harder in Rung if harder > rung and harder.words in taken], name
+    assert site.did("Reset") == 3  # of the firmware, of the radio, and one that is not understood
 
 
 async def test_a_modem_that_is_up_and_moves_nothing_is_connected_anew(

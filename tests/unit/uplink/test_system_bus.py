@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gateway.uplink.system_bus import OBJECTS_MAX, Objects, apply
 
-KEEP = ("a.A", "b.B")
+KEEP = {"a.A": "xyz", "b.B": "xy"}
 PATHS, NAMES = st.sampled_from(["/1", "/2", "/3"]), st.sampled_from(["a.A", "b.B", "c.C"])
 PROPERTIES = st.dictionaries(st.sampled_from("xyz"), st.integers(0, 3).map(lambda n: Variant("i", n)), max_size=3)
 
@@ -21,6 +21,7 @@ def test_objects_come_change_and_go() -> None:
     assert objects["/1"]["a.A"] == {"x": [2]}
     assert not apply(objects, KEEP, "PropertiesChanged", "/1", ["a.A", {"x": Variant("av", [Variant("i", 2)])}, []])
     assert apply(objects, KEEP, "PropertiesChanged", "/1", ["a.A", {}, ["x"]])
+    assert not apply(objects, KEEP, "PropertiesChanged", "/1", ["a.A", {"LastSeen": Variant("i", 1)}, []])
     assert not apply(objects, KEEP, "PropertiesChanged", "/9", ["a.A", {"x": Variant("i", 1)}, []])
     assert apply(objects, KEEP, "InterfacesRemoved", "/", ["/1", ["a.A", "c.C"]])
     assert objects == {}
@@ -51,7 +52,7 @@ def test_it_holds_what_was_added_last_and_not_removed(
         if adds:
             apply(objects, KEEP, "InterfacesAdded", "/", [path, interfaces])
             for name in interfaces.keys() & set(KEEP):
-                expected[path, name] = {key: value.value for key, value in interfaces[name].items()}
+                expected[path, name] = {key: one.value for key, one in interfaces[name].items() if key in KEEP[name]}
         else:
             apply(objects, KEEP, "InterfacesRemoved", "/", [path, list(interfaces)])
             for name in interfaces:
