@@ -29,7 +29,7 @@ class CompactHttp(Compact):
 
     def __init__(self, access: Access, gateway: str, profiles: Profiles) -> None:
         super().__init__(gateway, profiles)
-        self._http = open_client(access, {"Accept": CBOR})
+        self._http = open_client(access, {})
 
     @property
     def bytes_sent(self) -> int:

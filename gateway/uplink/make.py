@@ -53,13 +53,19 @@ def _compact(settings: Uplink, mapper: Mapper, access: Access) -> Compact:
             key_file=settings.key_file,
             interface=access.interface,
         )
-        return CompactMqtt(session, mapper.site, profiles, timeout_s=settings.timeout)
+        return CompactMqtt(session, mapper.site, profiles, timeout_s=settings.timeout, names=access.names)
     if scheme == "coap" and settings.credentials_file is not None:
         from gateway.uplink.compact_coap import CompactCoap
 
         keys = settings.credentials_file
         return CompactCoap(
-            settings.url, mapper.site, profiles, keys, timeout_s=settings.timeout, interface=access.interface
+            settings.url,
+            mapper.site,
+            profiles,
+            keys,
+            timeout_s=settings.timeout,
+            interface=access.interface,
+            names=access.names,
         )
     raise UplinkError(
         f"{settings.url} is not an address that the compact language is spoken at",

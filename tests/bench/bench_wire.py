@@ -29,7 +29,7 @@ from firmware_sim.mqtt import Broker
 from gateway.compact.ranges import merged
 from gateway.config.schema import Uplink
 from gateway.mapping.mapper import GATEWAY, Mapper, Profile
-from gateway.model import Batch, Range
+from gateway.model import Batch, Link, Range
 from gateway.uplink.compact_mqtt import CompactMqtt
 from gateway.uplink.make import make_transport
 from gateway.uplink.transport import Transport
@@ -137,7 +137,7 @@ async def measure(name: str, folder: Path, sent: Sequence[Batch]) -> dict[str, A
     mapper = Mapper("hall" if "coap" not in name else "test", profiles)
     async with site(name, folder) as (server, uplink, port), serving(folder / "data", **server) as client:
         uplink = {"url": str(client.base_url).replace("http:", "https:" if "https" in name else "http:"), **uplink}
-        transport = make_transport(Uplink(timeout=20, **uplink), mapper)
+        transport = make_transport(Uplink(timeout=20, **uplink), mapper, Link("gsm", metered=True))
 
         def mine(other: int) -> bool:
             inner = transport._bus._client if isinstance(transport, CompactMqtt) else None
