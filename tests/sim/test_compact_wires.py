@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from gateway.compact.message import MESSAGE_BYTES_MAX
-from gateway.model import Priority, Range
+from gateway.model import Batch, Priority, Range
 from gateway.uplink.compact import Compact
 from gateway.uplink.compact_coap import CompactCoap
 from gateway.uplink.compact_mqtt import CompactMqtt
-from gateway.uplink.transport import TransportError, UnreachableError
+from gateway.uplink.transport import Receipt, TransportError, UnreachableError
 from tests.server.compact_kit import STREAM, reading
 from tests.sim.compact_wire import WIRES, Wire, batch, running, stored
 
@@ -43,8 +43,8 @@ async def test_first_profiles_then_every_reading_once(wire: Wire, tmp_path: Path
 
 async def test_what_is_refused_is_told(wire: Wire, tmp_path: Path) -> None:
     async with running(wire, tmp_path / "data") as client:
-        box = wire.transport(client)
-        receipt = await box.send(batch([reading(1), reading(2, device="not a name"), reading(3)]))
+        box = wire.transport(client, timeout_s=3.0)
+        receipt = await delivery(box, batch([reading(1), reading(2, device="not a name"), reading(3)]))
         assert receipt.refused == 1 and "not a name" in receipt.problems[0]
         assert receipt.ack.ranges == (Range(1, 3),) and await stored(client) == [1, 3]
         await box.close()
@@ -67,15 +67,18 @@ async def test_what_is_too_long_for_a_message_goes_in_parts(wire: Wire, tmp_path
     assert len(held[STREAM]) == 1000, "a bound of the server: the rest would come again"
 
 
-async def delivered(box: Compact, last: int) -> None:
-    """Send again and again, as the uplink does."""
+async def delivery(box: Compact, what: Batch) -> Receipt:
+    """Send again and again, as the uplink does: a server may be there before it listens on this wire."""
     async with asyncio.timeout(60):
         while True:
             try:
-                await box.send(batch(range(last - 10, last)))
-                return
+                return await box.send(what)
             except TransportError:
                 await asyncio.sleep(0.1)
+
+
+async def delivered(box: Compact, last: int) -> None:
+    await delivery(box, batch(range(last - 10, last)))
 
 
 async def test_the_server_goes_and_comes_back(wire: Wire, tmp_path: Path) -> None:
