@@ -60,6 +60,7 @@ class Database:
         """Check the file and bring it up to date."""
         self.file.check()
         self.file.migrate()
+        self.file.lengthen_log()
 
     def begin(self, now: Moment, crashed: bool, reserve: int = 0) -> None:
         """Load the state, enter this boot, reserve numbers. What was reserved and never written is a crash's cost."""

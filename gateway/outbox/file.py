@@ -23,6 +23,7 @@ APPLICATION_ID = 0x4C616D70  # "Lamp"
 CHECK_BYTES_MAX = 64 * 2**20  # a bigger file is checked block by block as it is read: a start must not take minutes
 PAGE = 4096  # smaller ones save a little in the log and cost more in the tree; bigger ones cost at every commit
 RECLAIM_PAGES = 256  # free pages that are kept for reuse, and given back at a time
+ROOM_TIMES = 16  # what its log takes has to be free for the log to get its length at once
 SYNCHRONOUS = "FULL"
 
 
@@ -31,7 +32,8 @@ class File:
 
     def __init__(self, path: Path, max_bytes: int) -> None:
         self.path = path
-        self.db = _connect(path, retention.wal_budget(max_bytes))
+        self._log_bytes = retention.wal_budget(max_bytes)
+        self.db = _connect(path, self._log_bytes)
 
     def check(self) -> None:
         """Look at the file before it is trusted. Raises DamagedError, or OutboxError where a newer version wrote it."""
@@ -92,6 +94,22 @@ class File:
         """Move the write-ahead log into the database so that its space is used again: a full disk has no other."""
         with suppress(sqlite3.Error):
             self.db.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
+
+    def lengthen_log(self) -> None:
+        """Give the write-ahead log at once the length at which it goes round, where there is room.
+
+        Else each of the first commits makes it longer, and with that the file system writes more than SQLite does.
+        SQLite reads a log up to the first frame that is none, so zeros behind its end say nothing.
+        """
+        log = self.path.with_name(self.path.name + "-wal")
+        disk = os.statvfs(self.path.parent)
+        missing = self._log_bytes // 2 - _size(log)
+        if missing <= 0 or disk.f_bavail * disk.f_frsize < ROOM_TIMES * self._log_bytes:
+            return
+        with suppress(OSError), log.open("ab") as file:
+            file.write(bytes(missing))
+            file.flush()
+            os.fsync(file.fileno())
 
     @property
     def bytes(self) -> int:

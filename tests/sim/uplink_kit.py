@@ -134,7 +134,7 @@ async def box(
         if before is not None:
             fresh_s, outbox.fresh_s = outbox.fresh_s, 0.1
             before(outbox, clock)
-            await until(lambda: outbox.stats().last_commit_mono_ns > 0)
+            await until(lambda: outbox._pending.depth_in_memory == 0)
             await asyncio.sleep(0.1)  # it is not new any more
             assert await outbox.live(1) is None
             outbox.fresh_s = fresh_s
