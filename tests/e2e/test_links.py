@@ -6,6 +6,7 @@ other: each waits most of the time.
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from firmware_sim.net.namespace import missing
+from gateway.uplink.sender import Uplink
 from tests.e2e.harness import report
 from tests.e2e.town_site import TownSite
 
@@ -27,7 +29,14 @@ AT_ONCE = 4
 OUTAGE_S = 60.0
 SHORT_S = 20.0
 DAY_S = 86_400
+NAMES_S = 7.0  # longer than an answer of a name server is kept
 DRAINED = 200
+BATCHES = 6_000  # bytes that no probe has
+LINKS = (
+    {"name": "wifi", "interface": "wifi0", "dns": ["10.82.1.1"]},
+    {"name": "gsm", "interface": "gsm0", "dns": ["10.82.2.1"]},
+)
+Fault = Callable[[TownSite], None]
 DRAIN_S = 60.0
 
 
@@ -115,18 +124,63 @@ def _bad_radio(site: TownSite) -> None:
     site.wait(lambda: site.depth() < DRAINED, DRAIN_S, "the backlog sent")
 
 
+def _reconnect(site: TownSite) -> None:
+    """A name is asked for at the next connection only."""
+    site.town.front(None)
+    site.town.front()
+
+
 def _names_dead(site: TownSite) -> None:
-    def die() -> None:
-        site.town.resolver("wifi", "silent")
-        site.town.resolver("gsm", None)
-        site.town.front(None)  # a name is asked for at the next connection only
-        site.town.front()
+    """No name server answers for a while; a box that knows the address goes on with it, and no reading minds."""
+    site.town.resolver("wifi", "silent")
+    site.town.resolver("gsm", None)
+    time.sleep(NAMES_S)
+    _reconnect(site)
+    time.sleep(SHORT_S)
+    site.town.resolver("wifi")
+    site.town.resolver("gsm")
+    site.wait(lambda: site.depth() < DRAINED, DRAIN_S, "the backlog sent")
 
-    def mend() -> None:
-        site.town.resolver("wifi")
-        site.town.resolver("gsm")
 
-    _outage(site, die, mend, SHORT_S)
+def _restored(site: TownSite) -> None:
+    """The server's disk is replaced by a backup of some time ago: the box has kept what came since."""
+    site.wait(lambda: "house" in str(site.api().entity_ids()), 60, "something to back up")
+    copy = site.keep_server()
+    time.sleep(SHORT_S)
+    held = site.history("house").readings
+    site.wait(lambda: site.history("house").readings > held + 100, 60, "readings that the backup has not")
+    site.restore_server(copy)
+    site.wait(lambda: "the server lacks" in site.edge_log(), 150, "seen: a server is asked at most once a minute")
+    site.wait(lambda: site.depth() < DRAINED, DRAIN_S, "all sent")
+
+
+def _over_gsm(fail: str) -> Fault:
+    """WiFi fails in one of its ways: what is new goes over GSM, and comes back to WiFi when that works again."""
+
+    def fault(site: TownSite) -> None:
+        wifi, gsm = site.town.wifi, site.town.gsm
+        ways = {
+            "stall": (wifi.stall, lambda: wifi.stall(False)),
+            "carrier": (lambda: wifi.carrier(False), lambda: wifi.carrier(True)),
+            "portal": (lambda: site.town.portal("wifi", "page"), lambda: site.town.portal("wifi", None)),
+            "names": (lambda: site.town.resolver("wifi", "wrong", "10.82.1.1"), lambda: site.town.resolver("wifi")),
+            "unplugged": (wifi.unplug, wifi.plug),
+        }
+        begin, end = ways[fail]
+        before = gsm.traffic().up.bytes
+        begin()
+        if fail == "names":
+            time.sleep(NAMES_S)
+            _reconnect(site)
+        seconds = site.wait(lambda: gsm.traffic().up.bytes > before + BATCHES, 120, "batches over GSM")
+        site.wait(lambda: site.depth() < DRAINED, DRAIN_S, "all sent over GSM")
+        end()
+        before = wifi.traffic().up.bytes
+        back = site.wait(lambda: wifi.traffic().up.bytes > before + BATCHES, 400, "batches over WiFi again")
+        report(f"over gsm, {fail}", failover_s=round(seconds, 1), return_s=round(back, 1))
+
+    fault.__name__ = f"_wifi_{fail}"
+    return fault
 
 
 @pytest.fixture(scope="module")
@@ -134,9 +188,11 @@ def runs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     """The chosen faults, each on a site of its own, some at a time."""
 
     def run(fault: Fault, folder: Path) -> dict[str, Any]:
-        with TownSite(folder) as site:
+        language = "compact" if fault is _restored else "ngsi-ld"
+        with TownSite(folder, links=LINKS if fault in FAILOVERS else (), language=language) as site:
             site.wait(site.all_up, 60, "every device up")
-            site.town.gsm.down()
+            if fault not in FAILOVERS:
+                site.town.gsm.down()
             fault(site)
             result = site.settle(0)
             result["house_twice"] = site.history("house").twice
@@ -151,23 +207,11 @@ def _params(item: pytest.Item) -> dict[str, Any]:
     return item.callspec.params if item.path == Path(__file__) and hasattr(item, "callspec") else {}
 
 
-Fault = Callable[[TownSite], None]
-FAULTS = [
-    *(
-        _day,
-        _down,
-        _stall,
-        _cut_in_a_batch,
-        _half_open,
-        _deaf,
-        _broken,
-        _busy,
-        _hanging,
-        _slow,
-        _bad_radio,
-        _names_dead,
-    ),
-]
+FAILOVERS = [_over_gsm(fail) for fail in ("stall", "carrier", "portal", "names", "unplugged")]
+SERVER_FAULTS = [_deaf, _broken, _busy, _hanging, _slow]
+LINK_FAULTS = [_day, _down, _stall, _cut_in_a_batch, _half_open, _bad_radio, _names_dead]
+WIRED = "links" in inspect.signature(Uplink).parameters  # the uplink uses links, and asks what a server has
+FAULTS = [*LINK_FAULTS, *SERVER_FAULTS, *((*FAILOVERS, _restored) if WIRED else ())]
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__.strip("_"))

@@ -6,7 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -29,11 +29,13 @@ class TownSite(Site):
     A child is told to stop when the thread that started it ends: open and close a site in one thread.
     """
 
-    def __init__(self, run: Path, **options: Any) -> None:
+    def __init__(
+        self, run: Path, links: Sequence[dict[str, Any]] = (), language: str = "ngsi-ld", **options: Any
+    ) -> None:
         super().__init__(run, **({"scenario": str(SCENARIO)} | options))
         self._address = INNER
         self.url = f"http://{INNER}"
-        self.uplink: dict[str, Any] = {"url": URL}
+        self._links, self._language = list(links), language
         self._open = ExitStack()
 
     def __enter__(self) -> TownSite:
@@ -111,6 +113,7 @@ class TownSite(Site):
     def _configure(self) -> Path:
         path = super()._configure()
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
-        config["uplink"] |= self.uplink
+        config["uplink"] |= {"url": URL, "language": self._language}
+        config["links"] = self._links
         path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
         return path
