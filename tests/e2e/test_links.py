@@ -6,7 +6,6 @@ other: each waits most of the time.
 
 from __future__ import annotations
 
-import inspect
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,7 +15,6 @@ from typing import Any
 import pytest
 
 from firmware_sim.net.namespace import missing
-from gateway.uplink.sender import Uplink
 from tests.e2e.harness import report
 from tests.e2e.town_site import TownSite
 
@@ -210,8 +208,7 @@ def _params(item: pytest.Item) -> dict[str, Any]:
 FAILOVERS = [_over_gsm(fail) for fail in ("stall", "carrier", "portal", "names", "unplugged")]
 SERVER_FAULTS = [_deaf, _broken, _busy, _hanging, _slow]
 LINK_FAULTS = [_day, _down, _stall, _cut_in_a_batch, _half_open, _bad_radio, _names_dead]
-WIRED = "links" in inspect.signature(Uplink).parameters  # the uplink uses links, and asks what a server has
-FAULTS = [*LINK_FAULTS, *SERVER_FAULTS, *((*FAILOVERS, _restored) if WIRED else ())]
+FAULTS = [*LINK_FAULTS, *SERVER_FAULTS, *FAILOVERS, _restored]
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__.strip("_"))
