@@ -152,7 +152,9 @@ class ModemManager(Service):
         if not self.authorised:
             action = f"{MM}.Device.Control"
             raise core("Unauthorized", f"PolicyKit authorization failed: not authorized for '{action}'")
-        modem = self.modems[path]
+        modem = self.modems.get(path)
+        if modem is None:
+            raise core("NotFound", "couldn't find modem")
         if self.state(path) == FAILED and not failed_too:
             raise core("WrongState", "modem in failed state")
         return modem

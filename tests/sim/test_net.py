@@ -118,8 +118,10 @@ def test_loss_is_within_its_statistics(town: Town) -> None:
     before = town.gsm.traffic().up
     answered = len(ping(town, town.gsm, count=400, wait_s=0.7))
     up = town.gsm.traffic().up
-    assert (answered, up.lost - before.lost) == (up.packets - before.packets, 400 - answered)
-    assert 400 * 0.7 - 55 < answered < 400 * 0.7 + 55  # six standard deviations
+    passed, lost = up.packets - before.packets, up.lost - before.lost
+    assert passed + lost == 400
+    assert passed - 20 < answered <= passed  # a busy machine may read an answer too late
+    assert 400 * 0.7 - 55 < passed < 400 * 0.7 + 55  # six standard deviations
 
 
 def test_rate_holds_for_tcp(town: Town) -> None:
