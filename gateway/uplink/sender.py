@@ -71,7 +71,13 @@ class Ways(Protocol):
         """An exchange was acknowledged."""
 
     def answered(self, link: Link) -> None:
-        """No acknowledgement, but an answer."""
+        """A batch got no acknowledgement, but an answer."""
+
+    def heard(self, link: Link) -> None:
+        """A small question was answered."""
+
+    def portal(self, link: Link, cause: str) -> None:
+        """Somebody else answers in the server's place."""
 
     def failed(self, link: Link, cause: str) -> None:
         """No answer came."""
@@ -197,7 +203,7 @@ class Uplink:
             return
         self._links.began(link)
         held = await transport.held()
-        self._links.answered(link)
+        self._links.heard(link)
         if held is not None:
             self._turns.release()
             if again := await self._outbox.held(held):
@@ -214,7 +220,7 @@ class Uplink:
             await self._learn_time(link, transport)
         except RejectedError as error:  # it may take data all the same
             self._meter.failed(error, self._clock.mono_ns())
-        self._links.answered(link)
+        self._links.heard(link)
         self._ask_time_at_ns = self._in(ASK_TIME_S if self._clock.source == "none" else ASK_TIME_AGAIN_S)
 
     async def _learn_time(self, link: Link, transport: Transport) -> None:
@@ -234,10 +240,12 @@ class Uplink:
         self._turns.failed(error)  # the newest values are the first that go when it works again
         now_ns = self._clock.mono_ns()
         self._meter.failed(error, now_ns)
-        if not isinstance(error, UnreachableError) or isinstance(error, PortalError):
-            self._links.answered(link)
-        else:
+        if isinstance(error, PortalError):
+            self._links.portal(link, error.cause)
+        elif isinstance(error, UnreachableError):
             self._links.failed(link, error.cause)
+        else:
+            self._links.answered(link)
         self._stale = self._stale or not isinstance(error, BusyError)
         if isinstance(error, UnreachableError):
             await transport.close()

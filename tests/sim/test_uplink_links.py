@@ -65,11 +65,13 @@ async def test_the_links_are_told(tmp_path: Path) -> None:
     async with ScriptedServer(lamppost()) as server, box(tmp_path, server) as b:
         b.make(1)
         await until(lambda: b.empty)
-        assert b.links.told[:4] == ["began", "answered", "began", "worked"]
+        assert b.links.told[:4] == ["began", "heard", "began", "worked"]
         server.handler = lamppost(lambda r: Answer(503))
         b.links.told.clear()
         b.make(2)
         await until(lambda: b.links.told[-1:] == ["answered"])
+        server.handler = lambda r: Answer(302, headers={"Location": "http://portal.example/"})
+        await until(lambda: any(told.startswith("portal: ") for told in b.links.told))
         await server.stop()
         await until(lambda: any(told.startswith("failed: ") for told in b.links.told))
         server.handler = lamppost()

@@ -82,6 +82,12 @@ class OneLink:
     def answered(self, link: Link) -> None:
         self.told.append("answered")
 
+    def heard(self, link: Link) -> None:
+        self.told.append("heard")
+
+    def portal(self, link: Link, cause: str) -> None:
+        self.told.append(f"portal: {cause}")
+
     def failed(self, link: Link, cause: str) -> None:
         self.told.append(f"failed: {cause}")
 
