@@ -33,6 +33,8 @@ KEYS: Mapping[str, str] = {
     "addresses": "IP addresses of the interface.",
     "dns": "The name servers that are asked over this link.",
     "cost": "`free` or `metered`.",
+    "holds": "true while what waited does not go over it, because of its budget or its `carries`.",
+    "thin": "Of live readings of a series one in so many goes over it; the others wait with the backlog.",
     "carries": "What may travel on it now: `alarm`, `live`, `history`.",
     "month": "First day of the month that the bytes are counted in; null: the time is not known yet.",
     "bytes": "Bytes in this month, both ways, as the kernel counts them on the interface.",
@@ -67,6 +69,10 @@ def lines(links: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         yield style(plain(f"{used.get('name')} is used: {used.get('why')}"), "green", bold=True)
     yield "\n" + table(HEAD, (_row(link) for link in links))
     for link in links:
+        if link.get("holds"):
+            thin = link.get("thin") or 1
+            live = f"; of live readings one in {thin} goes over it" if thin > 1 else ""
+            yield f"\n{plain(str(link.get('name')))}: what waited is kept for another link{live}"
         if link.get("error"):
             yield f"\n{plain(str(link.get('name')))}: {plain(str(link['error']))}"
 

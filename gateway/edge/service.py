@@ -162,9 +162,9 @@ class Edge:
 
     def status_line(self) -> str:
         """One line for systemd and the log."""
-        return report.summary(
-            self.config, self._supervisor.health, self._outbox.stats(), self._link_state(), self.clock
-        )[1]
+        holds = self._uplink is not None and self._uplink.stats().holds
+        health, outbox = self._supervisor.health, self._outbox.stats()
+        return report.summary(self.config, health, outbox, self._link_state(), self.clock, holds=holds)[1]
 
     def _emit(self, device: str, observation: Observation) -> None:
         if observation.time_trusted and observation.device_ns is not None:
@@ -255,10 +255,9 @@ class Edge:
         return report.metrics(self._supervisor.health, self._outbox.stats(), self._link_state(), extra)
 
     async def _status(self, _args: Args) -> dict[str, Any]:
-        edge = report.status(
-            self.config, __version__, self._supervisor.health, self._outbox.stats(), self._link_state(), self.clock
-        )
-        edge["uplink"] = None if self._uplink is None else report.uplink_json(self._uplink.stats())
+        uplink = None if self._uplink is None else self._uplink.stats()
+        health, outbox = self._supervisor.health, self._outbox.stats()
+        edge = report.status(self.config, __version__, health, outbox, self._link_state(), self.clock, uplink)
         for name, device in edge["devices"].items():
             device["counters"] = self._counter_file.counters.offsets(name)
             device["passed"] = passed_over(self._supervisor.drivers[name])
@@ -267,7 +266,11 @@ class Edge:
         return edge | {"role": "both" if address else "edge", "server": {"listen": address} if address else None}
 
     async def _explain_links(self, _args: Args) -> list[dict[str, Any]]:
-        return [] if self._links is None else self._links.explain()
+        if self._links is None or self._uplink is None:
+            return []
+        uplink = self._uplink.stats()
+        sends = {"holds": uplink.holds, "thin": uplink.thin}
+        return [link | (sends if link["used"] else {}) for link in self._links.explain()]
 
     async def _readings(self, args: Args) -> list[dict[str, Any]]:
         now = time.monotonic_ns()

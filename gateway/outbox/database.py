@@ -94,13 +94,14 @@ class Database:
         refused: list[Entry] = []
         live = blocks.make([*(open_.entries if open_ else ()), *load.entries], refused)
         alarms = blocks.make(load.alarms, refused)
-        tail = blocks.make(load.tail, [], *[blocks.TAIL_READINGS_MAX] * 2)
         work, before = self._work(), self._state
         for entry in refused:
             work.dropped["unencodable"] += len(entry.readings)
             work.lost += [(priority, Range(entry.seq, entry.last_seq)) for priority in (Priority.LIVE, Priority.ALARM)]
         with self.file.transaction(load.durable):
             self._room.mark(work, now)
+            acked = sorted([*self._room.part(work, before.boot), *load.tail], key=lambda entry: entry.seq)
+            tail = blocks.make(acked, [], *[blocks.TAIL_READINGS_MAX] * 2)
             if open_ is not None:
                 blocks.delete(self._db, open_.entries[0].seq)
                 work.depth -= open_.readings

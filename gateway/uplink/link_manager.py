@@ -177,7 +177,10 @@ class Links:
             self._carriers.works(meter.config, works=name not in self._choice.dead)
 
     def explain(self) -> list[dict[str, Any]]:
-        """Each link and why it is used or not; the keys are those of ``lamppost link --json``."""
+        """Each link and why it is used or not; the keys are those of ``lamppost link --json``.
+
+        What the sender makes of the pace, ``holds`` and ``thin``, is the sender's to say.
+        """
         now = self._now()
         return [self._explain(meter, now) for meter in self._meters.values()]
 
@@ -205,6 +208,8 @@ class Links:
             "addresses": list(carrier.addresses),
             "dns": list(carrier.dns),
             "cost": "metered" if meter.metered else "free",
+            "holds": False,
+            "thin": 1,
             "carries": [p.name.lower() for p in Priority if meter.allows(p)],
             "month": meter.usage.month or None,
             "bytes": meter.usage.used,

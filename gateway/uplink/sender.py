@@ -87,7 +87,8 @@ class Uplink:
     """Sends what is new each interval, alarms at once, the backlog beside it in its share of the time.
 
     Interval, size and share are those of the link (``Ways.pace``); on one that costs nothing the backlog's share is
-    ``backlog_share``. Where the server cannot put old values into history, all goes oldest first instead.
+    ``backlog_share``. Where the server cannot put old values into history, all goes oldest first instead, and nothing
+    is left for later.
     ``transport`` makes the one of a link. ``problems`` holds the server's last reasons for refusing entities.
     """
 
@@ -158,7 +159,7 @@ class Uplink:
         """Send over one link until cancelled."""
         self._meter = LinkMeter(link, self._clock.mono_ns())
         self._stale, self._failures = True, 0
-        self._keep_to(link)
+        self._keep_to(link, transport)
         self._turns.begin()
         while True:
             started_ns = self._clock.mono_ns()
@@ -172,9 +173,9 @@ class Uplink:
 
     async def _turn(self, link: Link, transport: Transport) -> None:
         """At most one batch, or a pause. Raises TransportError, OutboxError."""
-        self._keep_to(link)
         await self._keep_time(link, transport)
         await self._meet(link, transport)
+        self._keep_to(link, transport)
         batch = await self._turns.next(in_order=not transport.orders_history)
         if batch is None:
             await self._turns.wait()
@@ -189,12 +190,15 @@ class Uplink:
         self._turns.done(batch, spent_s)
         self._count(receipt)
 
-    def _keep_to(self, link: Link) -> None:
+    def _keep_to(self, link: Link, transport: Transport) -> None:
         """The pace of the link, and what may travel on it."""
         way = self._links.pace()
         share = min(self._share, way.backlog_share) if link.metered else self._share
+        if not transport.orders_history:  # what is left for later would set the present back when it comes
+            way = replace(way, holds=False, thin=1)
         self._turns.over(replace(way, backlog_share=share))
-        self._turns.carries = frozenset(priority for priority in Priority if self._links.allows(priority))
+        allowed = frozenset(priority for priority in Priority if self._links.allows(priority))
+        self._turns.carries = allowed - {Priority.HISTORY} if way.holds else allowed
 
     async def _meet(self, link: Link, transport: Transport) -> None:
         """On a new connection: ask the server what it is and what it has."""

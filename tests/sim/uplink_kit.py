@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,9 @@ class OneLink:
         self.link = link
         self._changed.set()
         self._changed = asyncio.Event()
+
+    def slow_down(self, *, holds: bool, thin: int) -> None:
+        self._pace = replace(self._pace, holds=holds, thin=thin)
 
     def current(self) -> Link | None:
         return self.link

@@ -187,17 +187,4 @@ async def in_trouble_by_writing(outbox: Outbox, clock: FakeClock) -> AsyncIterat
         outbox.append(observe(clock, noisy(range(500))))
         await asyncio.sleep(0.01)
     yield
-    for _ in range(3):
-        print(
-            "PP",
-            outbox.stats().problem,
-            outbox._due_s(),
-            outbox._retry_s,
-            __import__("time").monotonic(),
-            outbox._pending.depth,
-            outbox._timer,
-            outbox._flusher,
-            resource.getrlimit(resource.RLIMIT_FSIZE),
-        )
-        await asyncio.sleep(1)
     await until(lambda: not outbox.stats().problem)
