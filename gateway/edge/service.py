@@ -138,6 +138,8 @@ class Edge:
         change = diff(self.config, new)
         if change.needs_restart:
             log.warning("these parts of the configuration take effect at the next start: %s", change.needs_restart)
+        if change.links_changed and self._links is not None:  # first: it may refuse what it is given
+            await self._links.configure(new.links, make_carriers(new.links, self.config.storage.path))
         self._pipeline.correct(corrections(new))
         self._counter_file.counters.learn(counter_rules(new), raw_counters(new))
         self._mapper.learn(profiles(new, __version__))
@@ -146,10 +148,11 @@ class Edge:
             self._latest.forget(name)
         self.config = new
         log.info(
-            "configuration reloaded: %d devices added, %d changed, %d removed",
+            "configuration reloaded: %d devices added, %d changed, %d removed; links %s",
             len(change.devices_added),
             len(change.devices_changed),
             len(change.devices_removed),
+            "changed" if change.links_changed else "as before",
         )
 
     def progresses(self) -> bool:

@@ -1,4 +1,4 @@
-"""A metered link whose budget runs out too fast: readings are thinned on it, and a free link brings the others."""
+"""A metered link whose budget runs out too fast thins readings, and a free link brings the others; links by reload."""
 
 from __future__ import annotations
 
@@ -67,4 +67,23 @@ def test_what_is_thinned_waits_for_the_free_link(tmp_path: Path, language: str) 
         site.wait(lambda: site.depth() < 200, 60, "what was passed over")
         result = site.settle(0)
         report("metered", **{key: result[key] for key in ("made", "stored", "lost", "twice")})
+        assert (result["lost"], result["twice"]) == (0, 0)
+
+
+def test_a_link_that_a_reload_adds_is_used(tmp_path: Path) -> None:
+    with TownSite(tmp_path, links=LINKS[:1], language="compact") as site:
+        site.wait(site.all_up, 60, "every device up")
+        site.change_config(lambda config: config["links"].append(GSM))
+        site.hangup()
+        site.wait(lambda: "links changed" in site.edge_log(), 20, "the reload")
+        assert site.edge_log().count("link wifi is up") == 1, "the link that stays is not interrupted"
+        site.town.wifi.stall()
+        site.wait(lambda: site.status()["link"]["name"] == "gsm", 90, "the new link")
+        site.wait(lambda: site.depth() < 200, 60, "what waited")
+        site.change_config(lambda config: config["links"].pop())
+        site.hangup()
+        site.wait(lambda: site.status()["link"]["name"] != "gsm", 20, "the link gone")
+        site.town.wifi.stall(False)
+        site.wait(lambda: site.status()["link"]["up"], 120, "the first link again")
+        result = site.settle(0)
         assert (result["lost"], result["twice"]) == (0, 0)
