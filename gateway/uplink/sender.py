@@ -33,6 +33,7 @@ SECOND = 1_000_000_000
 ASK_TIME_S = 5.0  # while there is no trusted time ...
 ASK_TIME_AGAIN_S = 3600.0  # ... and while there is none but the server's or a GNSS receiver's
 MEET_AGAIN_S = 60.0  # at most so often is a server asked what it has, where its connections never last
+MEET_AGAIN_METERED_S = 3600.0  # the answer may be some kilobytes
 PROBLEMS_KEPT = 20
 REMAKE_S = 5.0
 ALARM_S = 10.0  # so soon after a failure an alarm makes it try again, where it would wait longer
@@ -212,7 +213,8 @@ class Uplink:
             self._turns.release()
             if again := await self._outbox.held(held):
                 LOG.warning("the server lacks %d readings that it had: they are sent again", again)
-        self._stale, self._met, self._meet_at_ns = False, transport.connections, self._in(MEET_AGAIN_S)
+        again_s = MEET_AGAIN_METERED_S if link.metered else MEET_AGAIN_S
+        self._stale, self._met, self._meet_at_ns = False, transport.connections, self._in(again_s)
 
     async def _keep_time(self, link: Link, transport: Transport) -> None:
         """Ask the server for the time where the box has no better source. Raises UnreachableError, BusyError."""
