@@ -21,6 +21,7 @@ from gateway.cli.doctor_server import server
 from gateway.clock import EARLIEST_NS, kernel_synchronised
 from gateway.config.load import load
 from gateway.config.schema import Config
+from gateway.outbox.file import refuses
 
 FREE_MIN_BYTES = 200 * 2**20
 PACKAGES = (
@@ -112,6 +113,9 @@ def disk(path: Path) -> Sequence[Finding]:
     there = next(folder for folder in (path, *path.parents) if folder.exists())
     free = shutil.disk_usage(there).free
     detail = f"{free / 2**20:.0f} MiB free for {path}"
+    if refuses(there):
+        fix = "Look at `mount`, `df -i` and `dmesg`: a card that fails is made read-only. The daemon sends meanwhile."
+        return [Finding("disk", "fail", f"{there} takes no file: it is read-only, or has no inode left", fix)]
     if not os.access(there, os.W_OK | os.X_OK):
         fix = f"Run it as the service's user, or `chown` {there} to it."
         return [Finding("disk", "fail", f"{there} may not be written by this user", fix)]

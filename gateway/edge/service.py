@@ -27,9 +27,10 @@ from gateway.edge.metrics import MetricsServer
 from gateway.edge.modbus import modbus_exchange
 from gateway.edge.profiles import corrections, counter_rules, profiles, raw_counters
 from gateway.edge.supervisor import Supervisor
-from gateway.errors import ControlError
+from gateway.errors import ControlError, OutboxError
 from gateway.mapping.mapper import GATEWAY, Mapper
 from gateway.model import Link, LinkState, Priority
+from gateway.outbox.records import may_heal
 from gateway.outbox.retention import Limits
 from gateway.outbox.store import Outbox
 from gateway.pipeline.nilm.client import Disaggregator
@@ -100,7 +101,7 @@ class Edge:
 
         Raises LamppostError when it cannot start.
         """
-        self.config.storage.path.mkdir(parents=True, exist_ok=True)
+        self._make_folder()
         try:
             await self._outbox.start()  # first: its lock keeps a second daemon out of this folder
             await self._metrics.start()
@@ -125,6 +126,17 @@ class Edge:
             await self._supervisor.close()
             self._counter_file.close()
             await self._outbox.close()
+
+    def _make_folder(self) -> None:
+        """Raises OutboxError where it cannot be; a sick disk is waited for, by who wants to write there."""
+        folder = self.config.storage.path
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            if not may_heal(error):
+                fix = "Make it and give it to the service's user, or give another storage.path."
+                cause = f"the folder {folder} cannot be made: {error.strerror}"
+                raise OutboxError(cause, code="outbox.no-folder", fix=fix) from error
 
     async def reload(self) -> None:
         """Read the configuration again; what did not change goes on without a gap, a wrong file changes nothing."""
