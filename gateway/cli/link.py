@@ -16,7 +16,8 @@ KEYS: Mapping[str, str] = {
     "name": "Name of the link; the links stand in the order of preference.",
     "used": "true for the link in use.",
     "state": "`used`, `ready` (works, another is preferred), `untried`, `waits` (works again, not for long enough),"
-    " `weak`, `alarms-only` (its budget), `closed` (its hours), `down`, `portal`, `stalled` or `failing`.",
+    " `asleep` (in use, down until there is something to send), `weak`, `alarms-only` (its budget),"
+    " `closed` (its hours), `down`, `portal`, `stalled` or `failing`.",
     "why": "The same in words.",
     "interface": "The network interface that it is bound to now; null: whatever the routing table says.",
     "connection": "The connection of NetworkManager, where it is one.",

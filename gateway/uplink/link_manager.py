@@ -23,17 +23,18 @@ from gateway.model import Link, Priority
 from gateway.uplink import link_budget
 from gateway.uplink.carrier import Carriers, InterfaceCarriers, same_way
 from gateway.uplink.link_choice import POLICY, Choice, Memory, Policy, choose, is_suspect
+from gateway.uplink.link_demand import Demand
 from gateway.uplink.link_file import LinkFile
 from gateway.uplink.link_meter import LinkMeter
 from gateway.uplink.link_names import Names
 from gateway.uplink.link_pace import Pace, probe_spacing_s
 from gateway.uplink.link_probe import Outcome, Prober, can_probe, is_authentic
+from gateway.uplink.link_report import explain
 
 LOG = logging.getLogger("lamppost.uplink")
 LOOK_S = 1.0
 COUNT_S = 5.0
 SAVE_S = 60.0
-BRING_S = 30.0  # between two wishes to bring a link up or down
 DOUBT_S, DOUBT_METERED_S = 30.0, 300.0  # between two probes of the link in use where the server answers oddly
 DEFAULT = (LinkConfig(name="default"),)
 
@@ -76,7 +77,7 @@ class Links:
         self._meters = {config.name: self._meter(config) for config in configs or DEFAULT}
         self._names: dict[str, Names] = {}
         self._probers: dict[str, Prober] = {}
-        self._brought: dict[str, float] = {}
+        self._demand = Demand()
         self._counted_at = self._saved_at = now
         self._authentic = is_authentic(settings.url)
         self._doubt = False
@@ -114,6 +115,17 @@ class Links:
         return now
 
     # what a sender tells
+
+    async def ready(self, link: Link) -> bool:
+        """Wait until a link that sleeps is up for an exchange, or did not come up; whether it slept."""
+        if not self._demand.sleeps(link.name):
+            return False
+        self._demand.wake(link.name, self._now())
+        self._told(link).active_at = self._now()
+        await self._carriers.bring_up(self._told(link).config)
+        self._wake.set()
+        await self._demand.woken(link.name)
+        return True
 
     def began(self, link: Link) -> None:
         """An exchange begins. Without an answer the link is left after a while, whatever the exchange waits for."""
@@ -169,7 +181,7 @@ class Links:
         self._meters, self._probers = meters, probers
         for config in gone:
             self._names.pop(config.name, None)
-            self._brought.pop(config.name, None)
+            self._demand.forget(config.name)
         self._choice = replace(self._choice, link=None) if self._choice.link not in meters else self._choice
         self._follow(now)
         for config in gone:
@@ -179,8 +191,11 @@ class Links:
         self._follow(self._now())
 
     def _look_at_carriers(self, now: float) -> None:
-        for meter in self._meters.values():
-            if meter.carried(self._carriers.carrier(meter.config), now):
+        for name, meter in self._meters.items():
+            carrier = self._carriers.carrier(meter.config)
+            if self._demand.covers(name, carrier.up, now):
+                continue
+            if meter.carried(carrier, now):
                 self._names.pop(meter.config.name, None)
                 self._make_prober(meter, self._probers)
                 self._tell()  # it may have another interface now
@@ -239,40 +254,11 @@ class Links:
 
         What the sender makes of the pace, ``holds`` and ``thin``, is the sender's to say.
         """
-        now = self._now()
-        return [self._explain(meter, now) for meter in self._meters.values()]
-
-    def _explain(self, meter: LinkMeter, now: float) -> dict[str, Any]:
-        carrier, budget, name = meter.carrier, meter.budget(), meter.config.name
-        why = self._choice.why.get(name)
-        ack_age_s = meter.ack_age_s(now)
-        return {
-            "name": name,
-            "used": name == self._choice.link,
-            "state": why.code if why else "untried",
-            "why": why.text if why else "not looked at yet",
-            "interface": carrier.interface,
-            "connection": meter.config.connection,
-            "up": carrier.up,
-            "since_s": round(now - meter.since, 1),
-            "last_ack_s": None if ack_age_s is None else round(ack_age_s, 1),
-            "error": meter.seen.cause,
-            "rtt_s": meter.rtt_s,
-            "loss": meter.loss,
-            "signal": carrier.signal,
-            "operator": carrier.operator,
-            "technology": carrier.technology,
-            "roaming": carrier.roaming,
-            "addresses": list(carrier.addresses),
-            "dns": list(carrier.dns),
-            "cost": "metered" if meter.metered else "free",
-            "holds": False,
-            "thin": 1,
-            "carries": [p.name.lower() for p in Priority if meter.allows(p)],
-            "month": meter.usage.month or None,
-            "bytes": meter.usage.used,
-            "budget": None if budget is None else budget.limit,
-        }
+        now, used = self._now(), self._choice.link
+        return [
+            explain(meter, self._choice.why.get(name), now, used=name == used, asleep=self._demand.sleeps(name))
+            for name, meter in self._meters.items()
+        ]
 
     def _choose(self, now: float) -> None:
         old = self._choice
@@ -302,7 +288,7 @@ class Links:
         better = True
         for name, meter in self._meters.items():
             better = better and name != used
-            if name in self._probers and not meter.probing and meter.carrier.up:
+            if name in self._probers and not meter.probing and meter.carrier.up and not self._demand.sleeps(name):
                 due = self._is_due_used(meter, now) if name == used else self._is_due(meter, now, in_doubt or better)
                 if due:
                     meter.probing = True
@@ -335,11 +321,10 @@ class Links:
     def _bring(self, group: asyncio.TaskGroup, now: float) -> None:
         """Links on demand: up where they are wanted, down where they are not."""
         for name, meter in self._meters.items():
-            wanted = name in self._choice.wanted
-            recent = now - self._brought.get(name, float("-inf")) < BRING_S
-            if meter.config.on_demand and meter.carrier.up != wanted and not recent:
-                self._brought[name] = now
-                bring = self._carriers.bring_up if wanted else self._carriers.bring_down
+            up, wanted, used = self._carriers.carrier(meter.config).up, name in self._choice.wanted, self._choice.link
+            wish = self._demand.wish(meter, up=up, wanted=wanted, used=name == used, now=now)
+            if wish is not None:
+                bring = self._carriers.bring_up if wish else self._carriers.bring_down
                 group.create_task(bring(meter.config))
 
     def _count(self) -> None:

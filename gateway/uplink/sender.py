@@ -65,6 +65,9 @@ class Ways(Protocol):
     async def changed(self, since: Link | None) -> Link | None:
         """Wait until another link than ``since`` is to be used, and return it."""
 
+    async def ready(self, link: Link) -> bool:
+        """Wait until the link can be used for an exchange; whether it was down meanwhile."""
+
     def began(self, link: Link) -> None:
         """An exchange begins."""
 
@@ -181,8 +184,8 @@ class Uplink:
         if batch is None:
             await self._turns.wait()
             return
+        await self._begin(link, transport)
         started_ns = self._clock.mono_ns()
-        self._links.began(link)
         receipt = await transport.send(batch)
         spent_s = (self._clock.mono_ns() - started_ns) / SECOND
         self._links.worked(link, spent_s if len(batch.readings) <= pace.SIZE_MIN else None)
@@ -190,6 +193,12 @@ class Uplink:
         await self._outbox.ack(receipt.ack)
         self._turns.done(batch, spent_s)
         self._count(receipt)
+
+    async def _begin(self, link: Link, transport: Transport) -> None:
+        """Before each exchange: a connection from before the link was down is dead."""
+        if await self._links.ready(link):
+            await transport.close()
+        self._links.began(link)
 
     def _keep_to(self, link: Link, transport: Transport) -> None:
         """The pace of the link, and what may travel on it."""
@@ -206,7 +215,7 @@ class Uplink:
         known = transport.connections == self._met or self._clock.mono_ns() < self._meet_at_ns
         if known and not self._stale:
             return
-        self._links.began(link)
+        await self._begin(link, transport)
         held = await transport.held()
         self._links.heard(link)
         if held is not None:
@@ -221,7 +230,7 @@ class Uplink:
         self._clock.refresh()
         if self._clock.source in ("configured", "kernel") or self._clock.mono_ns() < self._ask_time_at_ns:
             return
-        self._links.began(link)
+        await self._begin(link, transport)
         try:
             await self._learn_time(link, transport)
         except RejectedError as error:  # it may take data all the same

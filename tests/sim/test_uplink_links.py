@@ -128,3 +128,19 @@ async def test_nothing_is_thinned_where_all_goes_in_order(tmp_path: Path) -> Non
         assert received(server) == list(range(13))
         assert b.outbox.stats().deferred == 0
         assert not b.uplink.stats().holds
+
+
+async def test_a_link_that_slept_is_sent_over_anew(tmp_path: Path) -> None:
+    """What was connected before it was down is not used again."""
+    async with ScriptedServer(lamppost()) as server, box(tmp_path, server) as b:
+        b.make(1)
+        await until(lambda: b.empty)
+        connections = server.connections
+        b.make(2)
+        await until(lambda: b.empty)
+        assert server.connections == connections
+        b.links.asleep = True
+        b.make(3)
+        await until(lambda: b.empty)
+        assert server.connections == connections + 1
+        assert received(server) == [1, 2, 3]

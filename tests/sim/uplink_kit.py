@@ -51,6 +51,7 @@ class OneLink:
         self.link: Link | None = link
         self.carries = set(Priority)
         self.told: list[str] = []
+        self.asleep = False
         self._pace = pace
         self._changed = asyncio.Event()
 
@@ -75,6 +76,10 @@ class OneLink:
         while self.link == since:
             await self._changed.wait()
         return self.link
+
+    async def ready(self, link: Link) -> bool:
+        slept, self.asleep = self.asleep, False
+        return slept
 
     def began(self, link: Link) -> None:
         self.told.append("began")
