@@ -33,6 +33,7 @@ from gateway.uplink.link_report import explain
 
 LOG = logging.getLogger("lamppost.uplink")
 LOOK_S = 1.0
+LOOK_NONE_S = 0.25  # where no link can be used: what waits should leave soon after one can
 COUNT_S = 5.0
 SAVE_S = 60.0
 DOUBT_S, DOUBT_METERED_S = 30.0, 300.0  # between two probes of the link in use where the server answers oddly
@@ -339,10 +340,11 @@ class Links:
             await asyncio.to_thread(self._file.write, usages)  # a card may take long to sync
 
     async def _sleep(self) -> None:
-        """Until something happens, at most LOOK_S."""
+        """Until something happens, at most LOOK_S, or LOOK_NONE_S."""
+        look_s = LOOK_NONE_S if self._choice.link is None else LOOK_S
         waits = [asyncio.ensure_future(event.wait()) for event in (self._wake, self._carriers.changed)]
         try:
-            await asyncio.wait(waits, timeout=LOOK_S, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waits, timeout=look_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for wait in waits:
                 wait.cancel()

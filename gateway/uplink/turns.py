@@ -95,6 +95,7 @@ class Turns:
         now_ns = self._clock.mono_ns()
         self._timeouts = 0
         self._floor_s = min(self._floor_s, spent_s)
+        self._size = pace.next_size(self._size, len(batch.readings), spent_s, self._floor_s, self.pace.batch_max)
         if self._kept.get(Priority.LIVE) is batch:
             del self._kept[Priority.LIVE]
             self._live_acked_ns = now_ns
@@ -106,7 +107,6 @@ class Turns:
         del self._kept[Priority.HISTORY]
         self._yields = False
         self._drained.append((now_ns, len(batch.readings)))
-        self._size = pace.next_size(self._size, len(batch.readings), spent_s, self._floor_s, self.pace.batch_max)
         self._backlog_at_ns = self._in(pace.rest_s(spent_s, self.pace.backlog_share))
 
     def failed(self, error: TransportError) -> None:
