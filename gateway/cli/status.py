@@ -46,7 +46,7 @@ KEYS: Mapping[str, str] = {
     "outbox.bytes": "Size of the outbox on disk.",
     "outbox.kept_bytes": "Of them, what the server has and might lose: it stays for a day at most.",
     "outbox.deferred": "Live readings that a link short of its budget passed over, since the start: they wait.",
-    "outbox.volatile": "Readings that only memory holds, because the disk takes nothing.",
+    "outbox.volatile": "Readings that only memory holds, because the disk takes nothing; a crash takes them.",
     "outbox.made.*": "Readings put into the outbox since the stream began, by device.",
     "outbox.dropped.*": "Readings dropped, by reason.",
     "outbox.crash_cost": "Readings that crashes cost, at most.",

@@ -62,10 +62,15 @@ class Database:
         self.file.migrate()
         self.file.lengthen_log()
 
-    def begin(self, now: Moment, crashed: bool, reserve: int = 0) -> None:
-        """Load the state, enter this boot, reserve numbers. What was reserved and never written is a crash's cost."""
+    def begin(self, now: Moment, crashed: bool, reserve: int = 0, held: int = 0) -> None:
+        """Load the state, enter this boot, reserve numbers. What was reserved and never written is a crash's cost, and
+        so is what only memory ``held``.
+        """
         state = State(*self._db.execute(_READ).fetchone())
         lost = Range(state.last_seq + 1, state.reserved_to)
+        if crashed and held:
+            crashes = state.crashes + (len(lost) == 0)  # else it is counted below
+            state = replace(state, crash_cost=state.crash_cost + held, crashes=crashes)
         if crashed and len(lost) > 0:
             gaps = [*json.loads(state.gaps), [lost.first, lost.last]]
             state = replace(

@@ -250,6 +250,7 @@ class Outbox:
     async def _flush(self, final: bool = False) -> None:
         async with self._flushing:
             if not self._pending.stream and not await self._opens():
+                await self._writer.hold(self._pending.volatile.open_readings)
                 return
             self._retire()
             load = self._pending.take(time.monotonic(), final)
@@ -259,10 +260,12 @@ class Outbox:
             except (sqlite3.Error, OSError, DamagedError) as error:
                 self._pending.give_back(time.monotonic())
                 self._trouble(error)
+                await self._writer.hold(self._pending.volatile.open_readings)
                 return
             self._well()
             self._marks_s = 0.0
             self._pending.done(lost)
+            await self._writer.hold(self._pending.volatile.open_readings)
             await self._tell()
 
     async def _tell(self) -> None:
