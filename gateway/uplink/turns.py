@@ -95,8 +95,10 @@ class Turns:
         now_ns = self._clock.mono_ns()
         self._timeouts = 0
         self._floor_s = min(self._floor_s, spent_s)
-        self._size = pace.next_size(self._size, len(batch.readings), spent_s, self._floor_s, self.pace.batch_max)
-        if self._kept.get(Priority.LIVE) is batch:
+        live = self._kept.get(Priority.LIVE) is batch
+        if not live or len(batch.readings) >= self._size // 2:  # a small one says nothing of what the backlog may send
+            self._size = pace.next_size(self._size, len(batch.readings), spent_s, self._floor_s, self.pace.batch_max)
+        if live:
             del self._kept[Priority.LIVE]
             self._live_acked_ns = now_ns
             if len(batch.readings) < FULL_SHARE * self._live_max and batch.priority is not Priority.ALARM:
