@@ -36,7 +36,7 @@ from firmware_sim.managers.modem_properties import (
     shown,
 )  # fmt: skip
 from firmware_sim.managers.service import NONE, Handler, Service, Spawn, plain
-from firmware_sim.managers.sim_modem import PIN_TRIES, Ill, Pace, Registration, SimModem
+from firmware_sim.managers.sim_modem import PIN_TRIES, Fault, Pace, Registration, SimModem
 
 MM = "org.freedesktop.ModemManager1"
 ROOT = "/org/freedesktop/ModemManager1"
@@ -131,7 +131,7 @@ class ModemManager(Service):
         modem, state = self.modems[path], self.state(path)
         if state < ENABLED:
             return
-        lost = modem.ill in (Ill.NETWORK, Ill.DRIVER, Ill.RADIO)
+        lost = modem.fault in (Fault.NETWORK, Fault.DRIVER, Fault.RADIO)
         found = Registration.SEARCHING if lost else modem.network
         there = found in (Registration.HOME, Registration.ROAMING)
         self.tree.change(path, THREEGPP, network(modem, found))
@@ -161,7 +161,7 @@ class ModemManager(Service):
 
     async def _asked(self, modem: SimModem) -> None:
         """The modem answers, or does not. Raises DBusError."""
-        if modem.ill is Ill.FIRMWARE:
+        if modem.fault is Fault.FIRMWARE:
             await asyncio.sleep(self.pace.timeout_s)
             raise DBusError(f"{MM}.Error.Serial.ResponseTimeout", "Serial command timed out")
 
@@ -204,8 +204,8 @@ class ModemManager(Service):
         self.turn(path, DISABLING)
         await self._asked(modem)
         await asyncio.sleep(self.pace.enable_s)
-        if modem.ill is Ill.DRIVER:
-            modem.ill = Ill.NOT
+        if modem.fault is Fault.DRIVER:
+            modem.fault = Fault.NOT
         self.tree.change(path, THREEGPP, network(modem))
         quiet = {"SignalQuality": Variant("(ub)", [0, False]), "AccessTechnologies": Variant("u", 0)}
         self.turn(path, DISABLED, **quiet)
@@ -221,8 +221,8 @@ class ModemManager(Service):
         await asyncio.sleep(self.pace.step_s)
         self.unplug(path)
         await asyncio.sleep(self.pace.reboot_s)
-        if modem.ill is not Ill.RADIO:
-            modem.ill = Ill.NOT
+        if modem.fault is not Fault.RADIO:
+            modem.fault = Fault.NOT
         self.plug(modem)
 
     async def _power(self, path: str, body: list[Any]) -> tuple[str, list[Any]]:
@@ -231,8 +231,8 @@ class ModemManager(Service):
             raise core("WrongState", "Cannot set power state: not in disabled or failed state")
         if not modem.can_power:
             raise core("Unsupported", "Requested power transition is not supported by this modem")
-        if body[0] == POWER_LOW and modem.ill is Ill.RADIO:
-            modem.ill = Ill.NOT
+        if body[0] == POWER_LOW and modem.fault is Fault.RADIO:
+            modem.fault = Fault.NOT
         self.tree.change(path, MODEM, {"PowerState": Variant("u", body[0])})
         return DONE
 
@@ -244,8 +244,8 @@ class ModemManager(Service):
         await self._asked(modem)
         if self.state(path) < ENABLED:
             raise core("WrongState", "modem not enabled")
-        if modem.ill is Ill.NETWORK:
-            modem.ill = Ill.NOT
+        if modem.fault is Fault.NETWORK:
+            modem.fault = Fault.NOT
         await asyncio.sleep(self.pace.search_s)
         self.air(path)
         if self.state(path) < REGISTERED:
@@ -320,7 +320,7 @@ class ModemManager(Service):
         self.turn(path, CONNECTING)
         await asyncio.sleep(self.pace.connect_s)
         refused = None
-        if modem.ill is Ill.BEARER:
+        if modem.fault is Fault.BEARER:
             refused = equipment("ActivationRejectedUnspecified", "Activation rejected, unspecified")
         elif wanted.get("apn") != modem.apn:
             refused = equipment("MissingOrUnknownApn", "Missing or unknown APN")
@@ -356,8 +356,8 @@ class ModemManager(Service):
             await asyncio.sleep(self.pace.step_s)
             self.turn(path, CONNECTED)  # _drop looks for what is connected
             self._drop(path)
-        if modem.ill is Ill.BEARER:
-            modem.ill = Ill.NOT
+        if modem.fault is Fault.BEARER:
+            modem.fault = Fault.NOT
 
     async def _status(self, path: str, body: list[Any]) -> tuple[str, list[Any]]:
         status = {

@@ -1,4 +1,4 @@
-"""What a simulated modem is: its card, the network around it, and what ails it."""
+"""What a simulated modem is: its card, the network around it, and its fault."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Registration(IntEnum):
     ROAMING = 5
 
 
-class Ill(StrEnum):
+class Fault(StrEnum):
     """What a modem suffers from, by what heals it."""
 
     NOT = ""
@@ -64,7 +64,7 @@ class SimModem:
     operator: tuple[str, str] = ("26201", "Telekom.de")
     technology: int = 1 << 14  # MM_MODEM_ACCESS_TECHNOLOGY_LTE
     quality: int = 64
-    ill: Ill = Ill.NOT
+    fault: Fault = Fault.NOT
     apn: str = "internet"  # the only one that the network takes
     interface: str = "wwan0"
     address: str = "10.140.7.2"

@@ -115,8 +115,8 @@ class Emulator:
         if order["do"] == "set":
             for number in self._chosen(order["way"]):
                 way = self._ways[number]
-                way.change(replace(way.figures, **order["figures"]))
-                if way.figures.stalled:
+                way.change(replace(way.impairments, **order["impairments"]))
+                if way.impairments.stalled:
                     self._forget(number)
         elif order["do"] == "carrier":
             fcntl.ioctl(self._tuns[0], TUNSETCARRIER, struct.pack("i", order["on"]))

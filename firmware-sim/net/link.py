@@ -42,9 +42,9 @@ class EmulatedLink:
         self._orders: socket.socket | None = None
         self.plug()
 
-    def set(self, way: Direction = "both", **figures: float | bool) -> None:
-        """Change figures of ``way.Figures``; those that are not named stay."""
-        self._order(do="set", way=way, figures=figures)
+    def set(self, way: Direction = "both", **impairments: float | bool) -> None:
+        """Change some of ``way.Impairments``; those that are not named stay."""
+        self._order(do="set", way=way, impairments=impairments)
 
     def stall(self, on: bool = True, way: Direction = "both") -> None:
         """Packets vanish while everything says that it is up; in one direction alone the link is half-open."""
@@ -76,7 +76,7 @@ class EmulatedLink:
             self._process = None
 
     def plug(self) -> None:
-        """A new interface of the same name and address; figures and counts begin anew."""
+        """A new interface of the same name and address; impairments and counts begin anew."""
         ours, theirs = socket.socketpair()
         ours.settimeout(ANSWER_S)
         with theirs:

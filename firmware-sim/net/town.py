@@ -23,9 +23,9 @@ from typing import Literal, Self
 from firmware_sim.net import certificates
 from firmware_sim.net.dns import Mode
 from firmware_sim.net.link import EmulatedLink
+from firmware_sim.net.middlebox import Behaviour
 from firmware_sim.net.namespace import Namespace, sweep
 from firmware_sim.net.service import Service
-from firmware_sim.net.web import Behaviour
 
 HOST = "city.test"
 SERVER = "10.82.100.10"
@@ -55,7 +55,7 @@ class Town:
     def front(self, behaviour: Behaviour | None = "pass", seconds: float = 3.0) -> None:
         """The reverse proxy before the server from now on; a change cuts what is open. None: nobody listens there."""
         options = ["--upstream", INNER, "--certificate", str(self._certificate), "--seconds", str(seconds)]
-        self._serve("front", self.server, "web", [PORTS, behaviour, *options] if behaviour else None)
+        self._serve("front", self.server, "middlebox", [PORTS, behaviour, *options] if behaviour else None)
 
     def resolver(self, network: Network, mode: Mode | None = "good", address: str = SERVER) -> None:
         """How a network's name server answers from now on. None: nobody listens there."""
@@ -69,7 +69,7 @@ class Town:
         if (name in self._services) != (behaviour is not None):
             namespace.ip(f"route {'add' if behaviour else 'del'} local {SERVER}/32 dev lo table local")
         options = ["--certificate", str(self._wrong_certificate)]
-        self._serve(name, namespace, "web", [PORTS, behaviour, *options] if behaviour else None)
+        self._serve(name, namespace, "middlebox", [PORTS, behaviour, *options] if behaviour else None)
 
     def close(self) -> None:
         """Take everything down; safe to call twice."""

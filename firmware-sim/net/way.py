@@ -9,7 +9,7 @@ QUEUE_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class Impairments:
     """How a direction behaves. Times in s, ``rate`` in bit/s (0: no limit), ``loss`` and ``reorder`` as shares 0..1.
 
     ``jitter_s`` is the most that a packet is late or early, evenly spread; order is kept, but a share ``reorder`` of
@@ -47,7 +47,7 @@ class Way:
     """The queue of one direction."""
 
     def __init__(self, seed: int) -> None:
-        self.figures = Figures()
+        self.impairments = Impairments()
         self.counts = Counts()
         self._random = random.Random(seed)
         self._free_at = 0.0  # when the packets before have left at the set rate
@@ -55,27 +55,27 @@ class Way:
 
     def admit(self, now: float, size: int) -> float | None:
         """When a packet of ``size`` bytes that comes now arrives at the other end; None: never, and it is counted."""
-        figures, counts = self.figures, self.counts
-        if figures.stalled:
+        impairments, counts = self.impairments, self.counts
+        if impairments.stalled:
             counts.vanished += 1
             return None
-        if figures.loss and self._random.random() < figures.loss:
+        if impairments.loss and self._random.random() < impairments.loss:
             counts.lost += 1
             return None
         left = now
-        if figures.rate:
+        if impairments.rate:
             wait_s = max(0.0, self._free_at - now)
-            if wait_s * figures.rate / 8 + size > max(figures.queue_bytes, size):
+            if wait_s * impairments.rate / 8 + size > max(impairments.queue_bytes, size):
                 counts.overflowed += 1
                 return None
-            left = self._free_at = now + wait_s + size * 8 / figures.rate
-        if figures.reorder and self._random.random() < figures.reorder:
+            left = self._free_at = now + wait_s + size * 8 / impairments.rate
+        if impairments.reorder and self._random.random() < impairments.reorder:
             return left
-        jitter = self._random.uniform(-figures.jitter_s, figures.jitter_s) if figures.jitter_s else 0.0
-        self._last_due = max(self._last_due, left + max(0.0, figures.delay_s + jitter))
+        jitter = self._random.uniform(-impairments.jitter_s, impairments.jitter_s) if impairments.jitter_s else 0.0
+        self._last_due = max(self._last_due, left + max(0.0, impairments.delay_s + jitter))
         return self._last_due
 
-    def change(self, figures: Figures) -> None:
+    def change(self, impairments: Impairments) -> None:
         """From now on; a shorter delay holds at once, packets that come now may overtake those under way."""
-        self.figures = figures
+        self.impairments = impairments
         self._free_at = self._last_due = 0.0

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import http.client
 import importlib.metadata
 import importlib.util
 import os
 import shutil
-import ssl
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from gateway.cli.control import SOCKET_NAME
 from gateway.cli.doctor import Check, Finding, summary_config
-from gateway.cli.doctor_buses import NETWORK_S, daemon_status
 from gateway.cli.doctor_buses import checks as bus_checks
+from gateway.cli.doctor_buses import daemon_status
 from gateway.cli.doctor_links import checks as link_checks
+from gateway.cli.doctor_server import server
 from gateway.clock import EARLIEST_NS, kernel_synchronised
 from gateway.config.load import load
-from gateway.config.schema import Config, Uplink
+from gateway.config.schema import Config
+from gateway.outbox.file import refuses
 
 FREE_MIN_BYTES = 200 * 2**20
 PACKAGES = (
@@ -57,7 +56,7 @@ def checks(config: Config | None) -> list[tuple[str, Check]]:
     found += bus_checks(config)
     found += link_checks(config)
     if config.uplink is not None:
-        found.append(("server", partial(server, config.uplink)))
+        found.append(("server", partial(server, config, config.uplink)))
     if config.disaggregation is not None:
         found.append(("disaggregation", disaggregation))
     return found
@@ -114,6 +113,9 @@ def disk(path: Path) -> Sequence[Finding]:
     there = next(folder for folder in (path, *path.parents) if folder.exists())
     free = shutil.disk_usage(there).free
     detail = f"{free / 2**20:.0f} MiB free for {path}"
+    if refuses(there):
+        fix = "Look at `mount`, `df -i` and `dmesg`: a card that fails is made read-only. The daemon sends meanwhile."
+        return [Finding("disk", "fail", f"{there} takes no file: it is read-only, or has no inode left", fix)]
     if not os.access(there, os.W_OK | os.X_OK):
         fix = f"Run it as the service's user, or `chown` {there} to it."
         return [Finding("disk", "fail", f"{there} may not be written by this user", fix)]
@@ -130,54 +132,6 @@ def daemon(config: Config) -> Sequence[Finding]:
         return [Finding("daemon", "warn", cause, "Start it: `systemctl start lamppost`, or `lamppost run`.")]
     summary = str(status.get("summary", ""))
     return [Finding("daemon", "ok" if status.get("ok") else "warn", summary, "Run `lamppost status`.")]
-
-
-def server(uplink: Uplink) -> Sequence[Finding]:
-    """Whether the server answers and takes the token: a query that returns nothing."""
-    parts = urlsplit(uplink.url)
-    if parts.scheme not in ("http", "https"):  # the daemon's keys and name there cannot be used twice at a time
-        return [Finding("server", "ok", f"{uplink.url} is not asked here: `lamppost status` says whether it answers")]
-    headers = {"Accept": "application/json"}
-    if uplink.token_file is not None:
-        try:
-            headers["Authorization"] = f"Bearer {uplink.token_file.read_text(encoding='utf-8').strip()}"
-        except (OSError, UnicodeDecodeError) as error:
-            return [Finding("server", "fail", f"{uplink.token_file} cannot be read: {error}", "Correct the file.")]
-    if uplink.tenant is not None:
-        headers["NGSILD-Tenant"] = uplink.tenant
-    try:
-        connection = _connection(uplink)
-        connection.request("GET", f"{parts.path.rstrip('/')}/ngsi-ld/v1/entities?type=Device&limit=1", headers=headers)
-        status = connection.getresponse().status
-        connection.close()
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        cause = f"{uplink.url} cannot be reached: {error}"
-        return [Finding("server", "fail", cause, "Check the network, uplink.url, and uplink.ca_file for TLS.")]
-    return list(_verdict(uplink, status))
-
-
-def _verdict(uplink: Uplink, status: int) -> Iterator[Finding]:
-    if status in (401, 403):
-        yield Finding(
-            "server", "fail", f"{uplink.url} refuses the token ({status})", "Get a new token for uplink.token_file."
-        )
-    elif status == 404 and uplink.tenant is not None:
-        yield Finding(
-            "server", "warn", f"{uplink.url} does not know the tenant yet ({status})", "Nothing, or correct it."
-        )
-    elif status >= 400:
-        yield Finding("server", "fail", f"{uplink.url} answers {status}", "Is it a Lamppost server? See its log.")
-    else:
-        yield Finding("server", "ok", f"{uplink.url} answers and accepts this box")
-
-
-def _connection(uplink: Uplink) -> http.client.HTTPConnection:
-    parts = urlsplit(uplink.url)
-    host = parts.hostname or ""
-    if parts.scheme == "http":
-        return http.client.HTTPConnection(host, parts.port, timeout=NETWORK_S)
-    context = ssl.create_default_context(cafile=str(uplink.ca_file) if uplink.ca_file is not None else None)
-    return http.client.HTTPSConnection(host, parts.port, timeout=NETWORK_S, context=context)
 
 
 def disaggregation() -> Sequence[Finding]:

@@ -16,7 +16,8 @@ KEYS: Mapping[str, str] = {
     "name": "Name of the link; the links stand in the order of preference.",
     "used": "true for the link in use.",
     "state": "`used`, `ready` (works, another is preferred), `untried`, `waits` (works again, not for long enough),"
-    " `weak`, `alarms-only` (its budget), `closed` (its hours), `down`, `portal`, `stalled` or `failing`.",
+    " `asleep` (in use, down until there is something to send), `weak`, `alarms-only` (its budget),"
+    " `closed` (its hours), `down`, `portal`, `stalled` or `failing`.",
     "why": "The same in words.",
     "interface": "The network interface that it is bound to now; null: whatever the routing table says.",
     "connection": "The connection of NetworkManager, where it is one.",
@@ -33,6 +34,8 @@ KEYS: Mapping[str, str] = {
     "addresses": "IP addresses of the interface.",
     "dns": "The name servers that are asked over this link.",
     "cost": "`free` or `metered`.",
+    "holds": "true while what waited does not go over it, because of its budget or its `carries`.",
+    "thin": "Of live readings of a series one in so many goes over it; the others wait with the backlog.",
     "carries": "What may travel on it now: `alarm`, `live`, `history`.",
     "month": "First day of the month that the bytes are counted in; null: the time is not known yet.",
     "bytes": "Bytes in this month, both ways, as the kernel counts them on the interface.",
@@ -67,6 +70,10 @@ def lines(links: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         yield style(plain(f"{used.get('name')} is used: {used.get('why')}"), "green", bold=True)
     yield "\n" + table(HEAD, (_row(link) for link in links))
     for link in links:
+        if link.get("holds"):
+            thin = link.get("thin") or 1
+            live = f"; of live readings one in {thin} goes over it" if thin > 1 else ""
+            yield f"\n{plain(str(link.get('name')))}: what waited is kept for another link{live}"
         if link.get("error"):
             yield f"\n{plain(str(link.get('name')))}: {plain(str(link['error']))}"
 

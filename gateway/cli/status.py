@@ -45,7 +45,8 @@ KEYS: Mapping[str, str] = {
     "outbox.age_s": "Age of the oldest of them in seconds.",
     "outbox.bytes": "Size of the outbox on disk.",
     "outbox.kept_bytes": "Of them, what the server has and might lose: it stays for a day at most.",
-    "outbox.volatile": "Readings that only memory holds, because the disk takes nothing.",
+    "outbox.deferred": "Live readings that a link short of its budget passed over, since the start: they wait.",
+    "outbox.volatile": "Readings that only memory holds, because the disk takes nothing; a crash takes them.",
     "outbox.made.*": "Readings put into the outbox since the stream began, by device.",
     "outbox.dropped.*": "Readings dropped, by reason.",
     "outbox.crash_cost": "Readings that crashes cost, at most.",
@@ -59,6 +60,8 @@ KEYS: Mapping[str, str] = {
     "link.error": "Why the link is down.",
     "uplink.live_age_s": "Seconds since new values were last acknowledged; null: never. `uplink` is null without one.",
     "uplink.backlog": "true while what waited is being sent, or waits for its turn.",
+    "uplink.holds": "true while what waited does not go over the link in use, because of its budget or its `carries`.",
+    "uplink.thin": "Of live readings of a series one in so many goes over the link in use; the others wait.",
     "uplink.drain_per_s": "Readings of the backlog that the server took, per second, of late.",
     "server.listen": "Address of the server role; `server` is null without it.",
 }
@@ -119,10 +122,17 @@ def _ways(status: Mapping[str, Any]) -> Iterator[str]:
         state = "up" if link.get("up") else f"down ({plain(str(link.get('error') or 'no answer'))})"
         yield f"link {plain(str(link.get('name')))}: {state}"
     if uplink:
-        drain = f"; the backlog goes at {uplink.get('drain_per_s')} readings/s" if uplink.get("backlog") else ""
-        yield f"uplink: new values were acknowledged {ago(uplink.get('live_age_s'))} ago{drain}"
+        yield f"uplink: new values were acknowledged {ago(uplink.get('live_age_s'))} ago{_backlog(uplink)}"
     if server:
         yield f"server: {plain(str(server.get('listen')))}"
+
+
+def _backlog(uplink: Mapping[str, Any]) -> str:
+    if uplink.get("holds"):
+        thin = uplink.get("thin") or 1
+        live = f", so are {thin - 1} of {thin} live readings" if thin > 1 else ""
+        return f"; what waited is kept for another link{live}"
+    return f"; the backlog goes at {uplink.get('drain_per_s')} readings/s" if uplink.get("backlog") else ""
 
 
 def undocumented(status: Mapping[str, Any]) -> list[str]:

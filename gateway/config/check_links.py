@@ -50,7 +50,10 @@ def _way(link: Node, *, several: bool) -> Iterator[Problem]:
     if connection is not None and apn is not None:
         fix = "Remove `apn`, or `connection`: with `apn` Lamppost has a connection of its own."
         yield Problem("config.link-way", "the connection has an access point already", apn.place(), fix=fix)
-    budget, demand = link.get("budget"), link.get("on_demand")
+    budget, demand, idle = link.get("budget"), link.get("on_demand"), link.get("idle")
+    if idle is not None and (demand is None or demand.data is not True):
+        cause = "only a connection on demand is taken down when it is idle"
+        yield Problem("config.link-way", cause, idle.place(), fix="Add `on_demand: true`, or remove `idle`.")
     if budget is not None and not bound:
         yield Problem("config.link-way", "bytes are counted on an interface, and none is named", budget.place())
     if demand is not None and demand.data is True and connection is None and apn is None:

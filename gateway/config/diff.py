@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from gateway.config.schema import Config
 
-HANDLED = frozenset({"buses", "devices"})  # all else needs a restart
+HANDLED = frozenset({"buses", "devices", "links"})  # all else needs a restart
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,7 @@ class ConfigDiff:
     devices_added: tuple[str, ...] = ()
     devices_removed: tuple[str, ...] = ()
     devices_changed: tuple[str, ...] = ()
+    links_changed: bool = False
     needs_restart: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
@@ -40,6 +41,7 @@ def diff(old: Config, new: Config) -> ConfigDiff:
         devices_added=_only(new.devices, old.devices),
         devices_removed=_only(old.devices, new.devices),
         devices_changed=tuple(sorted({*_changed(old.devices, new.devices), *moved})),
+        links_changed=old.links != new.links,
         needs_restart=tuple(
             part for part in Config.model_fields if part not in HANDLED and getattr(old, part) != getattr(new, part)
         ),

@@ -174,6 +174,8 @@ class LinkConfig(Part):
     """Name of a connection of NetworkManager, instead of an interface."""
     on_demand: bool = False
     """True: the connection is brought up where no link before it works, and taken down after."""
+    idle: Seconds | None = None
+    """With `on_demand`: after so long without an exchange the connection is taken down, and up for the next one."""
     cost: Literal["free", "metered"] = "free"
     """`metered` where bytes cost money: batches are larger, retries and probes rare."""
     budget: Bytes | None = None

@@ -8,6 +8,8 @@ Request ``{"v": 1, "id": 1, "do": "status", "args": {}}``; answer ``{"id": 1, "o
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
@@ -17,11 +19,14 @@ import orjson
 
 from drivers.errors import DriverError
 from gateway.errors import ControlError, LamppostError
+from gateway.outbox.records import may_heal
 
 VERSION = 1
 LINE_MAX = 64 * 1024
 CLIENTS_MAX = 32
 IDLE_S = 300.0
+AGAIN_S = 2.0
+LOG = logging.getLogger("lamppost.edge")
 Args = Mapping[str, Any]
 Answer = Callable[[Args], Awaitable[Any]]
 Stream = Callable[[Args], AsyncIterator[Any]]
@@ -36,9 +41,33 @@ class ControlServer:
         self._streams = streams
         self._clients = 0
         self._server: asyncio.Server | None = None
+        self._later: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Listen; a socket file left by a crash is replaced. Raises ControlError where another daemon answers."""
+        """Listen; a socket file left by a crash is replaced. Where the disk takes no file now, when it does again.
+
+        Raises ControlError where another daemon answers, or the folder cannot be used at all.
+        """
+        try:
+            await self._listen()
+        except OSError as error:
+            if not may_heal(error):
+                fix = "Give the folder to the service's user, or another storage.path."
+                cause = f"the control socket {self._path} cannot be made: {error.strerror}"
+                raise ControlError(cause, code="control.no-socket", fix=fix) from error
+            cause = "%s cannot be made, so no command can ask this daemon until the disk takes files again: %s"
+            LOG.error(cause, self._path, error.strerror, extra={"code": "control.no-socket"})
+            self._later = asyncio.create_task(self._listen_later())  # kept, and cancelled in close()
+
+    async def _listen_later(self) -> None:
+        while self._server is None:
+            await asyncio.sleep(AGAIN_S)
+            with contextlib.suppress(OSError, ControlError):
+                await self._listen()
+        LOG.info("the control socket is there")
+
+    async def _listen(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
         if self._path.exists():
             if _answers(self._path):
                 raise ControlError(
@@ -52,9 +81,13 @@ class ControlServer:
 
     async def close(self) -> None:
         """Stop listening and drop all clients."""
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
         if self._server is not None:
             self._server.close()
-            self._path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # on a disk that is read-only by now it stays, and nobody answers there
+                self._path.unlink(missing_ok=True)
             self._server = None
 
     async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -22,9 +22,18 @@ DOWN_NAMED_MAX = 10
 
 
 def summary(
-    config: Config, health: Mapping[str, DeviceHealth], outbox: OutboxStats, link: LinkState | None, clock: Clock
+    config: Config,
+    health: Mapping[str, DeviceHealth],
+    outbox: OutboxStats,
+    link: LinkState | None,
+    clock: Clock,
+    *,
+    holds: bool = False,
 ) -> tuple[bool, str]:
-    """(all is well, the first line of ``status``): the one thing to do, worst first."""
+    """(all is well, the first line of ``status``): the one thing to do, worst first.
+
+    ``holds``: what waited does not travel over the link in use.
+    """
     if not outbox.writer_alive:
         return False, "The outbox cannot be written: run `lamppost doctor` (disk full or read-only?)."
     if outbox.problem:
@@ -42,7 +51,8 @@ def summary(
     interval_s = (config.uplink and config.uplink.interval) or 0.0
     gathers_s = INTERVAL_MAX_S if link is not None and link.link.metered else interval_s
     if link is not None and outbox.oldest_age_s > max(LATE_AGE_S, 3 * gathers_s):
-        return False, "The backlog is being sent."
+        waits = f"What waited does not go over {link.link.name}: it is kept for another link, or a better month."
+        return False, waits if holds else "The backlog is being sent."
     return True, "All is well."
 
 
@@ -53,10 +63,12 @@ def status(
     outbox: OutboxStats,
     link: LinkState | None,
     clock: Clock,
+    uplink: UplinkStats | None = None,
 ) -> dict[str, Any]:
     """The result of the control request ``status``; its keys are documented in docs/reference/status.md."""
     now = time.monotonic_ns()
-    ok, first_line = summary(config, health, outbox, link, clock)
+    holds = uplink is not None and uplink.holds
+    ok, first_line = summary(config, health, outbox, link, clock, holds=holds)
     return {
         "version": version,
         "site": config.site.id,
@@ -71,6 +83,7 @@ def status(
             "age_s": round(outbox.oldest_age_s, 1),
             "bytes": outbox.bytes,
             "kept_bytes": outbox.kept_bytes,
+            "deferred": outbox.deferred,
             "volatile": outbox.volatile,
             "made": dict(outbox.made),
             "dropped": dict(outbox.dropped),
@@ -79,6 +92,7 @@ def status(
             "problem": outbox.problem,
         },
         "link": None if link is None else link_json(link),
+        "uplink": None if uplink is None else uplink_json(uplink),
     }
 
 
@@ -100,6 +114,8 @@ def uplink_json(uplink: UplinkStats) -> dict[str, Any]:
         "live_age_s": None if uplink.live_age_s is None else round(uplink.live_age_s, 1),
         "backlog": uplink.backlog,
         "drain_per_s": round(uplink.drain_per_s, 1),
+        "holds": uplink.holds,
+        "thin": uplink.thin,
     }
 
 
@@ -161,6 +177,7 @@ def _outbox_metrics(outbox: OutboxStats) -> list[Row]:
     return [
         ("readings_made_total", "counter", "Readings put into the outbox, since its stream began.", made),
         ("readings_dropped_total", "counter", "Readings dropped by reason.", dropped),
+        ("readings_deferred_total", "counter", "Live readings left for later by a budget.", [({}, outbox.deferred)]),
         ("crash_cost_total", "counter", "Readings that crashes cost at most.", [({}, outbox.crash_cost)]),
         ("outbox_depth", "gauge", "Readings not acknowledged yet.", [({}, outbox.depth)]),
         ("outbox_age_seconds", "gauge", "Age of the oldest of them.", [({}, outbox.oldest_age_s)]),

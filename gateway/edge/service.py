@@ -27,9 +27,10 @@ from gateway.edge.metrics import MetricsServer
 from gateway.edge.modbus import modbus_exchange
 from gateway.edge.profiles import corrections, counter_rules, profiles, raw_counters
 from gateway.edge.supervisor import Supervisor
-from gateway.errors import ControlError
+from gateway.errors import ControlError, OutboxError
 from gateway.mapping.mapper import GATEWAY, Mapper
 from gateway.model import Link, LinkState, Priority
+from gateway.outbox.records import may_heal
 from gateway.outbox.retention import Limits
 from gateway.outbox.store import Outbox
 from gateway.pipeline.nilm.client import Disaggregator
@@ -100,7 +101,7 @@ class Edge:
 
         Raises LamppostError when it cannot start.
         """
-        self.config.storage.path.mkdir(parents=True, exist_ok=True)
+        self._make_folder()
         try:
             await self._outbox.start()  # first: its lock keeps a second daemon out of this folder
             await self._metrics.start()
@@ -126,6 +127,17 @@ class Edge:
             self._counter_file.close()
             await self._outbox.close()
 
+    def _make_folder(self) -> None:
+        """Raises OutboxError where it cannot be; a sick disk is waited for, by who wants to write there."""
+        folder = self.config.storage.path
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            if not may_heal(error):
+                fix = "Make it and give it to the service's user, or give another storage.path."
+                cause = f"the folder {folder} cannot be made: {error.strerror}"
+                raise OutboxError(cause, code="outbox.no-folder", fix=fix) from error
+
     async def reload(self) -> None:
         """Read the configuration again; what did not change goes on without a gap, a wrong file changes nothing."""
         async with self._reloading:
@@ -138,6 +150,8 @@ class Edge:
         change = diff(self.config, new)
         if change.needs_restart:
             log.warning("these parts of the configuration take effect at the next start: %s", change.needs_restart)
+        if change.links_changed and self._links is not None:  # first: it may refuse what it is given
+            await self._links.configure(new.links, make_carriers(new.links, self.config.storage.path))
         self._pipeline.correct(corrections(new))
         self._counter_file.counters.learn(counter_rules(new), raw_counters(new))
         self._mapper.learn(profiles(new, __version__))
@@ -146,10 +160,11 @@ class Edge:
             self._latest.forget(name)
         self.config = new
         log.info(
-            "configuration reloaded: %d devices added, %d changed, %d removed",
+            "configuration reloaded: %d devices added, %d changed, %d removed; links %s",
             len(change.devices_added),
             len(change.devices_changed),
             len(change.devices_removed),
+            "changed" if change.links_changed else "as before",
         )
 
     def progresses(self) -> bool:
@@ -162,9 +177,9 @@ class Edge:
 
     def status_line(self) -> str:
         """One line for systemd and the log."""
-        return report.summary(
-            self.config, self._supervisor.health, self._outbox.stats(), self._link_state(), self.clock
-        )[1]
+        holds = self._uplink is not None and self._uplink.stats().holds
+        health, outbox = self._supervisor.health, self._outbox.stats()
+        return report.summary(self.config, health, outbox, self._link_state(), self.clock, holds=holds)[1]
 
     def _emit(self, device: str, observation: Observation) -> None:
         if observation.time_trusted and observation.device_ns is not None:
@@ -255,10 +270,9 @@ class Edge:
         return report.metrics(self._supervisor.health, self._outbox.stats(), self._link_state(), extra)
 
     async def _status(self, _args: Args) -> dict[str, Any]:
-        edge = report.status(
-            self.config, __version__, self._supervisor.health, self._outbox.stats(), self._link_state(), self.clock
-        )
-        edge["uplink"] = None if self._uplink is None else report.uplink_json(self._uplink.stats())
+        uplink = None if self._uplink is None else self._uplink.stats()
+        health, outbox = self._supervisor.health, self._outbox.stats()
+        edge = report.status(self.config, __version__, health, outbox, self._link_state(), self.clock, uplink)
         for name, device in edge["devices"].items():
             device["counters"] = self._counter_file.counters.offsets(name)
             device["passed"] = passed_over(self._supervisor.drivers[name])
@@ -267,7 +281,11 @@ class Edge:
         return edge | {"role": "both" if address else "edge", "server": {"listen": address} if address else None}
 
     async def _explain_links(self, _args: Args) -> list[dict[str, Any]]:
-        return [] if self._links is None else self._links.explain()
+        if self._links is None or self._uplink is None:
+            return []
+        uplink = self._uplink.stats()
+        sends = {"holds": uplink.holds, "thin": uplink.thin}
+        return [link | (sends if link["used"] else {}) for link in self._links.explain()]
 
     async def _readings(self, args: Args) -> list[dict[str, Any]]:
         now = time.monotonic_ns()

@@ -32,6 +32,11 @@ class Acks:
         """How many they are together."""
         return sum(head.count for head in self.done.values()) + sum(count for _, count in self.parts.values())
 
+    @property
+    def scattered(self) -> int:
+        """How many ranges memory holds of blocks that are acknowledged in part."""
+        return sum(len(ranges) for ranges, _ in self.parts.values())
+
     def add(self, ranges: Ranges, span: int) -> None:
         """Take acknowledged numbers; ``span`` is that of the widest block in the file. Raises DamagedError."""
         for part in ranges:

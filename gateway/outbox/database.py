@@ -62,10 +62,15 @@ class Database:
         self.file.migrate()
         self.file.lengthen_log()
 
-    def begin(self, now: Moment, crashed: bool, reserve: int = 0) -> None:
-        """Load the state, enter this boot, reserve numbers. What was reserved and never written is a crash's cost."""
+    def begin(self, now: Moment, crashed: bool, reserve: int = 0, held: int = 0) -> None:
+        """Load the state, enter this boot, reserve numbers. What was reserved and never written is a crash's cost, and
+        so is what only memory ``held``.
+        """
         state = State(*self._db.execute(_READ).fetchone())
         lost = Range(state.last_seq + 1, state.reserved_to)
+        if crashed and held:
+            crashes = state.crashes + (len(lost) == 0)  # else it is counted below
+            state = replace(state, crash_cost=state.crash_cost + held, crashes=crashes)
         if crashed and len(lost) > 0:
             gaps = [*json.loads(state.gaps), [lost.first, lost.last]]
             state = replace(
@@ -94,13 +99,14 @@ class Database:
         refused: list[Entry] = []
         live = blocks.make([*(open_.entries if open_ else ()), *load.entries], refused)
         alarms = blocks.make(load.alarms, refused)
-        tail = blocks.make(load.tail, [], *[blocks.TAIL_READINGS_MAX] * 2)
         work, before = self._work(), self._state
         for entry in refused:
             work.dropped["unencodable"] += len(entry.readings)
             work.lost += [(priority, Range(entry.seq, entry.last_seq)) for priority in (Priority.LIVE, Priority.ALARM)]
         with self.file.transaction(load.durable):
             self._room.mark(work, now)
+            acked = sorted([*self._room.part(work, before.boot), *load.tail], key=lambda entry: entry.seq)
+            tail = blocks.make(acked, [], *[blocks.TAIL_READINGS_MAX] * 2)
             if open_ is not None:
                 blocks.delete(self._db, open_.entries[0].seq)
                 work.depth -= open_.readings

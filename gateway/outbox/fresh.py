@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -31,6 +31,7 @@ class Item:
     since_s: float
     phase: Phase = Phase.OPEN
     acked: bool = False  # or given up: done with
+    deferred: bool = False  # it goes as backlog
     size: int = field(init=False)
     span: Range = field(init=False)
 
@@ -78,13 +79,18 @@ class Fresh:
         shown: list[Entry] = []
         room = limit
         for item in self._items:
-            if item.acked or item.priority is not priority or touches(flight, item.span):
+            if item.acked or item.deferred or item.priority is not priority or touches(flight, item.span):
                 continue
             room -= item.size
             if room < 0 and shown:
                 break
             shown.append(item.entry)
         return shown
+
+    def defer(self, numbers: Set[int]) -> None:
+        """Show the items that begin with these numbers no more: they are left to the file."""
+        for item in self._items:
+            item.deferred = item.deferred or item.entry.seq in numbers
 
     def ack(self, ranges: Ranges) -> list[Item]:
         """Mark what is acknowledged as a whole; returns the items that now need no commit."""

@@ -19,7 +19,7 @@ from gateway.outbox.codec import Entry
 from gateway.outbox.fresh import Fresh, Item
 from gateway.outbox.numbers import Numbers
 from gateway.outbox.records import Load
-from gateway.outbox.retention import DropReason
+from gateway.outbox.retention import DropReason, sparse
 
 READINGS_MAX = 100_000  # in memory, while nothing can be written
 OPEN_MAX = 10_000  # readings that wait for the end of a window; more are committed at once
@@ -41,7 +41,7 @@ class Pending:
     """Everything that is not in the file, or is and not yet old. Times are monotonic seconds.
 
     ``appended``: readings by device since the start; ``made``: those of them that are dealt with and are to be counted
-    in the file with the next load.
+    in the file with the next load. ``deferred``: live readings that were left to the backlog.
     """
 
     def __init__(self, window_s: float, keep_tail: bool) -> None:
@@ -53,6 +53,7 @@ class Pending:
         self.appended: Counter[str] = Counter()
         self.made: Counter[str] = Counter()
         self.dropped: Counter[str] = Counter()
+        self.deferred = 0
         self.load: Load | None = None
         self._items: list[Item] = []
         self._taken = 0
@@ -231,6 +232,23 @@ class Pending:
         if entries or not self.volatile:
             return self.stream, entries
         return self.volatile_stream, self.volatile.show(limit, priority, self.flight(self.volatile_stream))
+
+    def defer(self, entries: Sequence[Entry], every: int, limit: int) -> list[Entry]:
+        """Of live entries of the real stream those to send, about ``limit`` readings; those between are backlog."""
+        wanted = {entry.seq for entry in sparse(entries, every)}
+        shown: list[Entry] = []
+        passed: dict[int, int] = {}
+        for entry in entries:
+            if entry.seq not in wanted:
+                passed[entry.seq] = len(entry.readings)
+                continue
+            limit -= len(entry.readings)
+            if limit < 0 and shown:
+                break
+            shown.append(entry)
+        self.fresh.defer(passed.keys())
+        self.deferred += sum(passed.values())
+        return shown
 
     def _spare(self, item: Item, now_s: float) -> None:
         self.made.update(reading.device for reading in item.entry.readings)

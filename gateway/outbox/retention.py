@@ -68,3 +68,18 @@ def thin(entries: Sequence[Entry], every: int = 2) -> list[Entry]:
             kept.append(entry)
         seen[device] += 1
     return kept
+
+
+def sparse(entries: Sequence[Entry], every: int) -> list[Entry]:
+    """Every n-th observation of each series, back from the newest of each, which is always among them; in order.
+
+    A series is what one device says together: a device that is read in several parts has as many.
+    """
+    seen: Counter[tuple[str, ...]] = Counter()
+    kept = []
+    for entry in reversed(entries):
+        series = entry.readings[0].device, *(reading.quantity for reading in entry.readings)
+        if seen[series] % every == 0:
+            kept.append(entry)
+        seen[series] += 1
+    return kept[::-1]

@@ -10,6 +10,8 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 from gateway.compact.ranges import Ranges
@@ -18,6 +20,7 @@ from gateway.outbox import blocks, retention
 from gateway.outbox.acks import HEADS, Acks
 from gateway.outbox.blocks import Block, Head
 from gateway.outbox.boots import Boots
+from gateway.outbox.codec import Entry
 from gateway.outbox.fresh import touches
 from gateway.outbox.records import Moment
 from gateway.outbox.retention import KEEP_ACKED_S, DropReason, Limits
@@ -28,6 +31,8 @@ SECOND = 1_000_000_000
 THIN_READINGS = 2 * blocks.READINGS_MAX  # neighbours that are thinned together
 THIN_ROWS = 64
 THIN_SPAN = 64_000  # numbers in a block of thinned readings
+SCATTERED_MAX = 2000  # ranges of blocks that are acknowledged in part: about 250 kB of memory
+PART_BLOCKS = 16  # that are parted by one commit
 THIN_TRIES = 8  # neighbours of which none can be thinned are passed over
 
 
@@ -71,6 +76,27 @@ class Room:
                 blocks.delete(self._db, head.first_seq)
             work.depth -= head.count
             work.gone.append(head.first_seq)
+
+    def part(self, work: Work, boot: int) -> list[Entry]:
+        """Where many blocks of this boot are acknowledged in part, as thinned ones are: what waits in them is written
+        anew, so that memory need not hold which it is. Returns what is acknowledged of them, for the tail.
+        """
+        sent: list[Entry] = []
+        ours = (row for row in map(partial(blocks.read, self._db), sorted(self._acks.parts)) if row[4] == boot)
+        for row in islice(ours, PART_BLOCKS if self._acks.scattered > SCATTERED_MAX else 0):
+            first_seq = row[0]
+            head, entries = Head(*row[:3], len(row[7]) + blocks.ROW_BYTES), self._acks.open(first_seq)
+            waiting = self._acks.waiting(head, entries)
+            stay = {entry.seq for entry in waiting}
+            sent += [entry for entry in entries if entry.seq not in stay]
+            (priority,) = self._db.execute("SELECT priority FROM block WHERE first_seq = ?", (first_seq,)).fetchone()
+            blocks.delete(self._db, first_seq)
+            work.depth -= head.count
+            work.gone.append(first_seq)
+            for block in blocks.make(waiting, []):
+                blocks.insert(self._db, block, boot, row[5], Priority(priority))
+                work.depth += block.readings
+        return sent if self._limits.acked_max else []
 
     def keep(self, work: Work, tail: list[Block], boot: int, now: Moment) -> None:
         """Add blocks that are acknowledged already, and let go of those that were kept long enough."""

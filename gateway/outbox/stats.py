@@ -15,10 +15,11 @@ class OutboxStats:
 
     ``made`` by device: all that were appended, as far as the file knows of them or memory holds them; what a crash took
     is not in it but, as an upper bound, in ``crash_cost``. ``dropped`` by reason: appended, and given up before they
-    were acknowledged. ``placed``: dated by estimate because their boot never knew the time. ``kept_bytes``: of
-    acknowledged readings that stay for a server that lacks them. ``volatile``: readings that only memory holds because
-    the disk takes nothing. ``problem``: why the file cannot be written now, else empty. ``last_commit_mono_ns`` is 0
-    before the first.
+    were acknowledged; those of `memory` nothing could write in time. ``placed``: dated by estimate because their boot
+    never knew the time. ``kept_bytes``: of acknowledged readings that stay for a server that lacks them. ``deferred``:
+    live readings that a link whose budget runs out passed over since the start; they wait, and go as what waited does.
+    ``volatile``: readings that only memory holds because the disk takes nothing. ``problem``: why the file cannot be
+    written now, else empty. ``last_commit_mono_ns`` is 0 before the first.
     """
 
     stream: str
@@ -31,6 +32,7 @@ class OutboxStats:
     crash_cost: int
     crashes: int
     placed: int
+    deferred: int
     volatile: int
     last_commit_mono_ns: int
     writer_alive: bool

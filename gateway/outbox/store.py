@@ -128,11 +128,13 @@ class Outbox:
         if self._timer is None or self._timer_s > now_s + self._window_s or self._pending.at_once:
             self._plan()
 
-    async def live(self, limit: int) -> Batch | None:
+    async def live(self, limit: int, thin: int = 1) -> Batch | None:
         """Alarms that wait, else the newest readings in order; about ``limit`` of them, committed or not.
 
-        They are on the way until they are acknowledged or given back with :meth:`release`. None where there are none
-        that are not on the way, or where they cannot be dated yet. Raises OutboxError where the file cannot be read.
+        ``thin``: of each series of observations one in so many, the newest among them; the others are left to
+        :meth:`backlog`. They are on the way until they are acknowledged or given back with :meth:`release`. None where
+        there are none that are not on the way, or where they cannot be dated yet. Raises OutboxError where the file
+        cannot be read.
         """
         self._retire()
         if self._writer.figures.alarms:
@@ -141,8 +143,11 @@ class Outbox:
             if alarms:
                 return self._depart(self._pending.stream, alarms, Priority.ALARM)
         for priority in (Priority.ALARM, Priority.LIVE):
-            stream, entries = self._pending.show(limit, priority)
+            every = thin if priority is Priority.LIVE else 1
+            stream, entries = self._pending.show(limit * every, priority)
             entries = await self._dated(entries)
+            if every > 1 and stream == self._pending.stream:  # what only memory holds is never left for later
+                entries = self._pending.defer(entries, every, limit)
             if entries:
                 return self._depart(stream, entries, priority)
         return None
@@ -222,6 +227,7 @@ class Outbox:
             crash_cost=figures.crash_cost,
             crashes=figures.crashes,
             placed=figures.placed,
+            deferred=pending.deferred,
             volatile=pending.volatile.open_readings,
             last_commit_mono_ns=self._last_commit_ns,
             writer_alive=self._alive(),
@@ -244,6 +250,7 @@ class Outbox:
     async def _flush(self, final: bool = False) -> None:
         async with self._flushing:
             if not self._pending.stream and not await self._opens():
+                await self._writer.hold(self._pending.volatile.open_readings)
                 return
             self._retire()
             load = self._pending.take(time.monotonic(), final)
@@ -253,10 +260,12 @@ class Outbox:
             except (sqlite3.Error, OSError, DamagedError) as error:
                 self._pending.give_back(time.monotonic())
                 self._trouble(error)
+                await self._writer.hold(self._pending.volatile.open_readings)
                 return
             self._well()
             self._marks_s = 0.0
             self._pending.done(lost)
+            await self._writer.hold(self._pending.volatile.open_readings)
             await self._tell()
 
     async def _tell(self) -> None:

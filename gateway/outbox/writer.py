@@ -18,6 +18,7 @@ from gateway.errors import OutboxError
 from gateway.outbox import quarantine
 from gateway.outbox.codec import DamagedError
 from gateway.outbox.database import Database
+from gateway.outbox.memory_note import MemoryNote
 from gateway.outbox.numbers import STEP_MIN
 from gateway.outbox.records import Figures, Moment, is_damage, is_damage_at_start
 from gateway.outbox.retention import Limits
@@ -34,6 +35,7 @@ class Writer:
         self.busy_since_ns = 0
         self._path = path
         self._limits = limits
+        self._note = MemoryNote(path.with_name(path.name + ".memory"))
         self._database: Database | None = None
         self._lock = -1
         self._turn = asyncio.Lock()
@@ -43,6 +45,11 @@ class Writer:
         """Run a job in the thread, on the open file. Raises what the job raises, but a damaged file is replaced."""
         async with self._turn:
             return await asyncio.get_running_loop().run_in_executor(self._executor, self._job, job, now)
+
+    async def hold(self, readings: int) -> None:
+        """Write down how many readings only memory holds, as far as the disk takes that."""
+        async with self._turn:
+            await asyncio.get_running_loop().run_in_executor(self._executor, self._note.hold, readings)
 
     def close(self) -> None:
         """End the thread and close the file; no job may be under way. Safe to call twice."""
@@ -81,13 +88,14 @@ class Writer:
         try:
             database = Database(self._path, self._limits)
             database.open()
-            database.begin(now, crashed=True, reserve=STEP_MIN)
+            database.begin(now, crashed=True, reserve=STEP_MIN, held=self._note.left())
         except (sqlite3.DatabaseError, DamagedError) as error:
             if is_damage_at_start(error):
                 return self._replace(database, error, now, crashed=True)
             if database is not None:
                 database.close()
             raise
+        self._note.begin()
         return database
 
     def _replace(self, database: Database | None, error: Exception, now: Moment, crashed: bool = False) -> Database:

@@ -65,6 +65,9 @@ class Carriers(Protocol):
     def works(self, link: LinkConfig, *, works: bool) -> None:
         """Told after each look at the links: whether what is sent over it is answered. For modems that are stuck."""
 
+    def follow(self, links: Sequence[LinkConfig]) -> None:
+        """The configuration has these links from now on; what is done about those that stay goes on."""
+
     async def bring_up(self, link: LinkConfig) -> None:
         """Ask for the link to be brought up."""
 
@@ -110,11 +113,20 @@ class InterfaceCarriers:
     def works(self, link: LinkConfig, *, works: bool) -> None:
         """Nothing is done about it."""
 
+    def follow(self, links: Sequence[LinkConfig]) -> None:
+        """It has no state."""
+
     async def bring_up(self, link: LinkConfig) -> None:
         """Not possible by the interface alone."""
 
     async def bring_down(self, link: LinkConfig) -> None:
         """Not possible by the interface alone."""
+
+
+def same_way(one: LinkConfig, other: LinkConfig) -> bool:
+    """Whether two configurations mean the same interface, connection and modem, set up in the same way."""
+    keys = ("interface", "connection", "modem", "on_demand", "cost")
+    return all(getattr(one, key) == getattr(other, key) for key in keys)
 
 
 def make_carriers(links: Sequence[LinkConfig], folder: Path) -> Carriers:

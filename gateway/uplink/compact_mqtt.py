@@ -24,12 +24,14 @@ TOPIC = "lamppost/v1"
 QOS = 1
 NUMBERS = 10_000
 KEEPALIVE_S = 60  # a broker that is gone is noticed by answers that do not come, long before
+KEEPALIVE_SPARING_S = 1200  # longer than batches are gathered at most: they themselves keep the session alive
 
 
 class CompactMqtt(Compact):
     """See gateway.uplink.compact. The session is opened with the first message, and again when it was lost.
 
-    ``names``: what resolves the host, instead of the system; ``session`` has the interface.
+    ``names``: what resolves the host, instead of the system; ``session`` has the interface; ``sparing``: bytes cost
+    money.
     """
 
     message_bytes_max = PAYLOAD_BYTES_MAX
@@ -42,10 +44,11 @@ class CompactMqtt(Compact):
         *,
         timeout_s: float = 10.0,
         names: Resolve | None = None,
+        sparing: bool = False,
     ) -> None:
         super().__init__(gateway, profiles)
         self._timeout_s = timeout_s
-        self._session = replace(session, keepalive_s=KEEPALIVE_S)
+        self._session = replace(session, keepalive_s=KEEPALIVE_SPARING_S if sparing else KEEPALIVE_S)
         self._names = names
         self._where = f"{session.host}:{session.port}"
         self._root = f"{TOPIC}/{gateway}"

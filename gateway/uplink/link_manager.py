@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import tzinfo
 from pathlib import Path
 from typing import Any
@@ -21,20 +21,23 @@ from gateway.config.schema import LinkConfig
 from gateway.errors import UplinkError
 from gateway.model import Link, Priority
 from gateway.uplink import link_budget
-from gateway.uplink.carrier import Carriers
+from gateway.uplink.carrier import Carriers, InterfaceCarriers, same_way
 from gateway.uplink.link_choice import POLICY, Choice, Memory, Policy, choose, is_suspect
+from gateway.uplink.link_demand import Demand
 from gateway.uplink.link_file import LinkFile
 from gateway.uplink.link_meter import LinkMeter
 from gateway.uplink.link_names import Names
 from gateway.uplink.link_pace import Pace, probe_spacing_s
 from gateway.uplink.link_probe import Outcome, Prober, can_probe, is_authentic
+from gateway.uplink.link_report import explain
 
 LOG = logging.getLogger("lamppost.uplink")
 LOOK_S = 1.0
+LOOK_NONE_S = 0.25  # where no link can be used: what waits should leave soon after one can
 COUNT_S = 5.0
 SAVE_S = 60.0
-BRING_S = 30.0  # between two wishes to bring a link up or down
 DOUBT_S, DOUBT_METERED_S = 30.0, 300.0  # between two probes of the link in use where the server answers oddly
+DEFAULT = (LinkConfig(name="default"),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,20 +74,18 @@ class Links:
         self._file = LinkFile(folder)
         self._saved = self._file.read()
         now = self._now()
-        self._meters = {
-            config.name: LinkMeter(config, zone, clock, self._saved.get(config.name, link_budget.Usage()), now)
-            for config in configs or [LinkConfig(name="default")]
-        }
+        self._zone = zone
+        self._meters = {config.name: self._meter(config) for config in configs or DEFAULT}
         self._names: dict[str, Names] = {}
         self._probers: dict[str, Prober] = {}
-        self._brought: dict[str, float] = {}
+        self._demand = Demand()
         self._counted_at = self._saved_at = now
         self._authentic = is_authentic(settings.url)
         self._doubt = False
         self._wake = asyncio.Event()
         self._changed = asyncio.Event()
         for meter in self._meters.values():
-            self._make_prober(meter)  # a wrong URL or CA file is said at the start
+            self._make_prober(meter, self._probers)  # a wrong URL or CA file is said at the start
         self._choice = Choice(None, {}, frozenset(), Memory())
 
     # what a sender asks
@@ -116,33 +117,110 @@ class Links:
 
     # what a sender tells
 
+    async def ready(self, link: Link) -> bool:
+        """Wait until a link that sleeps is up for an exchange, or did not come up; whether it slept."""
+        if not self._demand.sleeps(link.name):
+            return False
+        self._demand.wake(link.name, self._now())
+        self._told(link).active_at = self._now()
+        await self._carriers.bring_up(self._told(link).config)
+        self._wake.set()
+        await self._demand.woken(link.name)
+        return True
+
     def began(self, link: Link) -> None:
         """An exchange begins. Without an answer the link is left after a while, whatever the exchange waits for."""
-        self._meters[link.name].began(self._now())
+        self._told(link).began(self._now())
 
     def worked(self, link: Link, rtt_s: float | None = None) -> None:
         """An exchange was acknowledged; ``rtt_s`` where it says something about the link."""
-        self._meters[link.name].worked(rtt_s, self._now())
+        self._told(link).worked(rtt_s, self._now())
 
     def answered(self, link: Link) -> None:
         """What was sent got an answer, if no acknowledgement: the link is not at fault, unless a portal answers."""
-        self._meters[link.name].answered(self._now())
+        self._told(link).answered(self._now())
         self._doubt = not self._authentic
         self._wake.set()
 
     def heard(self, link: Link) -> None:
         """A small question was answered. It does not outweigh a batch that failed before and still waits."""
-        self._meters[link.name].heard(self._now())
+        self._told(link).heard(self._now())
 
     def portal(self, link: Link, cause: str) -> None:
         """Somebody else answered in place of the server: the link is left, and used again when a probe reaches it."""
-        self._meters[link.name].probed(Outcome("portal", cause=cause), self._now())
+        self._told(link).probed(Outcome("portal", cause=cause), self._now())
         self._wake.set()
 
     def failed(self, link: Link, cause: str) -> None:
         """No answer came."""
-        self._meters[link.name].failed(cause, self._now())
+        self._told(link).failed(cause, self._now())
         self._wake.set()
+
+    def _told(self, link: Link) -> LinkMeter:
+        """Its meter; of a link that is configured no more nobody looks at it."""
+        return self._meters.get(link.name) or self._meter(LinkConfig(name=link.name))
+
+    # the configuration
+
+    async def configure(self, configs: Sequence[LinkConfig], carriers: Carriers) -> None:
+        """Take another configuration: what is known of links that go the same way stays, and so do the bytes of all.
+
+        ``carriers`` replace those that are in use, where these cannot serve the new links. Raises UplinkError for
+        settings that cannot be used; then nothing has changed.
+        """
+        old, now = self._meters, self._now()
+        meters: dict[str, LinkMeter] = {}
+        probers: dict[str, Prober] = {}
+        for config in configs or DEFAULT:
+            kept = old.get(config.name)
+            stays = kept is not None and same_way(kept.config, config)
+            meters[config.name] = kept if kept is not None and stays else self._meter(config, kept)
+            self._make_prober(meters[config.name], probers, config)
+        gone = [meter.config for name, meter in old.items() if meters.get(name) is not meter]
+        for config in configs or DEFAULT:
+            meters[config.name].config = config
+        self._meters, self._probers = meters, probers
+        for config in gone:
+            self._names.pop(config.name, None)
+            self._demand.forget(config.name)
+        self._choice = replace(self._choice, link=None) if self._choice.link not in meters else self._choice
+        self._follow(now)
+        for config in gone:
+            if config.on_demand or (config.modem is not None and config.name in meters):
+                await self._carriers.bring_down(config)
+        await self._serve_by(carriers)
+        self._follow(self._now())
+
+    def _look_at_carriers(self, now: float) -> None:
+        for name, meter in self._meters.items():
+            carrier = self._carriers.carrier(meter.config)
+            if self._demand.covers(name, carrier.up, now):
+                continue
+            if meter.carried(carrier, now):
+                self._names.pop(meter.config.name, None)
+                self._make_prober(meter, self._probers)
+                self._tell()  # it may have another interface now
+            self._resolver(meter)  # or other name servers
+
+    def _follow(self, now: float) -> None:
+        self._look_at_carriers(now)
+        self._choose(now)
+        self._tell()
+        self._wake.set()
+
+    async def _serve_by(self, carriers: Carriers) -> None:
+        """The source that is there goes on where it can do as much as the other one."""
+        configs = [meter.config for meter in self._meters.values()]
+        if isinstance(carriers, InterfaceCarriers) or type(carriers) is type(self._carriers):
+            self._carriers.follow(configs)
+            return
+        await carriers.start()
+        left, self._carriers = self._carriers, carriers
+        await left.close()
+
+    def _meter(self, config: LinkConfig, before: LinkMeter | None = None) -> LinkMeter:
+        usage = self._saved.get(config.name, link_budget.Usage()) if before is None else before.usage
+        return LinkMeter(config, self._zone, self._clock, usage, self._now())
 
     # the task
 
@@ -162,11 +240,7 @@ class Links:
     def look(self, group: asyncio.TaskGroup) -> None:
         """One look at everything: carriers, counters, the choice, and what is to be done about it."""
         now = self._now()
-        for meter in self._meters.values():
-            if meter.carried(self._carriers.carrier(meter.config), now):
-                self._names.pop(meter.config.name, None)
-                self._make_prober(meter)
-                self._tell()  # it may have another interface now
+        self._look_at_carriers(now)
         if now >= self._counted_at:
             self._count()
             self._counted_at = now + COUNT_S
@@ -177,39 +251,15 @@ class Links:
             self._carriers.works(meter.config, works=name not in self._choice.dead)
 
     def explain(self) -> list[dict[str, Any]]:
-        """Each link and why it is used or not; the keys are those of ``lamppost link --json``."""
-        now = self._now()
-        return [self._explain(meter, now) for meter in self._meters.values()]
+        """Each link and why it is used or not; the keys are those of ``lamppost link --json``.
 
-    def _explain(self, meter: LinkMeter, now: float) -> dict[str, Any]:
-        carrier, budget, name = meter.carrier, meter.budget(), meter.config.name
-        why = self._choice.why.get(name)
-        ack_age_s = meter.ack_age_s(now)
-        return {
-            "name": name,
-            "used": name == self._choice.link,
-            "state": why.code if why else "untried",
-            "why": why.text if why else "not looked at yet",
-            "interface": carrier.interface,
-            "connection": meter.config.connection,
-            "up": carrier.up,
-            "since_s": round(now - meter.since, 1),
-            "last_ack_s": None if ack_age_s is None else round(ack_age_s, 1),
-            "error": meter.seen.cause,
-            "rtt_s": meter.rtt_s,
-            "loss": meter.loss,
-            "signal": carrier.signal,
-            "operator": carrier.operator,
-            "technology": carrier.technology,
-            "roaming": carrier.roaming,
-            "addresses": list(carrier.addresses),
-            "dns": list(carrier.dns),
-            "cost": "metered" if meter.metered else "free",
-            "carries": [p.name.lower() for p in Priority if meter.allows(p)],
-            "month": meter.usage.month or None,
-            "bytes": meter.usage.used,
-            "budget": None if budget is None else budget.limit,
-        }
+        What the sender makes of the pace, ``holds`` and ``thin``, is the sender's to say.
+        """
+        now, used = self._now(), self._choice.link
+        return [
+            explain(meter, self._choice.why.get(name), now, used=name == used, asleep=self._demand.sleeps(name))
+            for name, meter in self._meters.items()
+        ]
 
     def _choose(self, now: float) -> None:
         old = self._choice
@@ -239,7 +289,7 @@ class Links:
         better = True
         for name, meter in self._meters.items():
             better = better and name != used
-            if name in self._probers and not meter.probing and meter.carrier.up:
+            if name in self._probers and not meter.probing and meter.carrier.up and not self._demand.sleeps(name):
                 due = self._is_due_used(meter, now) if name == used else self._is_due(meter, now, in_doubt or better)
                 if due:
                     meter.probing = True
@@ -272,11 +322,10 @@ class Links:
     def _bring(self, group: asyncio.TaskGroup, now: float) -> None:
         """Links on demand: up where they are wanted, down where they are not."""
         for name, meter in self._meters.items():
-            wanted = name in self._choice.wanted
-            recent = now - self._brought.get(name, float("-inf")) < BRING_S
-            if meter.config.on_demand and meter.carrier.up != wanted and not recent:
-                self._brought[name] = now
-                bring = self._carriers.bring_up if wanted else self._carriers.bring_down
+            up, wanted, used = self._carriers.carrier(meter.config).up, name in self._choice.wanted, self._choice.link
+            wish = self._demand.wish(meter, up=up, wanted=wanted, used=name == used, now=now)
+            if wish is not None:
+                bring = self._carriers.bring_up if wish else self._carriers.bring_down
                 group.create_task(bring(meter.config))
 
     def _count(self) -> None:
@@ -291,10 +340,11 @@ class Links:
             await asyncio.to_thread(self._file.write, usages)  # a card may take long to sync
 
     async def _sleep(self) -> None:
-        """Until something happens, at most LOOK_S."""
+        """Until something happens, at most LOOK_S, or LOOK_NONE_S."""
+        look_s = LOOK_NONE_S if self._choice.link is None else LOOK_S
         waits = [asyncio.ensure_future(event.wait()) for event in (self._wake, self._carriers.changed)]
         try:
-            await asyncio.wait(waits, timeout=LOOK_S, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waits, timeout=look_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for wait in waits:
                 wait.cancel()
@@ -306,17 +356,19 @@ class Links:
         if carrier.interface is None:
             return None
         known = self._names.get(name)
-        if known is None or (known.interface, known.servers) != (carrier.interface, carrier.dns):
+        if known is None or known.interface != carrier.interface:
             known = self._names[name] = Names(carrier.interface, carrier.dns)
+        known.servers = carrier.dns  # whoever has it asks the new ones from now on
         return known
 
-    def _make_prober(self, meter: LinkMeter) -> None:
-        name, own = meter.config.name, meter.config.probe
+    def _make_prober(self, meter: LinkMeter, probers: dict[str, Prober], config: LinkConfig | None = None) -> None:
+        """``config``: the one that the meter is going to have."""
+        name, own = meter.config.name, (config or meter.config).probe
         url = own or self._settings.url
         if not can_probe(url):
             return
         try:
-            self._probers[name] = Prober(
+            probers[name] = Prober(
                 url, meter.carrier.interface, self._resolver(meter), ca_file=self._settings.ca_file, own=own is not None
             )
         except HttpError as error:

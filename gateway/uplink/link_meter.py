@@ -41,6 +41,7 @@ class LinkMeter:
         self.usage = usage
         self.carrier = Carrier(False, problem="not looked at yet")
         self.since = now
+        self.active_at = now
         self.rtt_s: float | None = None
         self.seen = Evidence()
         self.probing = False
@@ -76,23 +77,25 @@ class LinkMeter:
         changed = carrier.up != self.carrier.up or carrier.interface != self.carrier.interface
         self.carrier = carrier
         if changed:
-            self.since, self.probed_at, self.seen = now, None, Evidence()
+            self.since, self.active_at, self.probed_at, self.seen = now, now, None, Evidence()
             self._probes.clear()
         return changed
 
     def began(self, now: float) -> None:
         """An exchange begins."""
+        self.active_at = now
         if self.seen.waiting_since is None:
             self.seen.waiting_since = now
 
     def worked(self, rtt_s: float | None, now: float) -> None:
         """An exchange was acknowledged."""
-        self._acked_at = self.seen.acked_at = now
+        self._acked_at = self.seen.acked_at = self.active_at = now
         self.answered(now)
         self._measure(rtt_s)
 
     def heard(self, now: float) -> None:
         """Something small was answered; a batch that failed before still waits for its acknowledgement."""
+        self.active_at = now
         self.seen.ok_at = now
         if not self.seen.failures:
             self.seen.waiting_since = None
@@ -156,6 +159,12 @@ class LinkMeter:
         """Whether readings of a priority may travel on it now."""
         carried = priority in {PRIORITIES[word] for word in self.config.carries}
         return carried and (priority == Priority.ALARM or not self.exhausted)
+
+    def idle(self, now: float) -> bool:
+        """Whether nothing was exchanged over it for as long as it may stay up without."""
+        limit = self.config.idle
+        waits = self.seen.waiting_since is not None
+        return limit is not None and self.carrier.up and not waits and now - self.active_at >= limit
 
     def ack_age_s(self, now: float) -> float | None:
         """Seconds since the last acknowledgement of all, None without any."""

@@ -2,11 +2,13 @@
 
 On a metered link everything is spaced so that the month's budget lasts the month: larger batches compress better, and
 each exchange has its own overhead. Where more was used than the days allow, batches grow further, the backlog takes
-less, and at last readings are thinned. Where a budget is nearly spent the rest is kept for alarms.
+less, then waits for another link, and at last live readings are thinned. Where a budget is nearly spent the rest is
+kept for alarms.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 INTERVAL_METERED_S = 60.0
@@ -21,7 +23,8 @@ PROBE_SHARE = 0.01  # of what is left of a budget
 RETRY_S = 5.0  # between probes of a link that is needed, doubling while it fails ...
 RETRY_FREE_MAX_S, RETRY_METERED_MAX_S = 15.0, 60.0  # ... up to this: probes that fail cost few bytes
 NEEDED_METERED_S = 60.0
-THIN_BELOW = 0.5  # of the pace that would last the month
+HOLD_BELOW = 0.75  # of the pace that would last the month
+THIN_BELOW = 0.5
 THIN_MAX = 60
 ALARMS_SHARE = 0.05  # of a budget is kept for alarms
 
@@ -58,13 +61,15 @@ class Budget:
 class Pace:
     """What a sender should keep to on a link.
 
-    ``interval_s``: how long live readings are gathered; ``backlog_share``: of the time, for what waited; ``thin``: of
-    readings that are no alarms one in so many is enough; ``probe_s``: between probes while the link is not used.
+    ``interval_s``: how long live readings are gathered; ``backlog_share``: of the time, for what waited, unless it
+    ``holds``: then that waits on; ``thin``: of live readings that are no alarms one in so many is sent, and the rest
+    waits with the backlog; ``probe_s``: between probes while the link is not used.
     """
 
     interval_s: float
     batch_max: int
     backlog_share: float = BACKLOG_SHARE
+    holds: bool = False
     thin: int = 1
     probe_s: float = PROBE_FREE_S
 
@@ -78,7 +83,8 @@ def pace(metered: bool, budget: Budget | None, interval_s: float, batch_max: int
         interval_s=min(max(interval_s, INTERVAL_METERED_S / thrift), max(interval_s, INTERVAL_MAX_S)),
         batch_max=max(batch_max, BATCH_METERED),
         backlog_share=BACKLOG_SHARE_METERED * thrift,
-        thin=1 if thrift >= THIN_BELOW else min(round(THIN_BELOW / thrift), THIN_MAX),
+        holds=thrift < HOLD_BELOW,
+        thin=min(math.ceil(THIN_BELOW / thrift), THIN_MAX),
         probe_s=_probe_s(budget),
     )
 

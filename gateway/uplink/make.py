@@ -23,11 +23,11 @@ def make_transport(settings: Uplink, mapper: Mapper, link: Link, names: Resolve 
     """
     access = _access(settings, link, names)
     if settings.language == "compact":
-        return _compact(settings, mapper, access)
+        return _compact(settings, mapper, access, sparing=link.metered)
     return NgsiLdHttp(access, mapper.entities, tenant=settings.tenant, sparing=link.metered)
 
 
-def _compact(settings: Uplink, mapper: Mapper, access: Access) -> Compact:
+def _compact(settings: Uplink, mapper: Mapper, access: Access, *, sparing: bool) -> Compact:
     def profiles() -> ProfilesMessage:
         return profiles_of(mapper, settings.tenant)
 
@@ -53,7 +53,8 @@ def _compact(settings: Uplink, mapper: Mapper, access: Access) -> Compact:
             key_file=settings.key_file,
             interface=access.interface,
         )
-        return CompactMqtt(session, mapper.site, profiles, timeout_s=settings.timeout, names=access.names)
+        timeout_s = settings.timeout
+        return CompactMqtt(session, mapper.site, profiles, timeout_s=timeout_s, names=access.names, sparing=sparing)
     if scheme == "coap" and settings.credentials_file is not None:
         from gateway.uplink.compact_coap import CompactCoap
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from gateway.config.schema import LinkConfig
 from gateway.errors import LamppostError
-from gateway.uplink.carrier import RESOLV_CONF, Carrier, InterfaceCarriers
+from gateway.uplink.carrier import RESOLV_CONF, Carrier, InterfaceCarriers, same_way
 from gateway.uplink.link_addresses import name_servers
 from gateway.uplink.modem import KEEP as MODEM_KEEP
 from gateway.uplink.modem import MM, Modem, modem_of
@@ -46,15 +46,15 @@ class ManagedCarriers:
         self._mirror = Mirror(services, NETWORK_KEEP | MODEM_KEEP, self._change)
         self._network = NetworkManager(self._mirror)
         self._tick_s = tick_s
+        self._timing = timing
         self._task: asyncio.Task[None] | None = None
+        self._tasks: asyncio.TaskGroup | None = None
+        self._keeping: dict[str, asyncio.Task[None]] = {}
         self._refused: dict[str, str] = {}  # why the last wish for a link was refused, by its name
         self._wakers: dict[str, asyncio.Event] = {}
-        pins = PinMemory(folder)
-        self.keepers = {
-            link.name: ModemKeeper(link, self._mirror, self._network, pins, timing)
-            for link in links
-            if link.modem is not None
-        }
+        self._pins = PinMemory(folder)
+        self.keepers: dict[str, ModemKeeper] = {}
+        self.follow(links)
 
     def _change(self) -> None:
         self.changed.set()
@@ -71,15 +71,33 @@ class ManagedCarriers:
                 await self._mirror.looked.wait()
 
     async def _run(self) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._mirror.run())
-            for name, keeper in self.keepers.items():
-                waker = self._wakers[name] = asyncio.Event()
-                tasks.create_task(keep(keeper, waker, self._tick_s))
+        async with asyncio.TaskGroup() as self._tasks:
+            self._tasks.create_task(self._mirror.run())
+            for name in self.keepers:
+                self._keep(name, self._tasks)
+
+    def _keep(self, name: str, tasks: asyncio.TaskGroup) -> None:
+        waker = self._wakers[name] = asyncio.Event()
+        self._keeping[name] = tasks.create_task(keep(self.keepers[name], waker, self._tick_s))
+
+    def follow(self, links: Sequence[LinkConfig]) -> None:
+        """Keepers for these links; those of modems that are configured as before stay."""
+        wanted = {link.name: link for link in links if link.modem is not None}
+        for name, keeper in list(self.keepers.items()):
+            if name not in wanted or not same_way(keeper.link, wanted[name]):
+                del self.keepers[name]
+                self._wakers.pop(name, None)
+                if name in self._keeping:
+                    self._keeping.pop(name).cancel()
+        for name in wanted.keys() - self.keepers.keys():
+            self.keepers[name] = ModemKeeper(wanted[name], self._mirror, self._network, self._pins, self._timing)
+            if self._tasks is not None:
+                self._keep(name, self._tasks)
+        self._refused.clear()
 
     async def close(self) -> None:
         """Stop looking; connections stay as they are."""
-        task, self._task = self._task, None
+        task, self._task, self._tasks = self._task, None, None
         if task is not None:
             task.cancel()
             await asyncio.wait([task], timeout=CLOSE_S)

@@ -47,7 +47,8 @@ LOW, ON = 2, 3  # MMModemPowerState
 class ModemKeeper:
     """One link's modem. ``wanted``: its connection should be up; ``stalled``: it is up and moves nothing.
 
-    ``problem`` is what only people can mend, said in the journal when it begins and when it has gone.
+    ``link`` is its configuration; ``problem`` is what only people can mend, said in the journal when it begins and when
+    it has gone.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class ModemKeeper:
         self.stalled = False
         self.problem: LamppostError | None = None
         self.ladder = Ladder(timing)
-        self._link = link
+        self.link = link
         self._settings = link.modem or ModemConfig()
         self._mirror = mirror
         self._network = network
@@ -75,7 +76,7 @@ class ModemKeeper:
 
     def modem(self) -> Modem | None:
         """The modem as it is now."""
-        return modem_of(self._mirror.objects[MM], self._link.interface)
+        return modem_of(self._mirror.objects[MM], self.link.interface)
 
     async def step(self, now_s: float) -> None:
         """Look, and do what is to be done now. Bounded in time; what fails is said and kept in ``problem``."""
@@ -84,7 +85,7 @@ class ModemKeeper:
         except LamppostError as error:
             self._trouble(error)
         except BusError as error:
-            LOG.warning("link %s: the modem: %s", self._link.name, error)
+            LOG.warning("link %s: the modem: %s", self.link.name, error)
         except OSError as error:
             self._trouble(ModemError(str(error), fix="Correct the file that is named in the link's `modem`."))
 
@@ -120,7 +121,7 @@ class ModemKeeper:
     def _trouble(self, error: LamppostError | None) -> None:
         """Say what has begun or ended; the ladder rests meanwhile."""
         before, self.problem = self.problem, error
-        name = self._link.name
+        name = self.link.name
         if error is not None and (before is None or before.cause != error.cause):
             extra = {"link": name, "code": error.code, "fix": error.fix}
             LOG.warning("link %s: %s. %s", name, error.cause, error.fix, extra=extra)
@@ -128,11 +129,11 @@ class ModemKeeper:
             LOG.info("link %s: no longer: %s", name, before.cause, extra={"link": name})
 
     async def _keep_profile(self) -> None:
-        if self._link.connection is not None or profile_name(self._link) is None or not self._network.there:
+        if self.link.connection is not None or profile_name(self.link) is None or not self._network.there:
             return
         life = self._mirror.owner("org.freedesktop.NetworkManager")
         if self._profile_of != life:
-            await self._network.keep_profile(self._link)
+            await self._network.keep_profile(self.link)
             self._profile_of = life
 
     async def _unlock(self, modem: Modem) -> None:
@@ -141,7 +142,7 @@ class ModemKeeper:
         pin, card = read_pin(self._settings.pin_file), modem.sim_identifier or "unknown"
         self._pins.check(card, pin, modem.retries)
         self._pins.trying(card, pin)
-        LOG.info("link %s: the SIM asks for its PIN: sent", self._link.name, extra={"link": self._link.name})
+        LOG.info("link %s: the SIM asks for its PIN: sent", self.link.name, extra={"link": self.link.name})
         try:
             await self._mirror.call(MM, modem.sim, SIM, "SendPin", "s", pin, timeout_s=STEP_S)
         except BusError as error:
@@ -160,12 +161,12 @@ class ModemKeeper:
 
     def _online(self) -> bool:
         """Whether the system has the link's connection up; a link by interface is not ours to bring up."""
-        device = device_of(self._network.objects, self._link)
+        device = device_of(self._network.objects, self.link)
         return device is not None and self._network.objects[device][DEVICE].get("State") == ACTIVATED
 
     async def _activate(self, modem: Modem, now_s: float) -> None:
         """Bring the connection up where it is down, again after growing pauses."""
-        name = profile_name(self._link)
+        name = profile_name(self.link)
         if name is None or not self._network.there:
             return
         active = active_of(self._network.objects, name)
@@ -178,13 +179,13 @@ class ModemKeeper:
         pauses = self._timing.activate_s
         self._activate_at_s = now_s + pauses[min(self._activations, len(pauses) - 1)]
         self._activations += 1
-        await self._network.activate(self._link, modem.path)
+        await self._network.activate(self.link, modem.path)
 
     def _is_quiet(self, now_s: float) -> bool:
         """Whether nothing has come in for a while. Where something does, be it of a name server, the modem works:
         then the server is away, and no reset brings it back.
         """
-        device = device_of(self._network.objects, self._link)
+        device = device_of(self._network.objects, self.link)
         interface = "" if device is None else self._network.objects[device][DEVICE].get("IpInterface", "")
         received = received_bytes(str(interface))
         if received != self._received:
@@ -196,15 +197,15 @@ class ModemKeeper:
         seen = symptom(modem, online=self._online(), stalled=stalled)
         rung = self.ladder.next(now_s, seen, self._unsupported)
         while rung is not None and seen is not None:
-            extra = {"link": self._link.name, "attempt": self.ladder.attempts}
-            what = (self._link.name, seen, self.ladder.attempts, rung.words)
+            extra = {"link": self.link.name, "attempt": self.ladder.attempts}
+            what = (self.link.name, seen, self.ladder.attempts, rung.words)
             LOG.warning("link %s: the modem %s; attempt %d: %s", *what, extra=extra)
             try:
                 await self._take(rung, modem)
             except BusError as error:
                 if error.ends("Core.Unauthorized", "AccessDenied"):
                     raise ModemForbiddenError(f"ModemManager refuses: {error.text}") from None
-                LOG.warning("link %s: %s: %s", self._link.name, rung.words, error.text, extra=extra)
+                LOG.warning("link %s: %s: %s", self.link.name, rung.words, error.text, extra=extra)
                 if not error.ends("Core.Unsupported") or rung in self._unsupported:
                     return
                 self._unsupported.add(rung)
@@ -218,7 +219,7 @@ class ModemKeeper:
         """Take a rung. Raises BusError."""
         match rung:
             case Rung.RECONNECT:
-                await self._network.deactivate(self._link)
+                await self._network.deactivate(self.link)
                 await self._ask(modem, SIMPLE, "Disconnect", "o", "/")
             case Rung.REGISTER:
                 await self._ask(modem, THREEGPP, "Register", "s", "")

@@ -33,6 +33,7 @@ SECOND = 1_000_000_000
 ASK_TIME_S = 5.0  # while there is no trusted time ...
 ASK_TIME_AGAIN_S = 3600.0  # ... and while there is none but the server's or a GNSS receiver's
 MEET_AGAIN_S = 60.0  # at most so often is a server asked what it has, where its connections never last
+MEET_AGAIN_METERED_S = 3600.0  # the answer may be some kilobytes
 PROBLEMS_KEPT = 20
 REMAKE_S = 5.0
 ALARM_S = 10.0  # so soon after a failure an alarm makes it try again, where it would wait longer
@@ -64,6 +65,9 @@ class Ways(Protocol):
     async def changed(self, since: Link | None) -> Link | None:
         """Wait until another link than ``since`` is to be used, and return it."""
 
+    async def ready(self, link: Link) -> bool:
+        """Wait until the link can be used for an exchange; whether it was down meanwhile."""
+
     def began(self, link: Link) -> None:
         """An exchange begins."""
 
@@ -87,7 +91,8 @@ class Uplink:
     """Sends what is new each interval, alarms at once, the backlog beside it in its share of the time.
 
     Interval, size and share are those of the link (``Ways.pace``); on one that costs nothing the backlog's share is
-    ``backlog_share``. Where the server cannot put old values into history, all goes oldest first instead.
+    ``backlog_share``. Where the server cannot put old values into history, all goes oldest first instead, and nothing
+    is left for later.
     ``transport`` makes the one of a link. ``problems`` holds the server's last reasons for refusing entities.
     """
 
@@ -158,7 +163,7 @@ class Uplink:
         """Send over one link until cancelled."""
         self._meter = LinkMeter(link, self._clock.mono_ns())
         self._stale, self._failures = True, 0
-        self._keep_to(link)
+        self._keep_to(link, transport)
         self._turns.begin()
         while True:
             started_ns = self._clock.mono_ns()
@@ -172,15 +177,15 @@ class Uplink:
 
     async def _turn(self, link: Link, transport: Transport) -> None:
         """At most one batch, or a pause. Raises TransportError, OutboxError."""
-        self._keep_to(link)
         await self._keep_time(link, transport)
         await self._meet(link, transport)
+        self._keep_to(link, transport)
         batch = await self._turns.next(in_order=not transport.orders_history)
         if batch is None:
             await self._turns.wait()
             return
+        await self._begin(link, transport)
         started_ns = self._clock.mono_ns()
-        self._links.began(link)
         receipt = await transport.send(batch)
         spent_s = (self._clock.mono_ns() - started_ns) / SECOND
         self._links.worked(link, spent_s if len(batch.readings) <= pace.SIZE_MIN else None)
@@ -189,33 +194,43 @@ class Uplink:
         self._turns.done(batch, spent_s)
         self._count(receipt)
 
-    def _keep_to(self, link: Link) -> None:
+    async def _begin(self, link: Link, transport: Transport) -> None:
+        """Before each exchange: a connection from before the link was down is dead."""
+        if await self._links.ready(link):
+            await transport.close()
+        self._links.began(link)
+
+    def _keep_to(self, link: Link, transport: Transport) -> None:
         """The pace of the link, and what may travel on it."""
         way = self._links.pace()
         share = min(self._share, way.backlog_share) if link.metered else self._share
+        if not transport.orders_history:  # what is left for later would set the present back when it comes
+            way = replace(way, holds=False, thin=1)
         self._turns.over(replace(way, backlog_share=share))
-        self._turns.carries = frozenset(priority for priority in Priority if self._links.allows(priority))
+        allowed = frozenset(priority for priority in Priority if self._links.allows(priority))
+        self._turns.carries = allowed - {Priority.HISTORY} if way.holds else allowed
 
     async def _meet(self, link: Link, transport: Transport) -> None:
         """On a new connection: ask the server what it is and what it has."""
         known = transport.connections == self._met or self._clock.mono_ns() < self._meet_at_ns
         if known and not self._stale:
             return
-        self._links.began(link)
+        await self._begin(link, transport)
         held = await transport.held()
         self._links.heard(link)
         if held is not None:
             self._turns.release()
             if again := await self._outbox.held(held):
                 LOG.warning("the server lacks %d readings that it had: they are sent again", again)
-        self._stale, self._met, self._meet_at_ns = False, transport.connections, self._in(MEET_AGAIN_S)
+        again_s = MEET_AGAIN_METERED_S if link.metered else MEET_AGAIN_S
+        self._stale, self._met, self._meet_at_ns = False, transport.connections, self._in(again_s)
 
     async def _keep_time(self, link: Link, transport: Transport) -> None:
         """Ask the server for the time where the box has no better source. Raises UnreachableError, BusyError."""
         self._clock.refresh()
         if self._clock.source in ("configured", "kernel") or self._clock.mono_ns() < self._ask_time_at_ns:
             return
-        self._links.began(link)
+        await self._begin(link, transport)
         try:
             await self._learn_time(link, transport)
         except RejectedError as error:  # it may take data all the same

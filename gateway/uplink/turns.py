@@ -30,11 +30,14 @@ class UplinkStats:
     """``live_age_s``: since new values were last acknowledged, None: never.
 
     ``backlog``: whether some of it was there when it was last looked for; ``drain_per_s``: readings of it sent of late.
+    ``holds``: what waited does not travel over the link in use; ``thin``: of live readings one in so many does.
     """
 
     live_age_s: float | None
     backlog: bool
     drain_per_s: float
+    holds: bool = False
+    thin: int = 1
 
 
 class Turns:
@@ -61,7 +64,8 @@ class Turns:
         now_ns = self._clock.mono_ns()
         age_s = None if self._live_acked_ns is None else (now_ns - self._live_acked_ns) / SECOND
         drained = sum(count for at_ns, count in self._drained if now_ns - at_ns < DRAIN_LOOK_S * SECOND)
-        return UplinkStats(age_s, self._behind, drained / DRAIN_LOOK_S)
+        holds = Priority.HISTORY not in self.carries
+        return UplinkStats(age_s, self._behind, drained / DRAIN_LOOK_S, holds, self.pace.thin)
 
     def over(self, way: Pace) -> None:
         """The pace to keep to from now on."""
@@ -91,7 +95,10 @@ class Turns:
         now_ns = self._clock.mono_ns()
         self._timeouts = 0
         self._floor_s = min(self._floor_s, spent_s)
-        if self._kept.get(Priority.LIVE) is batch:
+        live = self._kept.get(Priority.LIVE) is batch
+        if not live or len(batch.readings) >= self._size // 2:  # a small one says nothing of what the backlog may send
+            self._size = pace.next_size(self._size, len(batch.readings), spent_s, self._floor_s, self.pace.batch_max)
+        if live:
             del self._kept[Priority.LIVE]
             self._live_acked_ns = now_ns
             if len(batch.readings) < FULL_SHARE * self._live_max and batch.priority is not Priority.ALARM:
@@ -102,7 +109,6 @@ class Turns:
         del self._kept[Priority.HISTORY]
         self._yields = False
         self._drained.append((now_ns, len(batch.readings)))
-        self._size = pace.next_size(self._size, len(batch.readings), spent_s, self._floor_s, self.pace.batch_max)
         self._backlog_at_ns = self._in(pace.rest_s(spent_s, self.pace.backlog_share))
 
     def failed(self, error: TransportError) -> None:
@@ -133,7 +139,7 @@ class Turns:
         kept = self._may(Priority.LIVE)
         if kept is not None and now_ns - self._live_since_ns < FRESH_S * SECOND:
             return kept
-        batch = await self._outbox.live(self._live_max)
+        batch = await self._outbox.live(self._live_max, self.pace.thin)
         if batch is not None and batch.priority not in self.carries:
             self._outbox.release(batch)
             batch = None

@@ -118,16 +118,19 @@ class _Case:
         seconds = int(self._load.count_s * SCALE)
         self._checkpoint()
         before, stored, began = self._disk.written(), self._outbox.stats().bytes, self._fast.true_s()
+        commits = self._outbox._pending._loads
         await self._append_for(seconds)
         took_s = (self._fast.true_s() - began) * self._load.speed
         self._checkpoint()
         written = self._disk.written() - before
+        commits = self._outbox._pending._loads - commits  # fewer than a true second has: the machine was too busy
         values = seconds * self._load.meters * len(NAMES)
         kept = 0 if self._sending else self._outbox.stats().bytes - stored
         if self._sending is not None:
             self._sending.cancel()
         await self._outbox.close()
         more = {"stored_b_a_value": round(kept / values, 2), "pace_kept": round(seconds / took_s, 2)}
+        more["commits_a_second"] = round(commits / seconds, 2)
         _say(self._load.name, written, values, seconds, **more)
 
     def _checkpoint(self) -> None:

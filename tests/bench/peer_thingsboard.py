@@ -137,6 +137,8 @@ class ThingsBoard:
             "port": self._modbus_port,
             "type": "tcp",
             "method": "socket",
+            "byteOrder": "BIG",
+            "wordOrder": "BIG",
             "unitId": unit,
             "deviceName": f"unit-{unit}",
             "deviceType": "default",

@@ -19,16 +19,19 @@ from drivers.buses.mqtt import Message as Heard
 from drivers.buses.mqtt_login import Session
 from firmware_sim.mqtt import Broker
 from gateway.compact.message import AckMessage, HeldMessage
+from gateway.config.schema import Uplink
+from gateway.model import Link
 from gateway.server.errors import ServerError
 from gateway.server.ingest import mqtt as mqtt_end
 from gateway.server.settings import CoapSettings
 from gateway.uplink.compact_coap import CompactCoap
 from gateway.uplink.compact_mqtt import CompactMqtt
+from gateway.uplink.make import make_transport
 from gateway.uplink.transport import RejectedError, UnreachableError
 from tests.server.compact_kit import PROFILES, STREAM, message
 from tests.server.compact_kit import readings as made
 from tests.server.test_ingest import mutate
-from tests.sim.compact_wire import SITE, Wire, batch, coap_wire, key_files, mqtt_wire, running, stored
+from tests.sim.compact_wire import SITE, Wire, batch, coap_wire, key_files, mapper, mqtt_wire, running, stored
 from tests.sim.test_compact_wires import delivered
 
 
@@ -146,6 +149,26 @@ async def test_mqtt_with_the_rights_that_the_manual_gives(tmp_path: Path) -> Non
         assert caught.value.code == "uplink.auth" and await stored(client) == list(range(10))
         await box.close()
     await broker.close()
+
+
+@pytest.mark.parametrize(("metered", "seconds"), [(False, 60), (True, 1200)])
+async def test_mqtt_keeps_its_session_alive_with_few_bytes_where_they_cost_money(metered: bool, seconds: int) -> None:
+    """What stands in CONNECT (MQTT 3.1.1, 3.1.2.10): where batches go each quarter of an hour no ping is ever sent."""
+    connect: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    async def broker(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connect.set_result(await reader.read(100))
+        writer.close()
+
+    server = await asyncio.start_server(broker, "127.0.0.1", 0)
+    settings = Uplink(url=f"mqtt://127.0.0.1:{server.sockets[0].getsockname()[1]}", language="compact", timeout=5.0)
+    box = make_transport(settings, mapper(), Link("gsm", None, metered))
+    with pytest.raises(UnreachableError):
+        await box.held()
+    await box.close()
+    server.close()
+    name = (await connect).index(b"MQTT")
+    assert int.from_bytes((await connect)[name + 6 : name + 8], "big") == seconds
 
 
 async def asked(port: int, data: bytes) -> Message | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from firmware_sim.managers.sim_modem import Ill, Registration, Sim, SimModem
+from firmware_sim.managers.sim_modem import Fault, Registration, Sim, SimModem
 from gateway.config.schema import LinkConfig, ModemConfig
 from gateway.uplink import modem_keeper
 from gateway.uplink.managed_carriers import ManagedCarriers
@@ -95,12 +95,12 @@ async def test_stuck_modems_are_brought_back_by_the_rung_that_each_needs(
     site: Site, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     stuck = {
-        "bearer": (SimModem(ill=Ill.BEARER), Rung.RECONNECT),
-        "network": (SimModem(ill=Ill.NETWORK), Rung.REGISTER),
-        "driver": (SimModem(ill=Ill.DRIVER), Rung.ENABLE),
-        "firmware": (SimModem(ill=Ill.FIRMWARE), Rung.RESET),
-        "radio": (SimModem(ill=Ill.RADIO), Rung.POWER),
-        "no-reset": (SimModem(ill=Ill.RADIO, can_reset=False), Rung.POWER),  # what it cannot do is passed over
+        "bearer": (SimModem(fault=Fault.BEARER), Rung.RECONNECT),
+        "network": (SimModem(fault=Fault.NETWORK), Rung.REGISTER),
+        "driver": (SimModem(fault=Fault.DRIVER), Rung.ENABLE),
+        "firmware": (SimModem(fault=Fault.FIRMWARE), Rung.RESET),
+        "radio": (SimModem(fault=Fault.RADIO), Rung.POWER),
+        "no-reset": (SimModem(fault=Fault.RADIO, can_reset=False), Rung.POWER),  # what it cannot do is passed over
     }
     links = []
     for number, (name, (modem, _)) in enumerate(stuck.items()):
@@ -179,7 +179,7 @@ async def test_roaming_where_it_is_allowed(site: Site, tmp_path: Path) -> None:
 
 async def test_the_pin_is_sent_after_each_restart_of_the_modem(site: Site, tmp_path: Path) -> None:
     (tmp_path / "pin").write_text("1234\n")
-    modem = SimModem(sim=Sim(pin="1234"), ill=Ill.FIRMWARE)
+    modem = SimModem(sim=Sim(pin="1234"), fault=Fault.FIRMWARE)
     site.plug(modem)
     link = gsm(pin_file=tmp_path / "pin")
     async with carriers_of(tmp_path, link) as carriers:

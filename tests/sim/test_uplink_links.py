@@ -93,3 +93,54 @@ async def test_an_alarm_does_not_wait_for_the_next_try(tmp_path: Path, monkeypat
             b.make(-9, "door", alarm=True)
             await until(lambda: b.empty)
             assert received(server) == [1, 1, -9], "what was on its way again, then the alarm"
+
+
+async def test_what_a_budget_thins_waits_for_a_free_link(tmp_path: Path) -> None:
+    async with ScriptedServer(lamppost()) as server, box(tmp_path, server, metered=True, begin=False) as b:
+        b.outbox.fresh_s = 0.2
+        b.links.slow_down(holds=True, thin=4)
+        for n in range(10):
+            b.make(n)
+            b.make(100 + n, "other")
+        b.begin()
+        await until(lambda: len(received(server)) == 6)
+        await asyncio.sleep(0.3)
+        assert received(server) == [1, 101, 5, 105, 9, 109], "each fourth of each, the newest among them"
+        assert b.outbox.stats().deferred == 28 == b.outbox.stats().depth
+        assert (b.uplink.stats().thin, b.uplink.stats().holds) == (4, True)
+        b.make(-9, "door", alarm=True)
+        await until(lambda: received(server)[6:] == [-9])
+        b.links.slow_down(holds=False, thin=1)
+        await until(lambda: b.empty)
+        assert sorted(received(server)) == sorted([*range(10), *range(100, 110), -9])
+        assert b.outbox.stats().dropped == {}
+
+
+async def test_nothing_is_thinned_where_all_goes_in_order(tmp_path: Path) -> None:
+    """A broker without temporal API: what came later would set the present back."""
+    plain = lambda request: Answer(404) if "/temporal/" in request.path or request.method == "GET" else Answer()  # noqa: E731
+    async with ScriptedServer(plain) as server, box(tmp_path, server, metered=True, before=fill(3), begin=False) as b:
+        b.links.slow_down(holds=True, thin=4)
+        for n in range(3, 13):
+            b.make(n)
+        b.begin()
+        await until(lambda: b.empty)
+        assert received(server) == list(range(13))
+        assert b.outbox.stats().deferred == 0
+        assert not b.uplink.stats().holds
+
+
+async def test_a_link_that_slept_is_sent_over_anew(tmp_path: Path) -> None:
+    """What was connected before it was down is not used again."""
+    async with ScriptedServer(lamppost()) as server, box(tmp_path, server) as b:
+        b.make(1)
+        await until(lambda: b.empty)
+        connections = server.connections
+        b.make(2)
+        await until(lambda: b.empty)
+        assert server.connections == connections
+        b.links.asleep = True
+        b.make(3)
+        await until(lambda: b.empty)
+        assert server.connections == connections + 1
+        assert received(server) == [1, 2, 3]

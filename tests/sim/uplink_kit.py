@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,7 @@ class OneLink:
         self.link: Link | None = link
         self.carries = set(Priority)
         self.told: list[str] = []
+        self.asleep = False
         self._pace = pace
         self._changed = asyncio.Event()
 
@@ -58,6 +59,9 @@ class OneLink:
         self.link = link
         self._changed.set()
         self._changed = asyncio.Event()
+
+    def slow_down(self, *, holds: bool, thin: int) -> None:
+        self._pace = replace(self._pace, holds=holds, thin=thin)
 
     def current(self) -> Link | None:
         return self.link
@@ -72,6 +76,10 @@ class OneLink:
         while self.link == since:
             await self._changed.wait()
         return self.link
+
+    async def ready(self, link: Link) -> bool:
+        slept, self.asleep = self.asleep, False
+        return slept
 
     def began(self, link: Link) -> None:
         self.told.append("began")

@@ -113,6 +113,11 @@ CASES: dict[str, tuple[tuple[str, str], str, str]] = {
         "config.link-way",
         "",
     ),
+    "idle without on_demand": (
+        ("buses:", "links: [{name: a, connection: b, idle: 30s}]\nbuses:"),
+        "config.link-way",
+        "",
+    ),
     "budget without interface": (("buses:", "links: [{name: a, budget: 5MB}]\nbuses:"), "config.link-way", ""),
     "interface on demand": (
         ("buses:", "links: [{name: a, interface: b, on_demand: true}]\nbuses:"),

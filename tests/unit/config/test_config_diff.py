@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.config.diff import ConfigDiff, diff
-from gateway.config.schema import Config
+from gateway.config.schema import Config, LinkConfig
 
 Sites = st.fixed_dictionaries(
     {
@@ -63,3 +63,9 @@ def test_following_the_difference_leads_to_the_new_configuration(
     assert all(old.devices[name] == new.devices[name] for name in untouched)
     assert not [name for name in untouched if new.devices[name].bus in touched_buses & set(old.buses) & set(new.buses)]
     assert bool(change.needs_restart) == (old.uplink != new.uplink)
+
+
+def test_changed_links_need_no_restart() -> None:
+    old = config({"buses": {}, "devices": {}, "interval": 1})
+    new = old.model_copy(update={"links": [LinkConfig(name="gsm", interface="wwan0")]})
+    assert diff(old, new) == ConfigDiff(links_changed=True)

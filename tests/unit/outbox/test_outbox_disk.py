@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import resource
+import shutil
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -162,6 +163,32 @@ async def test_a_full_disk_and_a_link_that_works(disk: Disk) -> None:
             (folder / "hog").unlink()
 
 
+async def test_what_a_crash_takes_of_memory_is_counted(disk: Disk, tmp_path: Path) -> None:
+    folder, clock, after = disk("size=3m"), FakeClock(), tmp_path / "after"
+    async with running(folder / "outbox.sqlite", clock) as outbox:
+        await until(lambda: outbox.stats().bytes > 0)
+        with pytest.raises(OSError, match="No space"), (folder / "hog").open("wb", buffering=0) as file:
+            while True:
+                file.write(b"x" * 4096)
+        while not outbox.stats().problem:
+            outbox.append(observe(clock, noisy(range(100))), priority=Priority.ALARM)
+            await asyncio.sleep(0.01)
+        for _ in range(50):
+            outbox.append(observe(clock, noisy(range(100))))
+        await until(lambda: outbox._writer._note.left() >= outbox.stats().volatile >= 5000)
+        held = outbox.stats().volatile
+        shutil.copytree(folder, after, ignore=shutil.ignore_patterns("hog", "*.lock"))  # what a crash leaves
+        (folder / "hog").unlink()
+        await until(lambda: outbox.stats().volatile == 0 and outbox._writer._note.left() == 0)
+    async with running(folder / "outbox.sqlite", clock) as outbox:
+        assert outbox.stats().crash_cost == 0, "an orderly end costs nothing"
+    async with running(after / "outbox.sqlite", clock) as outbox:
+        stats = outbox.stats()
+        assert stats.crashes == 1 and held <= stats.crash_cost <= 3 * held + 3 * 64
+    async with running(after / "outbox.sqlite", clock) as outbox:
+        assert outbox.stats().crash_cost == stats.crash_cost, "it counts once"
+
+
 async def test_files_may_not_grow(tmp_path: Path) -> None:
     clock = FakeClock()
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -187,17 +214,4 @@ async def in_trouble_by_writing(outbox: Outbox, clock: FakeClock) -> AsyncIterat
         outbox.append(observe(clock, noisy(range(500))))
         await asyncio.sleep(0.01)
     yield
-    for _ in range(3):
-        print(
-            "PP",
-            outbox.stats().problem,
-            outbox._due_s(),
-            outbox._retry_s,
-            __import__("time").monotonic(),
-            outbox._pending.depth,
-            outbox._timer,
-            outbox._flusher,
-            resource.getrlimit(resource.RLIMIT_FSIZE),
-        )
-        await asyncio.sleep(1)
     await until(lambda: not outbox.stats().problem)

@@ -213,3 +213,37 @@ async def test_more_than_the_numbers_that_are_reserved(path: Path) -> None:
         await committed(outbox, 3000)
         left = await drain(outbox, 5000)
         assert values(left) == list(range(3000)) and [r.seq for r in left] == list(range(1, 3001))
+
+
+async def test_thinned_readings_are_backlog_and_memory_does_not_grow_with_them(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server has each third reading, in thousands of ranges: the file, and not memory, knows which those are."""
+    monkeypatch.setattr("gateway.outbox.room.SCATTERED_MAX", 300)
+    clock = FakeClock()
+    async with running(path, clock) as outbox:
+        outbox.fresh_s = 3600
+        sent: list[object] = []
+        for part in range(20):
+            for n in range(300):
+                outbox.append(observe(clock, [300 * part + n]))
+                clock.pass_s(1)
+            await committed(outbox, 200 * part + 300)
+            batch = await outbox.live(1000, 3)
+            assert batch is not None and len(batch.readings) == 100
+            sent += values(batch.readings)
+            await outbox.ack(all_of(batch))
+            assert await outbox.live(1000, 3) is None
+        assert outbox.stats().deferred == outbox.stats().depth == 4000
+        async with asyncio.timeout(20):
+            while outbox._writer._database._acks.scattered > 300:  # type: ignore[union-attr]
+                outbox.append(observe(clock, [-1]))
+                await asyncio.sleep(0.05)
+        outbox.fresh_s = 0
+        left = [value for value in values(await drain(outbox)) if value != -1]
+        assert sorted([*sent, *left]) == list(range(6000))  # type: ignore[type-var]
+        assert left == sorted(left)  # type: ignore[type-var]
+        assert outbox.stats().dropped == {}
+        stream = outbox.stats().stream
+        assert await outbox.held({stream: (Range(1, 10**6),)}) == 0
+        assert await outbox.held({}) >= 6000, "all of it is kept for a server that lost it"

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from gateway.model import Ack, Batch, Priority, Range
+from gateway.outbox import room
 from gateway.outbox.retention import Limits
 from gateway.outbox.store import Outbox
 from tests.unit.outbox.outbox_kit import FakeClock, observe, oldest
@@ -36,6 +37,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.next = 0
         self.made = 0
         self.flights: list[Batch] = []
+        self.scattered_max, room.SCATTERED_MAX = room.SCATTERED_MAX, 2
 
     def run(self, what: Awaitable[T]) -> T:
         return self.loop.run_until_complete(what)  # type: ignore[arg-type]
@@ -70,9 +72,15 @@ class OutboxMachine(RuleBasedStateMachine):
         """What is committed leaves the memory."""
         self.outbox._pending.fresh.retire(float("inf"))
 
-    @rule(limit=st.integers(1, 30), old=st.booleans())
-    def hand_out(self, limit: int, old: bool) -> None:
-        batch = self.run(self.outbox.backlog(limit) if old else self.outbox.live(limit))
+    def pass_thinned(self) -> None:
+        """What was passed over is backlog once it is committed and old."""
+        if self.outbox.stats().deferred:
+            self.commit()
+            self.grow_old()
+
+    @rule(limit=st.integers(1, 30), old=st.booleans(), thin=st.integers(1, 3))
+    def hand_out(self, limit: int, old: bool, thin: int) -> None:
+        batch = self.run(self.outbox.backlog(limit) if old else self.outbox.live(limit, thin))
         if batch is None:
             return
         got = [int(reading.value) for reading in batch.readings]  # type: ignore[arg-type]
@@ -108,6 +116,7 @@ class OutboxMachine(RuleBasedStateMachine):
     @rule()
     def nothing_is_left_out(self) -> None:
         """What waits and is not under way is handed out by the one or the other."""
+        self.pass_thinned()
         taken = []
         while batch := self.run(oldest(self.outbox, 50)):
             taken.append(batch)
@@ -125,6 +134,7 @@ class OutboxMachine(RuleBasedStateMachine):
         known = {n for n in self.acked if n + 1 <= last}  # numbers are given in order from 1
         lacking = self.acked - known
         assert self.run(self.outbox.held({self.outbox.stats().stream: (Range(1, last),)})) >= len(lacking)
+        self.pass_thinned()
         waits = set()
         taken = []
         while batch := self.run(oldest(self.outbox, 500)):
@@ -157,6 +167,7 @@ class OutboxMachine(RuleBasedStateMachine):
         if hasattr(self, "outbox"):
             self.run(self.outbox.close())
         self.loop.close()
+        room.SCATTERED_MAX = self.scattered_max
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

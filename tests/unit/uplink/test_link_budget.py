@@ -131,9 +131,11 @@ def test_pace_of_a_free_link_is_as_configured() -> None:
 
 def test_pace_on_plan_and_beyond() -> None:
     plan = pace(True, Budget(500_000_000, 250_000_000, 15 * DAY, 30 * DAY), 10.0, 2000)
-    assert (plan.interval_s, plan.thin, plan.backlog_share) == (60.0, 1, 0.25)
+    assert (plan.interval_s, plan.thin, plan.holds, plan.backlog_share) == (60.0, 1, False, 0.25)
     fast = pace(True, Budget(500_000_000, 400_000_000, 24 * DAY, 30 * DAY), 10.0, 2000)  # a quarter of the plan
-    assert (fast.interval_s, fast.thin) == (240.0, 2)
+    assert (fast.interval_s, fast.thin, fast.holds) == (240.0, 2, True)
+    ahead = pace(True, Budget(500_000_000, 170_000_000, 29 * DAY, 30 * DAY), 10.0, 2000)
+    assert (ahead.thin, ahead.holds) == (1, True), "what waited is held before anything is thinned"
     assert pace(True, None, 300.0, 2000).interval_s == 300.0
 
 
@@ -159,5 +161,5 @@ def test_pace_is_bounded_and_never_faster_than_configured(budget: Budget, interv
 def test_more_used_is_never_faster(budget: Budget, more: int) -> None:
     worse = Budget(budget.limit, budget.used + more, budget.left_s, budget.month_s)
     a, b = (pace(True, one, 10.0, 2000) for one in (budget, worse))
-    assert a.interval_s <= b.interval_s and a.thin <= b.thin and a.probe_s <= b.probe_s
+    assert a.interval_s <= b.interval_s and a.thin <= b.thin and a.holds <= b.holds and a.probe_s <= b.probe_s
     assert a.backlog_share >= b.backlog_share

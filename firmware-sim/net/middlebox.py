@@ -1,7 +1,7 @@
 """What stands between the box and its server and answers in its place: a reverse proxy in trouble, or a portal.
 
-``python -m firmware_sim.net.web PORTS BEHAVIOUR [--upstream HOST:PORT] [--certificate FILE]``: all ports behave alike;
-with a certificate (PEM, key included) port 443 speaks TLS.
+``python -m firmware_sim.net.middlebox PORTS BEHAVIOUR [--upstream HOST:PORT] [--certificate FILE]``: all ports behave
+alike; with a certificate (PEM, key included) port 443 speaks TLS.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ what captive portals say: 302, or 200 with a page."""
 
 
 @dataclass(frozen=True, slots=True)
-class Web:
+class Middlebox:
     """One behaviour; ``upstream`` is the real server, where there is one."""
 
     behaviour: Behaviour
@@ -107,21 +107,21 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             await writer.drain()
 
 
-async def run(ports: list[int], web: Web, certificate: Path | None) -> None:
+async def run(ports: list[int], middlebox: Middlebox, certificate: Path | None) -> None:
     """Serve until ended."""
     for port in ports:
         context = None
         if port == TLS_PORT and certificate is not None:
             context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
             context.load_cert_chain(certificate)
-        await asyncio.start_server(web.serve, "0.0.0.0", port, limit=HEAD_MAX, ssl=context)
+        await asyncio.start_server(middlebox.serve, "0.0.0.0", port, limit=HEAD_MAX, ssl=context)
     print("ready", flush=True)
     await asyncio.Event().wait()
 
 
 def main() -> None:
     """Parse and run."""
-    parser = argparse.ArgumentParser(prog="firmware_sim.net.web", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="firmware_sim.net.middlebox", description=__doc__.splitlines()[0])
     parser.add_argument("ports", help="comma-separated")
     parser.add_argument("behaviour", choices=get_args(Behaviour))
     parser.add_argument("--upstream", help="HOST:PORT")
@@ -129,9 +129,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0, help="of `slow`, and of Retry-After")
     given = parser.parse_args()
     host, _, port = (given.upstream or "").rpartition(":")
-    web = Web(given.behaviour, (host, int(port)) if host else None, given.seconds)
+    middlebox = Middlebox(given.behaviour, (host, int(port)) if host else None, given.seconds)
     with suppress(KeyboardInterrupt):
-        asyncio.run(run([int(port) for port in given.ports.split(",")], web, given.certificate))
+        asyncio.run(run([int(port) for port in given.ports.split(",")], middlebox, given.certificate))
 
 
 if __name__ == "__main__":
