@@ -117,7 +117,11 @@ def _period(path: Path, times: npt.NDArray[np.generic] | None, given_s: float | 
         return given_s
     if times is None or len(times) < 2:
         raise ModelError(f"{path}: the rows have no times", fix="Give the seconds between two rows: --period S.")
-    return float(np.median(np.diff(times.astype("datetime64[us]").astype(np.int64)))) / 1e6
+    return float(np.median(np.diff(_seconds(times))))
+
+
+def _seconds(times: npt.NDArray[np.generic]) -> Array:
+    return times.astype("datetime64[us]").astype(np.float64) / 1e6
 
 
 def _cuts(
@@ -129,7 +133,7 @@ def _cuts(
     if segment is not None:
         starts |= segment[1:] != segment[:-1]
     if times is not None:
-        steps = np.diff(times.astype("datetime64[us]").astype(np.int64)) / 1e6
+        steps = np.diff(_seconds(times))
         starts |= (steps > GAP * period_s) | (steps <= 0)
     return np.nonzero(starts)[0] + 1
 

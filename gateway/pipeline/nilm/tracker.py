@@ -56,7 +56,7 @@ class Tracker:
             reset(self._detector)
             restart(self._tables, self._beam)
         step(power_w, 1 if lost else samples, self._settings, self._tables, self._detector, self._beam)
-        was_on = [bool(on) for on in self._on]  # bool, float: no numpy scalars get out
+        was_on = [bool(self._on[a]) for a in range(len(self._on))]  # bool, float: no numpy scalars get out
         publish(power_w, self._tables, self._beam, self._watts, self._on, self._confidence)
         return self._result(mono_ns, power_w, 0 if lost else gap_ns, was_on)
 
