@@ -18,10 +18,16 @@ import numpy as np
 import psutil
 
 from firmware_sim.loads.model import household
-from gateway.pipeline.nilm import batch, learn, model, score
+from gateway.pipeline.nilm import batch, evaluate, learn, model, recording, score
 
 ROOT = Path(__file__).parents[2]
-HOUSES = {"redd_house1": 3.0, "redd_house2": 3.0, "redd_house3": 3.0, "ukdale_house1": 6.0}
+HOUSES: dict[str, tuple[float | None, str]] = {
+    "redd_house1": (3.0, "main"),
+    "redd_house2": (3.0, "main"),
+    "redd_house3": (3.0, "main"),
+    "ukdale_house1": (6.0, "main"),
+    "massachusetts_home_1min": (None, "main_W"),
+}
 TRAIN_SEED, SHOWN_SEED = 101, 202
 SHARE = 0.7
 
@@ -47,24 +53,9 @@ def _split(powers: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], np.nda
     return {name: watts.astype(float) for name, watts in powers.items() if name != "other"}, mains
 
 
-def recorded(path: Path, period_s: float) -> score.Report:
-    """Learn the first part of a recording and score the rest; appliances of more than 2 W on average in both."""
-    import pyarrow.parquet
-
-    table = pyarrow.parquet.read_table(path)
-    columns = {name: table[name].to_numpy().astype(float) for name in table.column_names}
-    columns.pop("i", None)
-    segment = columns.pop("segment", np.zeros(table.num_rows))
-    cuts = np.nonzero(np.diff(segment))[0] + 1
-    columns = {name: np.insert(watts, cuts, np.nan) for name, watts in columns.items()}
-    mains = columns.pop("main")
-    cut = int(SHARE * len(mains))
-    first = {name: watts[:cut] for name, watts in columns.items()}
-    rest = {name: watts[cut:] for name, watts in columns.items()}
-    learned = learn.learn(first, mains[:cut], period_s, path.stem)
-    means = {name: float(np.nanmean(watts)) for name, watts in first.items()}
-    kept = {name: watts for name, watts in rest.items() if means[name] > 2 and np.nanmean(watts) > 2}
-    return score.score(batch.follow(learned, mains[cut:]), kept, mains[cut:], means)
+def recorded(path: Path, period_s: float | None, mains: str) -> dict[str, object]:
+    """Learn the first part of a recording and score the rest; all labelled appliances."""
+    return evaluate.split_score(recording.read(path, mains=mains, period_s=period_s), SHARE).plain()
 
 
 def plain(report: score.Report) -> dict[str, object]:
@@ -130,9 +121,9 @@ def main() -> None:
     for step_s in (5.0, 10.0, 30.0, 60.0):
         _, report, times = own(step_s)
         result[f"own_{step_s:g}s"] = plain(report) | times
-    for name, period_s in HOUSES.items():
+    for name, (period_s, mains) in HOUSES.items():
         path = data / f"{name}.parquet"
-        result[name] = plain(recorded(path, period_s)) if path.exists() else "absent"
+        result[name] = recorded(path, period_s, mains) if path.exists() else "absent"
     power = _split(household(SHOWN_SEED, 0.5, 1.0))[1][25_000:35_000]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.json"

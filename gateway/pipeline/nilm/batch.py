@@ -63,7 +63,12 @@ def follow(model: Model, power: Array) -> dict[str, Array]:
     out = (floats([0] * loads), ints([0] * loads), floats([0] * loads), _sequence(np.zeros(len(power) * loads)))
     _follow(_sequence(power), settings_of(model), tables_of(model), new_detector(), new_beam(model), out)
     watts = np.asarray(out[3]).reshape(len(power), loads)
-    return {load.name: watts[:, a] for a, load in enumerate(model.loads)}
+    parts = {load.name: watts[:, a] for a, load in enumerate(model.loads)}
+    left = np.maximum(power - watts.sum(axis=1), 0.0)
+    for load in model.steady:
+        parts[load.name] = np.minimum(load.level_w, left)
+        left = left - parts[load.name]
+    return parts
 
 
 def _sequence(values: Array) -> Floats:

@@ -29,32 +29,39 @@ EXPIRED_COST = 3.0  # nats for a switch-off because it was on too long
 
 
 @kernel
-def restart(t: Tables, b: Beam) -> None:
-    """After a gap or at the start: all off, or any one load in any of its states, by how often that is so."""
+def _suppose(t: Tables, b: Beam, h: int, on: int) -> None:
+    """Hypothesis h: all loads are off but the one that has the state ``on`` (-1: none)."""
     loads = len(t.first) - 1
-    now = b.size[NOW]
-    count = 0
-    for state in range(-1, t.first[loads]):
-        explained = 0.0
-        code = 0
-        used = state < 0
-        for a in range(loads):
-            own = t.first[a]
-            if t.first[a] < state < t.first[a + 1]:
-                own = state
-                used = True
-            code += (own - t.first[a]) * t.radix[a]
-            explained += t.level[own]
-            b.power[count * loads + a] = t.level[own]
-            b.state[count * loads + a] = own
-            b.since[count * loads + a] = now
-            b.run[count * loads + a] = now
-        if not used or count >= WIDTH:
-            continue
-        b.base[count] = 0.0 if state < 0 else t.prior[state]
-        b.score[count] = b.base[count]
-        b.code[count], b.over[count], b.explained[count] = code, 0, explained
-        count += 1
+    b.base[h] = 0.0 if on < 0 else t.prior[on]
+    b.score[h], b.over[h], b.code[h], b.explained[h] = b.base[h], 0, 0, 0.0
+    for a in range(loads):
+        own = on if t.first[a] < on < t.first[a + 1] else t.first[a]
+        b.code[h] += (own - t.first[a]) * t.radix[a]
+        b.explained[h] += t.level[own]
+        b.power[h * loads + a] = t.level[own]
+        b.state[h * loads + a] = own
+        b.since[h * loads + a] = b.size[NOW]
+        b.run[h * loads + a] = b.size[NOW]
+
+
+@kernel
+def restart(t: Tables, b: Beam) -> None:
+    """After a gap or at the start: all off, or any one load in any of its states; the likeliest where they are many."""
+    loads = len(t.first) - 1
+    _suppose(t, b, 0, -1)
+    count = 1
+    for a in range(loads):
+        for state in range(t.first[a] + 1, t.first[a + 1]):
+            if count < WIDTH:
+                _suppose(t, b, count, state)
+                count += 1
+                continue
+            worst = 1
+            for h in range(2, WIDTH):
+                if b.base[h] > b.base[worst]:
+                    worst = h
+            if t.prior[state] < b.base[worst]:
+                _suppose(t, b, worst, state)
     b.size[COUNT], b.size[BEST] = count, 0
 
 

@@ -21,17 +21,21 @@ from gateway.pipeline.nilm.edges import EdgeSettings
 from gateway.pipeline.nilm.levels import Stay, drift_of, levels_of, modulates, stays_of
 from gateway.pipeline.nilm.model import (
     BINS,
+    LOADS_MAX,
     UNKNOWN_BINS,
     VERSION,
     LoadModel,
     Model,
     State,
+    SteadyLoad,
     Thresholds,
     Transition,
 )
 from gateway.pipeline.nilm.result import ModelError
 
 RUNS_MIN = 2  # an appliance seen less often than this is not learned
+STEADY_LEAST_W = 1.0
+STEADY_WITHIN = 0.25  # of its level: about that
 LONGER = 1.5  # a stay may last this much longer than the longest seen
 # of a load between two phases often one leg only is labelled, so the mains shows twice its change
 ROUGH = 1.5  # relative
@@ -73,14 +77,19 @@ def learn(
         raise ModelError("nothing to learn from: no appliance, or series of different or no length")
     power = total if mains is None else mains
     mains_edges = _edges_of(power, thresholds)
-    loads, skipped = [], []
-    for name, own in series.items():
-        load = _learn_load(name, np.where(np.isnan(power), np.nan, own), thresholds, mains_edges)
-        if load is None:
-            skipped.append(name)
-        else:
+    loads, steady, skipped = [], [], []
+    largest = sorted(series, key=lambda name: -float(np.nansum(series[name])))[:LOADS_MAX]
+    skipped += [name for name in series if name not in largest]
+    for name in (name for name in series if name in largest):
+        own = np.where(np.isnan(power), np.nan, series[name])
+        load = _learn_load(name, own, thresholds, mains_edges)
+        if load is not None:
             loads.append(load)
-    if not loads:
+        elif (constant := _steady(name, own)) is not None:
+            steady.append(constant)
+        else:
+            skipped.append(name)
+    if not loads and not steady:
         raise ModelError(f"no appliance ran at least {RUNS_MIN} times in the training data")
     days = len(power) * period_s / 86400
     return Model(
@@ -91,6 +100,7 @@ def learn(
         unknown=_unknown(mains_edges.sizes[mains_edges.free], int((~np.isnan(power)).sum())),
         floor_w=max(0.0, float(np.nanquantile(power - total, 0.01))) * 0.8,
         drift_w=max(0.05, drift_of(power - total)),
+        steady=tuple(steady),
         provenance=provenance,
         trained_on=f"{days:.2f} days, {len(power)} samples; seen too seldom: {', '.join(skipped) or 'none'}",
     )
@@ -132,6 +142,15 @@ def _learn_load(
             mine = [stay for stay in stays if stay.state == k]
             transitions += _modulations(mine, k, own_edges, mains, factor)
     return LoadModel(name=name, states=states, transitions=transitions, longest_run=_longest_run(stays), factor=factor)
+
+
+def _steady(name: str, own: Array) -> SteadyLoad | None:
+    """A load that hardly ever switches, at the power from which it is off by the least on average: the median."""
+    known = own[~np.isnan(own)]
+    level = float(np.median(known)) if len(known) else 0.0
+    if level < STEADY_LEAST_W:
+        return None
+    return SteadyLoad(name, level, float((np.abs(known - level) <= STEADY_WITHIN * level).mean()))
 
 
 def _modulations(stays: list[Stay], k: int, own_edges: _Edges, mains: _Edges, factor: float) -> tuple[Transition, ...]:

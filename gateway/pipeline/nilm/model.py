@@ -83,6 +83,14 @@ class LoadModel(_Strict, frozen=True):
         return self.states[0].level_w
 
 
+class SteadyLoad(_Strict, frozen=True):
+    """A load that was never seen to switch: its usual power, W, and for which share of the time it drew about that."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+    level_w: Positive
+    share: Share
+
+
 class Thresholds(_Strict, frozen=True):
     """Settings of the edge detector (gateway.pipeline.nilm.edges)."""
 
@@ -102,13 +110,19 @@ class Model(_Strict, frozen=True):
 
     version: int
     period_s: Positive
-    loads: Annotated[tuple[LoadModel, ...], Meta(min_length=1, max_length=LOADS_MAX)]
+    loads: Annotated[tuple[LoadModel, ...], Meta(max_length=LOADS_MAX)]
     thresholds: Thresholds
     unknown: Annotated[tuple[NotNegative, ...], Meta(min_length=UNKNOWN_BINS, max_length=UNKNOWN_BINS)]
     floor_w: NotNegative
     drift_w: Positive
     provenance: Annotated[str, Meta(max_length=2000)]
     trained_on: Annotated[str, Meta(max_length=2000)]
+    steady: Annotated[tuple[SteadyLoad, ...], Meta(max_length=LOADS_MAX)] = ()
+
+    @property
+    def names(self) -> list[str]:
+        """All loads in the order of results: those that switch, then the steady ones."""
+        return [*(load.name for load in self.loads), *(load.name for load in self.steady)]
 
 
 def load(path: Path) -> Model:
@@ -160,7 +174,9 @@ def _check(model: Model, name: str) -> None:
     """What the schema cannot say: names are unique, transitions lead somewhere, every state leads to off at last."""
     if model.version != VERSION:
         raise ModelError(f"{name}: version {model.version}, this program writes version {VERSION}")
-    names = [load.name for load in model.loads]
+    names = model.names
+    if not names:
+        raise ModelError(f"{name}: there is nothing in `loads`")
     if len(set(names)) != len(names) or "other" in names:
         raise ModelError(f"{name}: names of loads must be unique, and `other` is taken")
     for load in model.loads:

@@ -28,16 +28,17 @@ class Tracker:
     """
 
     def __init__(self, model: Model, energies: Mapping[str, float] | None = None) -> None:
-        self.names = [load.name for load in model.loads]
+        self.names = model.names
+        self._steady = model.steady
         self.resets = 0
         self.ignored = 0
         self._period_ns = model.period_s * 1e9
         self._settings, self._tables = settings_of(model), tables_of(model)
         self._detector, self._beam = new_detector(), new_beam(model)
-        count = len(self.names)
+        count = len(model.loads)
         self._watts, self._on, self._confidence = floats([0] * count), ints([0] * count), floats([0] * count)
         self.energy_kwh = [float((energies or {}).get(name, 0.0)) for name in self.names]
-        self._runs: list[tuple[int, float] | None] = [None] * count  # began at, counter then
+        self._runs: list[tuple[int, float] | None] = [None] * len(self.names)  # began at, counter then
         self._last_ns: int | None = None
 
     def step(self, mono_ns: int, power_w: float) -> ApplianceResult | None:
@@ -55,7 +56,7 @@ class Tracker:
             reset(self._detector)
             restart(self._tables, self._beam)
         step(power_w, 1 if lost else samples, self._settings, self._tables, self._detector, self._beam)
-        was_on = [bool(self._on[a]) for a in range(len(self.names))]  # bool, float: no numpy scalars get out
+        was_on = [bool(self._on[a]) for a in range(len(self._on))]  # bool, float: no numpy scalars get out
         publish(power_w, self._tables, self._beam, self._watts, self._on, self._confidence)
         return self._result(mono_ns, power_w, 0 if lost else gap_ns, was_on)
 
@@ -63,13 +64,19 @@ class Tracker:
         """Count energies, find begun and ended runs."""
         parts: list[Part] = []
         events: list[RunEvent] = []
-        for a, name in enumerate(self.names):
+        for a, before in enumerate(was_on):
             watts, on = float(self._watts[a]), bool(self._on[a])
             self.energy_kwh[a] += watts * counted_ns / 1e9 / J_PER_KWH
             confidence = min(1.0, round(float(self._confidence[a]), 4))
-            parts.append(Part(name, watts, self.energy_kwh[a], on, confidence))
-            if on != was_on[a]:
+            parts.append(Part(self.names[a], watts, self.energy_kwh[a], on, confidence))
+            if on != before:
                 events.append(self._event(a, on, mono_ns))
+        left = power_w - sum(part.power_w for part in parts)
+        for a, load in enumerate(self._steady, len(parts)):
+            watts = min(load.level_w, max(left, 0.0))
+            left -= watts
+            self.energy_kwh[a] += watts * counted_ns / 1e9 / J_PER_KWH
+            parts.append(Part(load.name, watts, self.energy_kwh[a], watts > 0, load.share))
         other = power_w - sum(part.power_w for part in parts)
         return ApplianceResult(mono_ns, power_w, other, tuple(parts), tuple(events))
 

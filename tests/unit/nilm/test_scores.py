@@ -6,10 +6,16 @@ import numpy as np
 import pytest
 
 from firmware_sim.loads.model import household
-from gateway.pipeline.nilm import batch, learn, score
+from gateway.pipeline.nilm import batch, evaluate, learn, recording, score
 
 RECORDINGS = Path(__file__).parents[3] / "../shared/data/nilm"
-HOUSES = {"redd_house1": 3.0, "redd_house2": 3.0, "redd_house3": 3.0, "ukdale_house1": 6.0}
+HOUSES = [
+    ("redd_house1", 3.0, "main"),
+    ("redd_house2", 3.0, "main"),
+    ("redd_house3", 3.0, "main"),
+    ("ukdale_house1", 6.0, "main"),
+    ("massachusetts_home_1min", None, "main_W"),
+]
 Series = dict[str, np.ndarray]
 
 
@@ -29,23 +35,17 @@ def test_another_seed_of_the_own_load_model(step_s: float) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", HOUSES)
-def test_the_rest_of_a_recording(name: str) -> None:
+@pytest.mark.parametrize(("name", "period_s", "mains"), HOUSES)
+def test_the_rest_of_a_recording(name: str, period_s: float | None, mains: str) -> None:
     path = RECORDINGS / f"{name}.parquet"
     if not path.exists():
         pytest.skip("no recordings beside the repository")
-    parquet = pytest.importorskip("pyarrow.parquet")
-    table = parquet.read_table(path)
-    columns = {column: table[column].to_numpy().astype(float) for column in table.column_names}
-    mains = columns.pop("main")
-    columns = {column: watts for column, watts in columns.items() if column not in ("i", "segment")}
-    cut, end = int(0.7 * len(mains)), int(0.75 * len(mains))
-    first = {column: watts[:cut] for column, watts in columns.items()}
-    rest = {column: watts[cut:end] for column, watts in columns.items() if np.nanmean(watts[cut:end]) > 2}
-    learned = learn.learn(first, mains[:cut], HOUSES[name], name)
-    estimate = batch.follow(learned, mains[cut:end])
-    report = score.score(estimate, rest, mains[cut:end], {})
-    assert report.ea > report.ea_zero
+    pytest.importorskip("pyarrow.parquet")
+    first, _ = recording.read(path, mains=mains, period_s=period_s).split(0.8)  # 5/8 to learn, 1/8 to score
+    learned, rest = first.split(0.875)
+    model = learn.learn(learned.appliances, learned.mains, learned.period_s, name)
+    report = score.score(batch.follow(model, rest.mains), rest.appliances, rest.mains, evaluate.means_of(learned))
+    assert report.ea > max(report.ea_zero, report.ea_mean)
 
 
 def test_scores_mean_what_they_say() -> None:

@@ -1,0 +1,98 @@
+"""``lamppost models``: models of the loads behind a meter: train them, and see how good they are."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from gateway.cli.output import say_json, table
+from gateway.errors import UsageError
+
+if TYPE_CHECKING:
+    from gateway.pipeline.nilm.evaluate import Evaluation
+    from gateway.pipeline.nilm.recording import Recording
+
+
+@click.group("models", short_help="Train and score models of the loads behind a meter.")
+def command() -> None:
+    """Models say which appliances there are behind a meter, and how to tell them apart.
+
+    FILE is a wide table (Parquet, CSV or npz): one column an appliance in W, one of the mains. Runs are parted by gaps
+    in the times, or by a column `segment`.
+    """
+
+
+def _recording_options(function: click.decorators.FC) -> click.decorators.FC:
+    function = click.option("--period", type=float, help="Seconds between two rows, where the rows have no times.")(
+        function
+    )
+    function = click.option("--mains", default="main", show_default=True, help="Column of the mains.")(function)
+    return click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))(function)
+
+
+@command.command("score")
+@_recording_options
+@click.option("--split", type=click.FloatRange(0, 1, min_open=True, max_open=True), help="Learn from so much of it.")
+@click.option("--model", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Score this model instead.")
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
+def score(file: Path, mains: str, period: float | None, split: float | None, model: Path | None, as_json: bool) -> None:
+    """How well are the appliances of FILE told apart?
+
+    With --split 0.7 the first 70 % in time train a model and the rest is scored; with --model all is scored.
+    """
+    if (split is None) == (model is None):
+        raise UsageError("give --split or --model", fix="lamppost models score FILE --split 0.7")
+    recording = _read(file, mains, period)
+    from gateway.pipeline.nilm import evaluate
+    from gateway.pipeline.nilm import model as models
+
+    if model is not None:
+        result = evaluate.model_score(recording, models.load(model))
+    else:
+        result = evaluate.split_score(recording, split or 0.0)
+    if as_json:
+        say_json(result.plain())
+    else:
+        click.echo(_page(result))
+
+
+@command.command("train")
+@_recording_options
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="Model to write.")
+@click.option("--provenance", default="", help="Where the recording came from.")
+def train(file: Path, mains: str, period: float | None, output: Path, provenance: str) -> None:
+    """Train a model on the whole of FILE."""
+    recording = _read(file, mains, period)
+    from gateway.pipeline.nilm import learn
+    from gateway.pipeline.nilm import model as models
+
+    learned = learn.learn(recording.appliances, recording.mains, recording.period_s, provenance or recording.name)
+    models.save(learned, output)
+    click.echo(f"{output}: {', '.join(load.name for load in learned.loads)} ({learned.trained_on})")
+
+
+def _read(file: Path, mains: str, period: float | None) -> Recording:
+    os.environ.setdefault(
+        "NUMBA_CACHE_DIR", str(Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "lamppost")
+    )
+    try:
+        from gateway.pipeline.nilm import recording
+    except ImportError:
+        raise UsageError("models need numpy", fix="pip install lamppost[nilm]") from None
+    return recording.read(file, mains=mains, period_s=period)
+
+
+def _page(result: Evaluation) -> str:
+    report = result.report
+    rows = [
+        (name, one.mae_w, one.nde, one.sae, one.ea, one.f1, one.event_f1, f"{one.threshold_w:g}")
+        for name, one in sorted(report.appliances.items(), key=lambda item: -item[1].share)
+    ]
+    rounded = [[f"{v:.3f}" if isinstance(v, float) else v for v in row] for row in rows]
+    head = ("appliance", "MAE W", "NDE", "SAE", "EA", "F1", "event F1", "on from W")
+    verdict = f"EA {report.ea:.3f}; predicting zero {report.ea_zero:.3f}, the mean {report.ea_mean:.3f}"
+    size = f"{result.rows} rows of {result.recording.period_s:g} s; unexplained {report.unexplained:.1%} of the mains"
+    return f"{verdict}\n{size}\n\n{table(head, rounded)}"

@@ -1,0 +1,81 @@
+"""Learning on the first part of a recording and scoring on the rest, or scoring a model that there is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gateway.pipeline.nilm import batch, learn
+from gateway.pipeline.nilm.model import Model, check_period
+from gateway.pipeline.nilm.recording import Recording
+from gateway.pipeline.nilm.score import Report, score
+
+SETTINGS_TRIED = 1  # none is chosen by its score: what was tuned was tuned on other recordings
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """The report, of how many rows, and what was scored."""
+
+    recording: Recording
+    rows: int
+    settings_tried: int
+    report: Report
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON; null where a score means nothing."""
+        return {
+            "file": self.recording.name,
+            "period_s": self.recording.period_s,
+            "rows": self.rows,
+            "settings_tried": self.settings_tried,
+            "ea": _number(self.report.ea),
+            "ea_zero": self.report.ea_zero,
+            "ea_mean": _number(self.report.ea_mean),
+            "appliances": {
+                name: {
+                    "mae": _number(one.mae_w),
+                    "nde": _number(one.nde),
+                    "sae": _number(one.sae),
+                    "ea": _number(one.ea),
+                    "f1": _number(one.f1),
+                    "event_f1": _number(one.event_f1),
+                    "threshold_w": one.threshold_w,
+                    "share": _number(one.share),
+                }
+                for name, one in self.report.appliances.items()
+            },
+            "unexplained": _number(self.report.unexplained),
+            "left_out": list(self.recording.left_out),
+        }
+
+
+def split_score(recording: Recording, share: float) -> Evaluation:
+    """Learn from the first ``share`` in time, score the rest. Raises ModelError."""
+    first, rest = recording.split(share)
+    learned = learn.learn(first.appliances, first.mains, first.period_s, recording.name)
+    return _evaluate(learned, rest, means_of(first))
+
+
+def model_score(recording: Recording, learned: Model) -> Evaluation:
+    """Score a model on a whole recording; ``ea_mean`` then is that of the recording's own means. Raises ModelError."""
+    check_period(learned, recording.period_s)
+    return _evaluate(learned, recording, means_of(recording))
+
+
+def means_of(recording: Recording) -> dict[str, float]:
+    """The mean of each appliance that was ever seen, W."""
+    seen = {name: watts[~np.isnan(watts)] for name, watts in recording.appliances.items()}
+    return {name: float(watts.mean()) for name, watts in seen.items() if len(watts)}
+
+
+def _evaluate(learned: Model, rest: Recording, means: dict[str, float]) -> Evaluation:
+    estimate = batch.follow(learned, rest.mains)
+    return Evaluation(rest, rest.rows, SETTINGS_TRIED, score(estimate, rest.appliances, rest.mains, means))
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else round(value, 4)

@@ -1,0 +1,148 @@
+"""Recordings with labels, for learning and scoring: wide tables (Parquet, CSV, npz), one column an appliance, W."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from gateway.pipeline.nilm.batch import Array
+from gateway.pipeline.nilm.result import ModelError
+
+SEGMENT, COUNTER = "segment", "i"
+GAP = 1.5  # periods: more between two rows is a gap
+NOT_POWER = re.compile(r"(_VA|_VAR|_V|_A|_Hz|\[(?!W\])[^\]]*\])$", re.IGNORECASE)
+FIX = "Give a wide table: one column an appliance in W, one for the mains (--mains)."
+_ODD = re.compile(r"[^A-Za-z0-9_-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """``mains`` and each of ``appliances`` have the same length, W, every ``period_s``; a row of NaN parts two runs.
+
+    ``rows``: without those that part runs; ``left_out``: columns that are no power of an appliance.
+    """
+
+    name: str
+    period_s: float
+    rows: int
+    mains: Array
+    appliances: dict[str, Array]
+    left_out: tuple[str, ...]
+
+    def split(self, share: float) -> tuple[Recording, Recording]:
+        """The first share in time, and the rest. Raises ModelError where one of them would be empty."""
+        cut = round(share * len(self.mains))
+        if not 0 < cut < len(self.mains):
+            raise ModelError(f"{self.name}: a split at {share:g} leaves nothing to learn from or to score", fix=FIX)
+        return self._part(slice(0, cut)), self._part(slice(cut, None))
+
+    def _part(self, rows: slice) -> Recording:
+        mains = self.mains[rows]
+        appliances = {name: watts[rows] for name, watts in self.appliances.items()}
+        return Recording(self.name, self.period_s, int((~np.isnan(mains)).sum()), mains, appliances, self.left_out)
+
+
+def read(path: Path, *, mains: str = "main", period_s: float | None = None) -> Recording:
+    """Read a recording. ``period_s`` is needed where the rows have no times.
+
+    Raises ModelError for what is no such table.
+    """
+    columns = _columns(path)
+    if mains not in columns:
+        raise ModelError(f"{path}: no column {mains!r}; there are {', '.join(sorted(columns))}", fix=FIX)
+    times = next((values for values in columns.values() if values.dtype.kind == "M"), None)
+    segment = columns.pop(SEGMENT, None)
+    columns.pop(COUNTER, None)
+    period = _period(path, times, period_s)
+    power = {name: _watts(path, name, values) for name, values in columns.items() if values.dtype.kind != "M"}
+    only_w = mains.endswith("_W")  # a table that says units has them in all its names
+    own = [n for n in power if n != mains and not NOT_POWER.search(n) and (not only_w or n.endswith("_W"))]
+    if not own:
+        raise ModelError(f"{path}: no column of an appliance beside {mains!r}", fix=FIX)
+    cuts = _cuts(times, segment, period)
+    appliances = {_name(name): np.insert(power[name], cuts, np.nan) for name in own}
+    if len(appliances) < len(own):
+        raise ModelError(f"{path}: two columns have the same name but for odd characters", fix=FIX)
+    left_out = tuple(name for name in power if name != mains and name not in own)
+    whole = np.insert(power[mains], cuts, np.nan)
+    return Recording(path.name, period, len(power[mains]), whole, appliances, left_out)
+
+
+def _columns(path: Path) -> dict[str, npt.NDArray[np.generic]]:
+    """All columns of one dimension and one length."""
+    try:
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as file:
+                columns = {name: np.asarray(file[name]) for name in file.files}
+        else:
+            columns = _arrow(path)
+    except ModelError:
+        raise
+    except (OSError, EOFError, ValueError) as error:
+        raise ModelError(f"{path}: {error}", fix=FIX) from None
+    lengths = {values.shape for values in columns.values()}
+    if len(lengths) != 1 or len(next(iter(lengths))) != 1:
+        raise ModelError(f"{path}: the columns differ in length", fix=FIX)
+    return columns
+
+
+def _arrow(path: Path) -> dict[str, npt.NDArray[np.generic]]:
+    try:
+        import pyarrow
+        from pyarrow import csv, parquet
+    except ImportError:
+        raise ModelError(f"{path}: reading it needs pyarrow", fix="pip install pyarrow") from None
+    try:
+        table = csv.read_csv(path) if path.suffix == ".csv" else parquet.read_table(path)
+    except pyarrow.ArrowException as error:
+        raise ModelError(f"{path}: {error}", fix=FIX) from None
+    return {name: table[name].to_numpy() for name in table.column_names}
+
+
+def _watts(path: Path, name: str, values: npt.NDArray[np.generic]) -> Array:
+    if values.dtype.kind not in "iufb":
+        raise ModelError(f"{path}: the column {name!r} has no numbers", fix=FIX)
+    return values.astype(np.float64)
+
+
+def _period(path: Path, times: npt.NDArray[np.generic] | None, given_s: float | None) -> float:
+    if given_s is not None:
+        if not 0 < given_s < 1e6:
+            raise ModelError(f"a period of {given_s} s is none", fix="Give the seconds between two rows.")
+        return given_s
+    if times is None or len(times) < 2:
+        raise ModelError(f"{path}: the rows have no times", fix="Give the seconds between two rows: --period S.")
+    return float(np.median(np.diff(_seconds(times))))
+
+
+def _seconds(times: npt.NDArray[np.generic]) -> Array:
+    return times.astype("datetime64[us]").astype(np.float64) / 1e6
+
+
+def _cuts(
+    times: npt.NDArray[np.generic] | None, segment: npt.NDArray[np.generic] | None, period_s: float
+) -> npt.NDArray[np.int64]:
+    """Before which rows a new run begins."""
+    length = len(times) if times is not None else len(segment) if segment is not None else 0
+    starts = np.zeros(max(0, length - 1), dtype=bool)
+    if segment is not None:
+        starts |= segment[1:] != segment[:-1]
+    if times is not None:
+        steps = np.diff(_seconds(times))
+        starts |= (steps > GAP * period_s) | (steps <= 0)
+    return np.nonzero(starts)[0] + 1
+
+
+def _name(column: str) -> str:
+    """A name that a model may have."""
+    return _ODD.sub("_", column.removesuffix("_W")).strip("_-")[:64] or "load"
+
+
+def joined(parts: Mapping[str, Array]) -> Array:
+    """The sum of all series; a sample that one of them lacks counts as nothing of it."""
+    return np.asarray(np.sum([np.nan_to_num(own) for own in parts.values()], axis=0))
