@@ -43,7 +43,7 @@ COMMANDS: Mapping[str, str] = {
     "link": "The ways out: how good each is, and why one is used.",
     "outbox": "What waits to be sent: show, export, verify.",
     "doctor": "Look for what is wrong with this box.",
-    "models": "Which appliance uses what: train and score models.",
+    "models": "Train and score models of the loads behind a meter.",
     "demo": "A simulated site, live on a page.",
     "completion": "Print the completion script of a shell.",
 }
