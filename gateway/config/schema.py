@@ -138,7 +138,7 @@ class Uplink(Part):
     """How long readings are gathered before a batch is sent; events go at once. Without it 0.5 s where bytes cost
     nothing, so that what is acknowledged in time is never written to the card. On metered links a minute or more.
     """
-    batch_max: Annotated[int, Field(ge=1, le=10_000)] = 5000
+    batch_max: Annotated[int, Field(ge=1, le=10_000)] = 2000
     """Largest number of readings in a batch."""
     backlog_share: Annotated[float, Field(ge=0.05, le=1.0)] = 0.8
     """Share of the time that sending the backlog may take; the rest is left to what is new."""
