@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 
 from gateway import __version__
 from gateway.prometheus import family
-from gateway.server.broker.routes import EntityRoutes
+from gateway.server.broker.batch_routes import BatchRoutes
+from gateway.server.broker.entity_routes import EntityRoutes
+from gateway.server.broker.queries import Queries
+from gateway.server.broker.query_routes import QueryRoutes
 from gateway.server.broker.service import Broker
 from gateway.server.contexts import Contexts
 from gateway.server.egress import Egress
@@ -40,6 +43,7 @@ class Platform:
         self.storage: Storage = storage or SqliteStorage(settings.data, bytes_max=settings.storage_max)
         self.contexts = Contexts(self._fetch)
         self.broker = Broker(self.storage)
+        self.queries = Queries(self.storage)
         self.temporal = Temporal(self.storage)
         self.ingest = Ingest(self.storage, self.broker, self.contexts)
         self.subscriptions = Subscriptions(self.storage, self.broker, self.contexts, Egress(settings.notify_prefixes))
@@ -90,6 +94,8 @@ class Platform:
         """The routes of NGSI-LD and of the compact protocol."""
         return [
             *EntityRoutes(self.broker, self.contexts).routes(),
+            *BatchRoutes(self.broker, self.contexts).routes(),
+            *QueryRoutes(self.queries, self.contexts).routes(),
             *TemporalRoutes(self.temporal, self.contexts).routes(),
             *SubscriptionRoutes(self.subscriptions, self.contexts).routes(),
             *IngestRoutes(self.ingest).routes(),

@@ -18,15 +18,14 @@ import orjson
 
 from gateway.server.broker import merge
 from gateway.server.broker.merge import Merged
-from gateway.server.broker.model import BatchResult, Change, Page, Stored, time_text
-from gateway.server.broker.query import Query
-from gateway.server.errors import AlreadyExists, NonexistentTenant, ResourceNotFound, TooComplexQuery
+from gateway.server.broker.model import BatchResult, Change, Stored, time_text
+from gateway.server.broker.tenants import check_tenant
+from gateway.server.errors import AlreadyExists, ResourceNotFound
 from gateway.server.storage.base import Reader, Sample, Storage, Writer
 
 log = logging.getLogger(__name__)
 FEED_MAX = 1_000
 FEEDS_MAX = 500
-SCAN_SECONDS_MAX = 10.0
 Observer = Callable[[Sequence[Change]], None]
 Also = Callable[[Writer], None]
 
@@ -95,28 +94,6 @@ class Broker:
     def now(self) -> str:
         """The DateTime of an operation that begins now."""
         return time_text(self._clock_ns() // 1000)
-
-    # reading
-
-    async def retrieve(self, tenant: str, entity_id: str) -> Stored:
-        """Raises ResourceNotFound, NonexistentTenant."""
-        document = await self._storage.read(lambda reader: _document(reader, tenant, entity_id))
-        if document is None:
-            raise ResourceNotFound(f"there is no entity {entity_id}")
-        return _load(document)
-
-    async def query(self, tenant: str, query: Query, *, limit: int = 20, offset: int = 0, count: bool = False) -> Page:
-        """Entities in the order of creation. Raises NonexistentTenant, TooComplexQuery."""
-        return await self._storage.read(lambda reader: _page(reader, tenant, query, limit, offset, count))
-
-    async def types(self, tenant: str) -> list[str]:
-        """IRIs of the types in use."""
-
-        def work(reader: Reader) -> list[str]:
-            check_tenant(reader, tenant)
-            return reader.types(tenant)
-
-        return await self._storage.read(work)
 
     # writing
 
@@ -291,12 +268,6 @@ def _change(tenant: str, merged: Merged, event: Any) -> Change:
     return Change(tenant, merged.entity, tuple(merged.changed), event, tuple(merged.added), tuple(merged.removed))
 
 
-def check_tenant(reader: Reader, tenant: str) -> None:
-    """Raises NonexistentTenant; the default tenant is always there."""
-    if tenant and tenant not in reader.tenants():
-        raise NonexistentTenant(f"there is no tenant {tenant!r}")
-
-
 def _document(reader: Reader, tenant: str, entity_id: str) -> bytes | None:
     document = reader.entity(tenant, entity_id)
     if document is None:
@@ -314,27 +285,3 @@ def _found(reader: Reader, tenant: str, entity_id: str) -> Stored:
 def _load(document: bytes) -> Stored:
     entity: Stored = orjson.loads(document)
     return entity
-
-
-def _page(reader: Reader, tenant: str, query: Query, limit: int, offset: int, count: bool) -> Page:
-    check_tenant(reader, tenant)
-    selection = query.selection
-    if query.indexed:
-        found = [_load(document) for document in reader.entities(tenant, selection, limit + 1, offset)]
-        total = reader.count(tenant, selection) if count else None
-        return Page(found[:limit], len(found) > limit, total)
-    deadline = time.monotonic() + SCAN_SECONDS_MAX
-    page: list[Stored] = []
-    matching = 0
-    for document in reader.entities(tenant, selection):
-        if time.monotonic() > deadline:
-            raise TooComplexQuery(f"the query took more than {SCAN_SECONDS_MAX:.0f} s")
-        entity = _load(document)
-        if not query.matches(entity):
-            continue
-        matching += 1
-        if offset < matching <= offset + limit:
-            page.append(entity)
-        elif matching > offset + limit and not count:
-            break
-    return Page(page, matching > offset + limit, matching if count else None)

@@ -93,6 +93,10 @@ class SqliteStorage:
         finally:
             self._reading -= 1
 
+    async def lookup(self, tenant: str, entity_id: str) -> bytes | None:
+        """The document of an entity."""
+        return await self.read(lambda reader: reader.entity(tenant, entity_id))
+
     async def write(self, work: Callable[[Writer], T], *, weight: int = 1) -> T:
         """Run work on the writer thread; returns once it is on the disk."""
         if self._thread is None:

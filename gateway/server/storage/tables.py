@@ -8,14 +8,12 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from gateway.model import Range
-from gateway.server.storage.base import Sample, Selection, Span
+from gateway.server.storage.base import Selection, Subject
+from gateway.server.storage.documents import Documents
+from gateway.server.storage.samples import Samples
 
 DEFAULT_DATASET = 0
 CACHE_MAX = 100_000  # keys remembered of each kind, about 15 MB together at worst
-HISTORY_PUT = (
-    "INSERT INTO history (series, observed_us, modified_us, instance) VALUES (?, ?, ?, ?) "
-    "ON CONFLICT (series, observed_us) DO UPDATE SET modified_us = excluded.modified_us, instance = excluded.instance"
-)
 
 
 def _marks(values: Sequence[object]) -> str:
@@ -30,7 +28,7 @@ class _Subject(NamedTuple):
     live: bool
 
 
-class Tables:
+class Tables(Samples, Documents):
     """All statements. The caches hold keys of committed and own rows: call ``forget`` after a rollback."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
@@ -83,6 +81,32 @@ class Tables:
         ).fetchone()
         return int(row[0])
 
+    def expired(self, now_us: int, limit: int) -> list[tuple[str, str]]:
+        """(tenant, id) of what has expired."""
+        return self._sql.execute(
+            "SELECT name, id FROM entity JOIN subject ON subject.key = entity.subject "
+            "JOIN tenant ON tenant.key = subject.tenant WHERE expires_us <= ? LIMIT ?",
+            (now_us, limit),
+        ).fetchall()
+
+    def subject(self, tenant: str, entity_id: str) -> Subject | None:
+        """What is known."""
+        found = self._find_subject(tenant, entity_id)
+        return None if found is None else Subject(entity_id, found.types, found.live)
+
+    def subjects(self, tenant: str, selection: Selection) -> Iterator[Subject]:
+        """All that exist or left history."""
+        wanted, ids = frozenset(selection.types), frozenset(selection.ids)
+        rows = self._sql.execute(
+            "SELECT id, types, entity.subject IS NOT NULL FROM subject LEFT JOIN entity ON entity.subject = key "
+            "WHERE tenant = (SELECT key FROM tenant WHERE name = ?) ORDER BY key",
+            (tenant,),
+        )
+        for subject_id, encoded, live in rows:
+            types = json.loads(encoded)
+            if (not wanted or wanted & set(types)) and (not ids or subject_id in ids):
+                yield Subject(subject_id, types, bool(live))
+
     def types(self, tenant: str) -> list[str]:
         """Type IRIs in use."""
         rows = self._sql.execute(
@@ -91,34 +115,6 @@ class Tables:
             (tenant,),
         )
         return [iri for (iri,) in rows]
-
-    def subject(self, tenant: str, entity_id: str) -> list[str] | None:
-        """Types of a known subject."""
-        found = self._find_subject(tenant, entity_id)
-        return None if found is None else found.types
-
-    def history(self, tenant: str, entity_id: str, span: Span) -> list[Sample]:
-        """Samples in the order of time."""
-        found = self._find_subject(tenant, entity_id)
-        if found is None:
-            return []
-        wanted = f"AND attribute.iri IN ({_marks(span.attributes)})" if span.attributes else ""
-        series = self._sql.execute(
-            "SELECT series.key, attribute.iri, ifnull(dataset.iri, '') FROM series "  # noqa: S608
-            "JOIN name AS attribute ON attribute.key = series.attribute "
-            "LEFT JOIN name AS dataset ON dataset.key = series.dataset "
-            f"WHERE subject = ? {wanted}",
-            (found.key, *span.attributes),
-        ).fetchall()
-        rows = self._newest(series, span) if span.last_n is not None else self._oldest(series, span)
-        names = {key: (attribute, dataset) for key, attribute, dataset in series}
-        return [Sample(*names[key], observed_us, instance) for key, observed_us, instance in rows]
-
-    def subscriptions(self) -> list[tuple[str, str, bytes]]:
-        """All subscriptions of all tenants."""
-        return self._sql.execute(
-            "SELECT name, id, document FROM subscription JOIN tenant ON tenant.key = subscription.tenant"
-        ).fetchall()
 
     def received(self, gateway: str, stream: str) -> list[Range]:
         """What is here of a stream."""
@@ -139,12 +135,25 @@ class Tables:
 
     # writing
 
-    def put_entity(self, tenant: str, entity_id: str, types: Sequence[str], document: bytes) -> None:
+    def put_entity(
+        self, tenant: str, entity_id: str, types: Sequence[str], document: bytes, expires_us: int | None = None
+    ) -> None:
         """Insert or replace an entity with its types."""
         found = self._find_subject(tenant, entity_id)
         if found is None or not found.live or found.types != types:
             found = self._put_subject(tenant, entity_id, found, list(types))
-        self._sql.execute("INSERT OR REPLACE INTO entity (subject, document) VALUES (?, ?)", (found.key, document))
+        self._sql.execute(
+            "INSERT OR REPLACE INTO entity (subject, document, expires_us) VALUES (?, ?, ?)",
+            (found.key, document, expires_us),
+        )
+
+    def put_subject(self, tenant: str, entity_id: str, types: Sequence[str]) -> None:
+        """Something of which there is history only."""
+        found = self._find_subject(tenant, entity_id)
+        known = [] if found is None else found.types
+        added = [*known, *(iri for iri in types if iri not in known)]
+        if found is None or added != known:
+            self._put_subject(tenant, entity_id, found, added, live=found is not None and found.live)
 
     def delete_entity(self, tenant: str, entity_id: str) -> bool:
         """Delete the current state."""
@@ -155,43 +164,6 @@ class Tables:
         self._sql.execute("DELETE FROM entity WHERE subject = ?", (found.key,))
         self._subjects[tenant, entity_id] = found._replace(live=False)
         return True
-
-    def put_history(self, tenant: str, entity_id: str, samples: Sequence[Sample], modified_us: int) -> None:
-        """Insert or replace samples."""
-        found = self._find_subject(tenant, entity_id)
-        if found is None:
-            raise ValueError(f"history of {entity_id!r}, which was never put")
-        subject = found.key
-        self._sql.executemany(
-            HISTORY_PUT,
-            [
-                (self._series_key(subject, attribute, dataset), observed_us, modified_us, instance)
-                for attribute, dataset, observed_us, instance in samples
-            ],
-        )
-
-    def delete_history(self, tenant: str, entity_id: str) -> bool:
-        """Delete all history of an entity."""
-        found = self._find_subject(tenant, entity_id)
-        if found is None:
-            return False
-        self._sql.execute("DELETE FROM history WHERE series IN (SELECT key FROM series WHERE subject = ?)", found[:1])
-        return True
-
-    def put_subscription(self, tenant: str, subscription_id: str, document: bytes) -> None:
-        """Insert or replace."""
-        self._sql.execute(
-            "INSERT OR REPLACE INTO subscription (tenant, id, document) VALUES (?, ?, ?)",
-            (self._tenant(tenant), subscription_id, document),
-        )
-
-    def delete_subscription(self, tenant: str, subscription_id: str) -> bool:
-        """Returns whether it was there."""
-        done = self._sql.execute(
-            "DELETE FROM subscription WHERE tenant = (SELECT key FROM tenant WHERE name = ?) AND id = ?",
-            (tenant, subscription_id),
-        )
-        return done.rowcount > 0
 
     def put_received(self, gateway: str, stream: str, ranges: Sequence[Range], used_us: int, keep: int) -> None:
         """Insert or replace the ranges of a stream."""
@@ -234,24 +206,6 @@ class Tables:
             parameters += [tenant, *selection.ids]
         return " INTERSECT ".join(parts), tuple(parameters)
 
-    def _newest(self, series: list[tuple[int, str, str]], span: Span) -> list[tuple[int, int, bytes]]:
-        rows: list[tuple[int, int, bytes]] = []
-        for key, _, _ in series:
-            rows += self._sql.execute(
-                "SELECT series, observed_us, instance FROM history WHERE series = ? AND observed_us >= ? "
-                "AND observed_us < ? ORDER BY observed_us DESC LIMIT ?",
-                (key, *_bounds(span), span.last_n),
-            )
-        return sorted(rows, key=lambda row: (row[1], row[0]))
-
-    def _oldest(self, series: list[tuple[int, str, str]], span: Span) -> list[tuple[int, int, bytes]]:
-        keys = [key for key, _, _ in series]
-        return self._sql.execute(
-            f"SELECT series, observed_us, instance FROM history WHERE series IN ({_marks(keys)}) "  # noqa: S608
-            "AND observed_us >= ? AND observed_us < ? ORDER BY observed_us, series LIMIT ?",
-            (*keys, *_bounds(span), span.limit + 1),
-        ).fetchall()
-
     def _insert(self, statement: str, parameters: tuple[object, ...]) -> int:
         key = self._sql.execute(statement, parameters).lastrowid
         return int(key or 0)
@@ -287,15 +241,18 @@ class Tables:
         self._subjects[tenant, entity_id] = found
         return found
 
-    def _put_subject(self, tenant: str, entity_id: str, found: _Subject | None, types: list[str]) -> _Subject:
+    def _put_subject(
+        self, tenant: str, entity_id: str, found: _Subject | None, types: list[str], *, live: bool = True
+    ) -> _Subject:
         owner, encoded = self._tenant(tenant), json.dumps(types)
         if found is None:
             key = self._insert("INSERT INTO subject (tenant, id, types) VALUES (?, ?, ?)", (owner, entity_id, encoded))
         else:
             key = found.key
             self._sql.execute("UPDATE subject SET types = ? WHERE key = ?", (encoded, key))
-        self._put_types(owner, key, found.types if found is not None and found.live else [], types)
-        made = _Subject(key, types, live=True)
+        if live:
+            self._put_types(owner, key, found.types if found is not None and found.live else [], types)
+        made = _Subject(key, types, live=live)
         self._subjects[tenant, entity_id] = made
         return made
 
@@ -310,6 +267,15 @@ class Tables:
                 "INSERT OR IGNORE INTO entity_type (tenant, type, subject) VALUES (?, ?, ?)",
                 (owner, self._name(iri), subject),
             )
+
+    def _drop_subject(self, tenant: str, entity_id: str) -> None:
+        """What has neither a state nor history. Its series go with it."""
+        found = self._subjects.pop((tenant, entity_id), None) or self._find_subject(tenant, entity_id)
+        if found is not None:
+            self._sql.execute("DELETE FROM series WHERE subject = ?", (found.key,))
+            self._sql.execute("DELETE FROM subject WHERE key = ?", (found.key,))
+            self._series.clear()
+            self._subjects.pop((tenant, entity_id), None)
 
     def _series_key(self, subject: int, attribute: str, dataset: str) -> int:
         key = self._series.get((subject, attribute, dataset))
@@ -329,8 +295,3 @@ class Tables:
 
 def _ranges(document: bytes) -> list[Range]:
     return [Range(first, last) for first, last in json.loads(document)]
-
-
-def _bounds(span: Span) -> tuple[int, int]:
-    since = -(2**62) if span.since_us is None else span.since_us
-    return since, 2**62 if span.until_us is None else span.until_us

@@ -9,10 +9,10 @@ from typing import Any
 import orjson
 
 from gateway.server import wire
+from gateway.server.broker.answers import entity_id_of, respond
 from gateway.server.broker.model import VALUE_MEMBERS, Stored, time_text, time_us
 from gateway.server.broker.query import expand_names
 from gateway.server.broker.represent import View, represent
-from gateway.server.broker.routes import entity_id_of, respond
 from gateway.server.contexts import Context, Contexts
 from gateway.server.errors import BadRequestData, InvalidRequest, OperationNotSupported, TooManyResults
 from gateway.server.routing import Route
@@ -132,10 +132,10 @@ def _instances(entity_id: str, samples: Sequence[Sample], context: Context) -> l
     shown = []
     for sample in samples:
         instance = context.compact(orjson.loads(sample.instance))
-        instance["observedAt"] = time_text(sample.observed_us)
+        instance["observedAt"] = time_text(sample.at_us)
         if sample.dataset:
             instance["datasetId"] = sample.dataset
-        instance["instanceId"] = f"urn:ngsi-ld:Instance:{series}:{sample.observed_us}"
+        instance["instanceId"] = f"urn:ngsi-ld:Instance:{series}:{sample.at_us}"
         shown.append(instance)
     return shown
 
@@ -145,7 +145,7 @@ def _values(dataset: str, samples: Sequence[Sample], context: Context) -> dict[s
     kind = loaded[-1]["type"]
     member = VALUE_MEMBERS[kind]
     pairs = [
-        [{member: i[member]} if member in KEEP_WRAPPED else i[member], time_text(sample.observed_us)]
+        [{member: i[member]} if member in KEEP_WRAPPED else i[member], time_text(sample.at_us)]
         for sample, i in zip(samples, loaded, strict=True)
         if member in i
     ]
@@ -156,5 +156,5 @@ def _values(dataset: str, samples: Sequence[Sample], context: Context) -> dict[s
 def _content_range(evolution: Evolution) -> str:
     """From where to where this part goes; the client goes on just after its end."""
     samples = evolution.samples
-    first, last = samples[0].observed_us, samples[-1].observed_us
+    first, last = samples[0].at_us, samples[-1].at_us
     return f"date-time {time_text(first)}-{time_text(last)}/*"

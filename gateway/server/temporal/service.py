@@ -11,7 +11,7 @@ from typing import NamedTuple
 import orjson
 
 from gateway.server.broker.model import Stored
-from gateway.server.broker.service import check_tenant
+from gateway.server.broker.tenants import check_tenant
 from gateway.server.errors import ResourceNotFound, TooManyResults
 from gateway.server.storage.base import Reader, Sample, Span, Storage
 
@@ -62,9 +62,9 @@ class Temporal:
 
         def work(reader: Reader) -> dict[str, list[Observed]]:
             found: dict[str, list[Observed]] = {}
-            for attribute, dataset, observed_us, instance in reader.history(tenant, entity_id, span):
-                observed = Observed(observed_us * 1000, dataset, orjson.loads(instance))
-                found.setdefault(attribute, []).append(observed)
+            for sample in reader.history(tenant, entity_id, span):
+                observed = Observed(sample.at_us * 1000, sample.dataset, orjson.loads(sample.instance))
+                found.setdefault(sample.attribute, []).append(observed)
             return found
 
         return await self._storage.read(work)
@@ -73,11 +73,11 @@ class Temporal:
         """Raises ResourceNotFound, NonexistentTenant. An answer that is too long is cut at a point in time."""
 
         def work(reader: Reader) -> Evolution:
-            types = reader.subject(tenant, entity_id)
-            if types is None:
+            subject = reader.subject(tenant, entity_id)
+            if subject is None:
                 check_tenant(reader, tenant)
                 raise ResourceNotFound(f"there is no history of {entity_id}")
-            return _cut(types, reader.history(tenant, entity_id, span), span)
+            return _cut(subject.types, reader.history(tenant, entity_id, span), span)
 
         return await self._storage.read(work)
 
@@ -90,11 +90,11 @@ class Temporal:
 def _cut(types: list[str], samples: list[Sample], span: Span) -> Evolution:
     if span.last_n is not None or len(samples) <= span.limit:
         return Evolution(types, samples, None)
-    newest = samples[-1].observed_us
-    kept = [s for s in samples if s.observed_us < newest]
+    newest = samples[-1].at_us
+    kept = [s for s in samples if s.at_us < newest]
     if not kept:
         raise TooManyResults(f"more than {span.limit} instances at one point in time", fix="Ask for some attrs.")
-    return Evolution(types, kept, kept[-1].observed_us)
+    return Evolution(types, kept, kept[-1].at_us)
 
 
 def _us(ns: int | None) -> int | None:
