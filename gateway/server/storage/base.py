@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Mark: TypeAlias = Literal["observed", "written", "deleted"]
-TimeProperty: TypeAlias = Literal["observedAt", "createdAt", "modifiedAt", "deletedAt"]
+TimeProperty: TypeAlias = Literal["observedAt", "createdAt", "modifiedAt", "deletedAt", "any"]
 Kind: TypeAlias = Literal["subscription", "registration", "csource-subscription", "context", "entity-map", "snapshot"]
 
 
@@ -86,7 +86,7 @@ class Span:
     """Which history: from ``since_us`` (included) to ``until_us`` (excluded) of the time property.
 
     ``observedAt`` means observed samples; ``createdAt`` and ``modifiedAt`` all but deletions, by their system dates;
-    ``deletedAt`` deletions. ``last_n`` takes the newest n of each series; without it the oldest ``limit`` + 1 samples
+    ``deletedAt`` deletions; ``any`` all samples, by ``at_us``. ``last_n`` takes the newest n of each series; without it the oldest ``limit`` + 1 samples
     over all series are taken (one more than wanted, so that the reader sees that there are more).
     """
 

@@ -163,6 +163,8 @@ class Samples:
 
 def _condition(span: Span) -> tuple[str, str]:
     """The column of the time property, and which marks have it."""
+    if span.time_property == "any":
+        return "at_us", "1"
     if span.time_property == "observedAt":
         return "at_us", "mark = 0"
     if span.time_property == "deletedAt":
