@@ -20,6 +20,7 @@ class Merged:
     """The entity after an operation and the attribute IRIs that differ now.
 
     ``refused``: attributes that were there and may not be overwritten, or should be deleted and were not there.
+    ``previous``: what was stored under the changed and removed attributes.
     """
 
     entity: Stored
@@ -27,6 +28,7 @@ class Merged:
     added: list[str] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
+    previous: dict[str, Stored | list[Stored]] = field(default_factory=dict)
 
 
 def create(new: Stored, now: str) -> Merged:
@@ -54,6 +56,7 @@ def replace(old: Stored, new: Stored, now: str) -> Merged:
             result.added.append(name)
     result.removed = [name for name in old if ":" in name and name not in new]
     result.changed = list(dict.fromkeys(result.changed + result.removed))
+    result.previous = {name: old[name] for name in result.changed if name in old}
     new["createdAt"], new["modifiedAt"] = old["createdAt"], now
     return result
 
@@ -65,21 +68,22 @@ def update(old: Stored, new: Stored, now: str, *, overwrite: bool = True) -> Mer
     """
     result = Merged(old)
     for name in [name for name in new if ":" in name]:
-        if name not in old:
-            old[name] = []
+        there = old.get(name)
+        if there is None:
             result.added.append(name)
-        kept = {i.get("datasetId"): i for i in instances(old[name])}
+        kept = {} if there is None else {i.get("datasetId"): i for i in instances(there)}
         for instance in instances(new[name]):
             _update_instance(result, name, kept, instance, now, overwrite)
+        if there is not None and result.changed and result.changed[-1] == name:
+            result.previous[name] = there
         if kept:
             left = list(kept.values())
             old[name] = left if len(left) > 1 else left[0]
+        elif there is None:
+            result.added.remove(name)
         else:
             del old[name]
-            if name in result.added:
-                result.added.remove(name)
-            else:
-                result.removed.append(name)
+            result.removed.append(name)
     result.changed = list(dict.fromkeys(result.changed))
     if "scope" in new:
         old["scope"] = new["scope"]

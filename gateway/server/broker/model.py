@@ -12,6 +12,7 @@ Names of attributes always contain a colon, names of members never do: that tell
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -42,7 +43,8 @@ class Change:
     """One entity after one operation was committed; ``entity`` must not be modified.
 
     ``attributes``: IRIs whose value or members differ now, ``added`` and ``removed`` among them; a rewrite with equal
-    content is no change. For a deleted entity ``entity`` is what it was.
+    content is no change. For a deleted entity ``entity`` is what it was. ``previous``: what was stored before under the
+    attributes that were changed or removed (all instances), not under those added.
     """
 
     tenant: str
@@ -51,6 +53,7 @@ class Change:
     event: Literal["created", "updated", "deleted"] = "updated"
     added: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
+    previous: Mapping[str, Stored | list[Stored]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

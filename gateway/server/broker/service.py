@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 FEED_MAX = 1_000
 FEEDS_MAX = 500
 Observer = Callable[[Sequence[Change]], None]
+Hook = Callable[[Writer, Sequence[Change]], None]
 Also = Callable[[Writer], None]
 
 
@@ -62,6 +63,7 @@ class Broker:
         self._clock_ns = clock_ns
         self._feeds: dict[str, set[Feed]] = {}
         self._observers: list[Observer] = []
+        self._hooks: list[Hook] = []
         self.entities_written = 0
         self.samples_written = 0
 
@@ -81,6 +83,18 @@ class Broker:
     def observe(self, observer: Observer) -> None:
         """Call the observer with all changes of an operation, after its commit; it must not wait."""
         self._observers.append(observer)
+
+    def before_commit(self, hook: Hook) -> None:
+        """Call the hook inside every write that changes something: what it writes is in the same commit.
+
+        It runs in the writer's thread and must be quick; if it raises, nothing of the operation is kept.
+        """
+        self._hooks.append(hook)
+
+    def _hook(self, writer: Writer, changes: Sequence[Change]) -> None:
+        if changes:
+            for hook in self._hooks:
+                hook(writer, changes)
 
     def _tell(self, changes: Sequence[Change]) -> None:
         if not changes:
@@ -125,17 +139,18 @@ class Broker:
         fragment["id"] = entity_id
         now, at_us = self._moment()
 
-        def work(writer: Writer) -> tuple[Merged, Change]:
+        def work(writer: Writer) -> tuple[Merged, list[Change]]:
             before = _found(writer, tenant, entity_id)
             fragment.setdefault("type", before["type"])
             samples = merge.samples(fragment)
             merged = merge.update(before, fragment, now, overwrite=overwrite)
             _put(writer, tenant, merged.entity, samples, at_us)
-            return merged, _change(tenant, merged, "updated")
+            changes = [_change(tenant, merged, "updated")] if merged.changed else []
+            self._hook(writer, changes)
+            return merged, changes
 
-        merged, change = await self._storage.write(work)
-        if change.attributes:
-            self._tell([change])
+        merged, changes = await self._storage.write(work)
+        self._tell(changes)
         return merged
 
     async def delete(self, tenant: str, entity_id: str) -> None:
@@ -159,7 +174,9 @@ class Broker:
                 result.updated.append(entity_id)
                 gone = _load(document)
                 names = tuple(name for name in gone if ":" in name)
-                changes.append(Change(tenant, gone, names, "deleted", (), names))
+                previous = {name: gone[name] for name in names}
+                changes.append(Change(tenant, gone, names, "deleted", (), names, previous))
+            self._hook(writer, changes)
             return result, changes
 
         result, changes = await self._storage.write(work, weight=len(ids))
@@ -174,7 +191,9 @@ class Broker:
         def work(writer: Writer) -> tuple[BatchResult, list[Change], int]:
             if also is not None:
                 also(writer)
-            return _apply(writer, tenant, entities, rule, now, at_us)
+            applied = _apply(writer, tenant, entities, rule, now, at_us)
+            self._hook(writer, applied[1])
+            return applied
 
         result, changes, samples = await self._storage.write(work, weight=len(entities))
         self.entities_written += len(entities) - len(result.errors)
@@ -256,6 +275,9 @@ def _add(total: Merged, step: Merged) -> None:
     total.changed = list(dict.fromkeys(total.changed + step.changed))
     total.added = list(dict.fromkeys(total.added + step.added))
     total.removed += step.removed
+    for name, value in step.previous.items():
+        if name not in total.added:
+            total.previous.setdefault(name, value)
 
 
 def _put(writer: Writer, tenant: str, entity: Stored, samples: Sequence[Sample], at_us: int) -> None:
@@ -265,7 +287,8 @@ def _put(writer: Writer, tenant: str, entity: Stored, samples: Sequence[Sample],
 
 
 def _change(tenant: str, merged: Merged, event: Any) -> Change:
-    return Change(tenant, merged.entity, tuple(merged.changed), event, tuple(merged.added), tuple(merged.removed))
+    changed, added, removed = tuple(merged.changed), tuple(merged.added), tuple(merged.removed)
+    return Change(tenant, merged.entity, changed, event, added, removed, merged.previous)
 
 
 def _document(reader: Reader, tenant: str, entity_id: str) -> bytes | None:
