@@ -86,8 +86,9 @@ class Span:
     """Which history: from ``since_us`` (included) to ``until_us`` (excluded) of the time property.
 
     ``observedAt`` means observed samples; ``createdAt`` and ``modifiedAt`` all but deletions, by their system dates;
-    ``deletedAt`` deletions; ``any`` all samples, by ``at_us``. ``last_n`` takes the newest n of each series; without it the oldest ``limit`` + 1 samples
-    over all series are taken (one more than wanted, so that the reader sees that there are more).
+    ``deletedAt`` deletions; ``any`` all samples, by ``at_us``. ``last_n`` takes the newest n of each series; without it
+    the oldest ``limit`` + 1 samples over all series are taken (one more than wanted, so that the reader sees that there
+    are more).
     """
 
     attributes: tuple[str, ...] = ()
