@@ -45,6 +45,7 @@ class Platform:
         self.broker = Broker(self.storage)
         self.queries = Queries(self.storage)
         self.temporal = Temporal(self.storage)
+        self.broker.before_commit(self.temporal.record)
         self.ingest = Ingest(self.storage, self.broker, self.contexts)
         self.subscriptions = Subscriptions(self.storage, self.broker, self.contexts, Egress(settings.notify_prefixes))
         self.counter = RequestCounter()

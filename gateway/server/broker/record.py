@@ -12,33 +12,34 @@ from collections.abc import Mapping, Sequence
 import orjson
 
 from gateway.server.broker.model import CORE, NULL, VALUE_MEMBERS, Change, Stored, instances, time_us
-from gateway.server.storage.base import Mark, Sample
+from gateway.server.storage.base import Mark, Sample, Span, Writer
 
 SCOPE = f"{CORE}scope"
 LEFT_OUT = frozenset({"observedAt", "datasetId", "createdAt", "modifiedAt", "expiresAt"})
 
 
-def recorded(change: Change, at_us: int, *, whole: bool = True) -> list[Sample]:
-    """Samples of one change. ``whole``: what was observed arrived whole and is recorded already.
+def record(writer: Writer, changes: Sequence[Change], at_us: int) -> None:
+    """Write down what changes leave; for ``Broker.before_commit``."""
+    for change in changes:
+        found = recorded(change, at_us)
+        entity = change.entity
+        if "scope" in entity and change.event != "deleted":
+            found += _scope(writer, change.tenant, entity, at_us)
+        if found:
+            writer.put_history(change.tenant, entity["id"], found, at_us)
 
-    Without it (partial updates, merges) every changed instance is recorded as it is now.
-    """
+
+def recorded(change: Change, at_us: int) -> list[Sample]:
+    """Samples of what is not observed, was deleted, or was changed while its observedAt stayed."""
     if change.event == "deleted":
         gone = [(name, i) for name, value in change.entity.items() if ":" in name for i in instances(value)]
         return [deletion(name, instance, at_us) for name, instance in gone]
     found: list[Sample] = []
     for name in change.attributes:
         before, after = change.previous.get(name), change.entity.get(name)
-        if not (whole and _observed_alone(after) and (before is None or _observed_alone(before))):
-            found += _differences(name, before, after, at_us, whole)
+        if not (_observed_alone(after) and (before is None or _observed_alone(before, after))):
+            found += _differences(name, before, after, at_us)
     return found
-
-
-def scope_sample(scopes: Sequence[str] | None, at_us: int) -> Sample:
-    """The scopes of an entity from now on; None: it has none any more."""
-    if not scopes:
-        return deletion(SCOPE, {"type": "Property"}, at_us)
-    return Sample(SCOPE, "", at_us, orjson.dumps({"type": "Property", "value": list(scopes)}), "written")
 
 
 def deletion(name: str, instance: Mapping[str, object], at_us: int) -> Sample:
@@ -49,28 +50,38 @@ def deletion(name: str, instance: Mapping[str, object], at_us: int) -> Sample:
     return Sample(name, str(instance.get("datasetId", "")), at_us, gone, "deleted")
 
 
-def _observed_alone(value: Stored | list[Stored] | None) -> bool:
-    """One default instance with observedAt: all that ingest ever brings."""
-    return type(value) is dict and "observedAt" in value and "datasetId" not in value
+def _observed_alone(value: Stored | list[Stored] | None, later: Stored | list[Stored] | None = None) -> bool:
+    """One default instance, observed (before the later one): all that ingest ever brings."""
+    if type(value) is not dict or "observedAt" not in value or "datasetId" in value:
+        return False
+    return type(later) is not dict or later["observedAt"] != value["observedAt"]
 
 
 def _differences(
-    name: str, before: Stored | list[Stored] | None, after: Stored | list[Stored] | None, at_us: int, whole: bool
+    name: str, before: Stored | list[Stored] | None, after: Stored | list[Stored] | None, at_us: int
 ) -> list[Sample]:
     there = {} if before is None else {i.get("datasetId", ""): i for i in instances(before)}
     found: list[Sample] = []
     for instance in () if after is None else instances(after):
-        old = there.pop(instance.get("datasetId", ""), None)
-        content = _content(instance)
+        dataset = instance.get("datasetId", "")
+        old = there.pop(dataset, None)
         observed = instance.get("observedAt")
-        if observed is not None and whole:
-            continue
+        if observed is not None and (old is None or old.get("observedAt") != observed):
+            continue  # it arrived with that date, and is there already
+        content = _content(instance)
         if old is None or old.get("observedAt") != observed or _content(old) != content:
             mark: Mark = "written" if observed is None else "observed"
             moment = at_us if observed is None else time_us(observed)
-            found.append(Sample(name, instance.get("datasetId", ""), moment, orjson.dumps(content), mark))
+            found.append(Sample(name, dataset, moment, orjson.dumps(content), mark))
     return found + [deletion(name, instance, at_us) for instance in there.values()]
 
 
 def _content(instance: Stored) -> Stored:
     return {key: part for key, part in instance.items() if key not in LEFT_OUT}
+
+
+def _scope(writer: Writer, tenant: str, entity: Stored, at_us: int) -> list[Sample]:
+    """The scopes, where they are not those that history knows."""
+    now = orjson.dumps({"type": "Property", "value": entity["scope"]})
+    known = writer.history(tenant, entity["id"], Span((SCOPE,), last_n=1, time_property="any"))
+    return [] if known and known[-1].instance == now else [Sample(SCOPE, "", at_us, now, "written")]

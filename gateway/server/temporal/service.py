@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 import orjson
 
-from gateway.server.broker.model import Stored, time_text
+from gateway.server.broker.model import Change, Stored, time_text
 from gateway.server.broker.query import Query
+from gateway.server.broker.record import record
 from gateway.server.broker.tenants import check_tenant
 from gateway.server.contexts import Context
 from gateway.server.errors import ResourceNotFound
@@ -40,6 +41,10 @@ class Temporal:
     def __init__(self, storage: Storage, clock_ns: Callable[[], int] = time.time_ns) -> None:
         self._storage = storage
         self._clock_ns = clock_ns
+
+    def record(self, writer: Writer, changes: Sequence[Change]) -> None:
+        """What changes of current state leave in history; for ``Broker.before_commit``."""
+        record(writer, changes, self._now_us())
 
     # reading
 

@@ -33,10 +33,14 @@ def header(entity_id: str, types: Sequence[str], dates: Stored, ask: Ask) -> dic
 
 
 def evolution(samples: Sequence[Sample], ask: Ask) -> dict[str, Any]:
-    """The attributes of an entity. Without lastN the oldest instance is the first, with it the newest."""
+    """The attributes of an entity. Without lastN the oldest instance is the first, with it the newest.
+
+    Deletions are no values: temporalValues has them only where it is asked for what was deleted.
+    """
+    plain = ask.form == "temporalValues" and ask.span.time_property != "deletedAt"
     series: dict[str, dict[str, list[Sample]]] = {}
     for sample in samples if ask.span.last_n is None else reversed(samples):
-        if ask.shows(sample.attribute):
+        if ask.shows(sample.attribute) and not (plain and sample.mark == "deleted"):
             series.setdefault(sample.attribute, {}).setdefault(sample.dataset, []).append(sample)
     if ask.form == "temporalValues":
         return {ask.context.compact_name(name): _simplified(datasets, ask) for name, datasets in series.items()}
