@@ -53,7 +53,7 @@ class Work:
         if subject is None:
             check_tenant(self.reader, self.tenant)
             raise ResourceNotFound(f"there is no history of {entity_id}")
-        whole = Span(self.ask.span.attributes, last_n=1, time_property="any")
+        whole = Span(self.ask.span.attributes, last_n=1, time_property="any", datasets=self.ask.span.datasets)
         known = self.reader.history(self.tenant, entity_id, whole)
         if query.types is not None and not query.types.matches(frozenset(subject.types)):
             raise ResourceNotFound(f"{entity_id} is not of that type")
@@ -107,7 +107,9 @@ class Work:
     def _present(self, entity_id: str) -> list[Sample]:
         """The newest sample of each wanted series that has one in the interval."""
         found = self.reader.history(self.tenant, entity_id, replace(self.ask.span, last_n=1))
-        return [sample for sample in found if self.ask.shows(sample.attribute) or not self.ask.span.attributes]
+        if self.ask.picked is not None and not self.ask.span.attributes:
+            return found  # id or type alone is wanted
+        return [sample for sample in found if self.ask.shows(sample.attribute)]
 
     def _seen(self, subject: Subject) -> Stored:
         """The entity as conditions see it: each attribute has all its instances of the interval."""

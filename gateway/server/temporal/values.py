@@ -61,7 +61,7 @@ def _plain(value: Any, key: bytes) -> Value | None:
     if isinstance(value, bool):
         return Value("boolean", float(value), int(value), key)
     if isinstance(value, int | float):
-        return Value("number", float(value), value, orjson.dumps(float(value)))
+        return Value("number", float(value), value, orjson.dumps(float(value) + 0.0))  # -0.0 is 0.0
     if isinstance(value, str):
         return Value("string", value, value, key)
     if isinstance(value, list):
