@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from statistics import fmean, pstdev
 from typing import Any
 
@@ -60,7 +61,7 @@ def test_numbers_against_the_plain_reference(pairs: list[tuple[int, float]], tex
     at = np.array([NOON + offset for offset, _ in pairs], np.int64)
     values = np.array([value for _, value in pairs], np.float64)
     edges = sorted({0, len(pairs), *(cut for cut in cuts if cut < len(pairs))})
-    parts = [sums(period, NOON, at[a:b], values[a:b], needs(METHODS)) for a, b in zip(edges, edges[1:], strict=False)]
+    parts = [sums(period, NOON, at[a:b], values[a:b], needs(METHODS)) for a, b in pairwise(edges)]
     found = combine(parts)
     groups: dict[int, list[float]] = {}
     for number, value in zip(period.numbers(NOON, at).tolist(), values.tolist(), strict=True):

@@ -280,3 +280,85 @@ async def test_the_newest_of_much_comes_first(client: httpx.AsyncClient) -> None
     ] * 2
     one = await client.get(f"{URL}/urn:ngsi-ld:Long:x", params={"lastN": "12000", "options": "temporalValues"})
     assert one.status_code == 200 and len(one.json()["level"]["values"]) == 12_000
+
+
+POST = f"{ROOT}/temporal/entityOperations/query"
+TEMPORAL_Q = {"timerel": "after", "timeAt": "2020-09-01T00:00:00Z"}
+
+
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        ({"entities": [{"type": "Vehicle"}]}, "ab"),
+        ({"entities": [{"type": "Truck"}, {"type": "Vehicle", "id": CARS[1]}]}, "bc"),
+        ({"entities": [{"type": "Vehicle", "id": CARS}]}, "ab"),
+        ({"entities": [{"type": "*", "idPattern": ".*:[bc]$"}]}, "bc"),
+        ({"attrs": ["fuel", "brand"]}, "abc"),
+        ({"entities": [{"type": "Vehicle"}], "q": "speed>20"}, "b"),
+        ({"q": "speed>20"}, "b"),
+        ({"entities": [{"type": "Vehicle"}], "temporalQ": {"timerel": "before", "timeAt": at(0)}}, ""),
+        ({"entities": [{"type": "Vehicle"}], "temporalQ": {**TEMPORAL_Q, "lastN": 1}}, "ab"),
+        ({"entities": [{"type": "Vehicle"}], "pick": ["brand"]}, "  "),
+    ],
+    ids=str,
+)
+async def test_query_by_body(client: httpx.AsyncClient, body: dict[str, Any], found: str) -> None:
+    await fill(client)
+    answer = await client.post(POST, json={"type": "Query", "temporalQ": TEMPORAL_Q, **body})
+    assert answer.status_code == 200, answer.text
+    assert [entity.get("id", " ")[-1] for entity in answer.json()] == list(found)
+
+
+async def test_pages_and_forms_of_a_query_by_body(client: httpx.AsyncClient) -> None:
+    await fill(client)
+    body = {
+        "type": "Query",
+        "entities": [{"type": "Vehicle"}],
+        "attrs": ["speed"],
+        "temporalQ": {"timerel": "between", "timeAt": at(0), "endTimeAt": at(4)},
+        "aggrParams": {"aggrMethods": ["max", "min"], "aggrPeriodDuration": "PT2M"},
+    }
+    parameters = {"limit": "1", "count": "true", "options": "aggregatedValues"}
+    answer = await client.post(POST, params=parameters, json=body)
+    assert answer.headers["ngsild-results-count"] == "2" and 'rel="next"' in answer.headers["link"]
+    assert answer.json()[0]["speed"] == {
+        "type": "Property",
+        "min": [[10, at(0), at(2)], [12, at(2), at(4)]],
+        "max": [[11, at(0), at(2)], [12, at(2), at(4)]],
+    }
+    text = {**body, "temporalQ": {**body["temporalQ"], "aggrMethods": "max"}, "aggrParams": {}}  # type: ignore[dict-item]
+    assert (await client.post(POST, params=parameters, json=text)).json()[0]["speed"]["max"] == [[12, at(0), at(4)]]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"type": "Question"},
+        {"type": None},
+        {"temporalQ": None},
+        {"temporalQ": {}},
+        {"temporalQ": []},
+        {"temporalQ": {"timerel": "after"}},
+        {"temporalQ": {**TEMPORAL_Q, "timeAt": 5}},
+        {"temporalQ": {**TEMPORAL_Q, "lastN": 0}},
+        {"temporalQ": {**TEMPORAL_Q, "lastN": True}},
+        {"entities": []},
+        {"entities": {}},
+        {"entities": [{}]},
+        {"entities": [{"type": 5}]},
+        {"entities": [{"id": CARS[0]}]},
+        {"entities": None},
+        {"attrs": []},
+        {"attrs": [5]},
+        {"q": 5},
+        {"q": "speed>"},
+        {"join": "inline"},
+        {"local": "perhaps"},
+    ],
+    ids=str,
+)
+async def test_bad_bodies(client: httpx.AsyncClient, change: dict[str, Any]) -> None:
+    body = {"type": "Query", "entities": [{"type": "Vehicle"}], "temporalQ": TEMPORAL_Q, **change}
+    answer = await client.post(POST, json={key: value for key, value in body.items() if value is not None})
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["type"].startswith("https://uri.etsi.org/ngsi-ld/errors/")

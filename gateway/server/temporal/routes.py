@@ -17,6 +17,7 @@ from gateway.server.contexts import Context, Contexts
 from gateway.server.errors import BadRequestData, ResourceNotFound
 from gateway.server.routing import Route
 from gateway.server.temporal.ask import PARAMETERS, Ask, ask_of
+from gateway.server.temporal.body import asked_of
 from gateway.server.temporal.parse import Evolution, parse_evolution
 from gateway.server.temporal.reading import Answer
 from gateway.server.temporal.service import Temporal
@@ -24,6 +25,7 @@ from gateway.server.temporal.show import INSTANCE
 from gateway.server.wire import ROOT, Request, Response, answer
 
 COLLECTION = f"{ROOT}/temporal/entities"
+BODY_PARAMETERS = frozenset({"limit", "offset", "count", "options", "format", "local"})
 QUERY_PARAMETERS = PARAMETERS | {"type", "id", "idPattern", "q", "limit", "offset", "count"}
 
 
@@ -42,6 +44,7 @@ class TemporalRoutes:
         return [
             Route("POST", COLLECTION, self.upsert),
             Route("GET", COLLECTION, self.query),
+            Route("POST", f"{ROOT}/temporal/entityOperations/query", self.query_by_body),
             Route("GET", one, self.retrieve),
             Route("DELETE", one, self.delete),
             Route("POST", f"{one}/attrs", self.append),
@@ -132,19 +135,40 @@ class TemporalRoutes:
         media = wire.negotiate(request.header(b"accept"))
         context = await wire.context_of(request, self._contexts)
         page = wire.paging(parameters)
-        query = build_query(
-            context,
-            types=parameters.get("type"),
-            ids=wire.comma_list(parameters, "id"),
-            id_pattern=parameters.get("idPattern"),
-            attrs=wire.comma_list(parameters, "attrs"),
-            q=parameters.get("q"),
-        )
-        _check_narrow(query, parameters)
+        query = _query(parameters, context)
         ask = ask_of(parameters, context, timed=True)
         found = await self._temporal.query(request.tenant, [query], ask, page)
         headers = wire.page_headers(request, parameters, page, found.more, found.total, media)
         return _shown(found, found.entities, ask, media, headers)
+
+    async def query_by_body(self, request: Request) -> Response:
+        """POST /temporal/entityOperations/query: a Query in the body, pages and form in the parameters."""
+        parameters = request.query(BODY_PARAMETERS)
+        media = wire.negotiate(request.header(b"accept"))
+        body_media, raw = wire.body_media(request), wire.json_body(request)
+        context = await wire.context_of_part(raw, request, body_media, self._contexts)
+        page = wire.paging(parameters)
+        asked = asked_of(raw)
+        together = {**parameters, **asked.parameters}
+        queries = [_query({**together, **selector}, context) for selector in asked.selectors]
+        ask = ask_of(together, context, timed=True)
+        found = await self._temporal.query(request.tenant, queries, ask, page)
+        headers = wire.page_headers(request, parameters, page, found.more, found.total, media)
+        return _shown(found, found.entities, ask, media, headers)
+
+
+def _query(parameters: Mapping[str, str], context: Context) -> Query:
+    """Which entities are meant. Raises BadRequestData."""
+    query = build_query(
+        context,
+        types=parameters.get("type"),
+        ids=wire.comma_list(parameters, "id"),
+        id_pattern=parameters.get("idPattern"),
+        attrs=wire.comma_list(parameters, "attrs"),
+        q=parameters.get("q"),
+    )
+    _check_narrow(query, parameters)
+    return query
 
 
 def _shown(found: Answer, content: Any, ask: Ask, media: str, headers: Mapping[str, str]) -> Response:
