@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from gateway import __version__
 from gateway.prometheus import family
+from gateway.server.broker.attribute_routes import AttributeRoutes
 from gateway.server.broker.batch_routes import BatchRoutes
 from gateway.server.broker.entity_routes import EntityRoutes
 from gateway.server.broker.queries import Queries
@@ -95,6 +96,7 @@ class Platform:
         """The routes of NGSI-LD and of the compact protocol."""
         return [
             *EntityRoutes(self.broker, self.contexts).routes(),
+            *AttributeRoutes(self.broker, self.contexts).routes(),
             *BatchRoutes(self.broker, self.contexts).routes(),
             *QueryRoutes(self.queries, self.contexts).routes(),
             *TemporalRoutes(self.temporal, self.contexts).routes(),

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import orjson
@@ -12,14 +13,16 @@ import orjson
 from gateway.server.broker.model import NULL, Stored, instances, time_us
 from gateway.server.storage.base import Sample
 
-HISTORY_LEAVES_OUT = frozenset({"observedAt", "datasetId", "createdAt", "modifiedAt"})
+HISTORY_LEAVES_OUT = frozenset({"observedAt", "datasetId", "createdAt", "modifiedAt", "expiresAt"})
+NOT_THERE = "the entity has no such attribute, or no such instance of it"
+NOT_OVERWRITTEN = "it is there already, and noOverwrite was asked for"
 
 
 @dataclass(slots=True)
 class Merged:
     """The entity after an operation and the attribute IRIs that differ now.
 
-    ``refused``: attributes that were there and may not be overwritten, or should be deleted and were not there.
+    ``refused``: why, by attribute: it was there and may not be overwritten; it was not there and should have been.
     ``previous``: what was stored under the changed and removed attributes.
     """
 
@@ -27,7 +30,7 @@ class Merged:
     changed: list[str] = field(default_factory=list)
     added: list[str] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
-    refused: list[str] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
     previous: dict[str, Stored | list[Stored]] = field(default_factory=dict)
 
 
@@ -43,72 +46,124 @@ def create(new: Stored, now: str) -> Merged:
 
 def replace(old: Stored, new: Stored, now: str) -> Merged:
     """The new entity in place of the old one; what stays keeps its date of creation."""
-    result = Merged(new)
-    for name in [name for name in new if ":" in name]:
-        before = {i.get("datasetId"): i for i in instances(old[name])} if name in old else {}
-        after = instances(new[name])
-        for instance in after:
-            if _stamp(instance, before.pop(instance.get("datasetId"), None), now):
-                result.changed.append(name)
-        if before:
-            result.changed.append(name)
-        if name not in old:
-            result.added.append(name)
-    result.removed = [name for name in old if ":" in name and name not in new]
-    result.changed = list(dict.fromkeys(result.changed + result.removed))
-    result.previous = {name: old[name] for name in result.changed if name in old}
-    new["createdAt"], new["modifiedAt"] = old["createdAt"], now
-    return result
-
-
-def update(old: Stored, new: Stored, now: str, *, overwrite: bool = True) -> Merged:
-    """Attributes and types of the new added to the old; an instance replaces the one with the same datasetId.
-
-    An instance observed before the one that is there does not replace it: late samples belong to history only.
-    """
     result = Merged(old)
-    for name in [name for name in new if ":" in name]:
-        there = old.get(name)
-        if there is None:
-            result.added.append(name)
-        kept = {} if there is None else {i.get("datasetId"): i for i in instances(there)}
-        for instance in instances(new[name]):
-            _update_instance(result, name, kept, instance, now, overwrite)
-        if there is not None and result.changed and result.changed[-1] == name:
-            result.previous[name] = there
-        if kept:
-            left = list(kept.values())
-            old[name] = left if len(left) > 1 else left[0]
-        elif there is None:
-            result.added.remove(name)
-        else:
-            del old[name]
-            result.removed.append(name)
-    result.changed = list(dict.fromkeys(result.changed))
-    if "scope" in new:
-        old["scope"] = new["scope"]
-    if new.get("type", old["type"]) != old["type"]:
-        old["type"] = list(dict.fromkeys(old["type"] + new["type"]))
+    for name in [name for name in old if ":" in name and name not in new]:
+        assign(result, name, [], now)
+    for name, value in new.items():
+        if ":" in name:
+            assign(result, name, instances(value), now)
+    for member in ("type", "scope", "expiresAt"):
+        if member in new:
+            old[member] = new[member]
+        elif member != "type":
+            old.pop(member, None)
     old["modifiedAt"] = now
     return result
 
 
-def _update_instance(
-    result: Merged, name: str, kept: dict[str | None, Stored], instance: Stored, now: str, overwrite: bool
-) -> None:
-    dataset = instance.get("datasetId")
-    there = kept.get(dataset)
-    if instance["type"] == NULL:
-        if kept.pop(dataset, None) is None:
-            result.refused.append(name)
-        else:
-            result.changed.append(name)
-    elif there is not None and not overwrite:
-        result.refused.append(name)
-    elif there is None or not _is_late(instance, there):
-        if _stamp(instance, there, now):
-            result.changed.append(name)
-        kept[dataset] = instance
+def update(
+    old: Stored, new: Stored, now: str, *, overwrite: bool = True, add: bool = True, newest: bool = False
+) -> Merged:
+    """Attributes and types of the new added to the old; an instance replaces the one with the same datasetId.
+
+    Without ``overwrite`` what is there stays; without ``add`` only attributes that are there are taken. ``newest``: an
+    instance observed before the one that is there does not replace it, it belongs to history only.
+    """
+    result = Merged(old)
+    for name, value in new.items():
+        if ":" not in name:
+            continue
+        there = old.get(name)
+        if there is None and not add:
+            result.refused[name] = NOT_THERE
+            continue
+        kept = {} if there is None else {i.get("datasetId"): i for i in instances(there)}
+        for instance in instances(value):
+            dataset = instance.get("datasetId")
+            known = kept.get(dataset)
+            if instance["type"] == NULL:
+                if kept.pop(dataset, None) is None:
+                    result.refused[name] = NOT_THERE
+            elif known is None or (overwrite and not (newest and _is_late(instance, known))):
+                kept[dataset] = instance
+            elif not overwrite:
+                result.refused[name] = NOT_OVERWRITTEN
+        assign(result, name, list(kept.values()), now)
+    adopt(old, new, now, overwrite=overwrite)
+    return result
+
+
+def adopt(old: Stored, new: Stored, now: str, *, overwrite: bool = True) -> None:
+    """Types, scopes and expiry of a fragment, into the entity: types add up, the others replace."""
+    if new.get("type", old["type"]) != old["type"]:
+        old["type"] = list(dict.fromkeys(old["type"] + new["type"]))
+    if not overwrite and "scope" in new:
+        old["scope"] = list(dict.fromkeys([*old.get("scope", ()), *new["scope"]]))
+    elif "scope" in new:
+        _put_or_remove(old, "scope", new["scope"])
+    if "expiresAt" in new and (overwrite or "expiresAt" not in old):
+        _put_or_remove(old, "expiresAt", new["expiresAt"])
+    old["modifiedAt"] = now
+
+
+def _put_or_remove(entity: Stored, member: str, value: object) -> None:
+    if value == NULL:
+        entity.pop(member, None)
+    else:
+        entity[member] = value
+
+
+def delete(old: Stored, name: str, datasets: Collection[str | None] | None, now: str) -> Merged:
+    """Without some instances of an attribute (None: the default one), or all of it where no datasets are given."""
+    result = Merged(old)
+    there = instances(old[name]) if name in old else []
+    left = [] if datasets is None else [i for i in there if i.get("datasetId") not in datasets]
+    if len(left) == len(there):
+        result.refused[name] = NOT_THERE
+    else:
+        assign(result, name, left, now)
+        old["modifiedAt"] = now
+    return result
+
+
+def delete_scope(old: Stored, now: str) -> Merged:
+    """Without its scopes."""
+    result = Merged(old)
+    if old.pop("scope", None) is None:
+        result.refused["scope"] = NOT_THERE
+    old["modifiedAt"] = now
+    return result
+
+
+def assign(result: Merged, name: str, after: Sequence[Stored], now: str) -> None:
+    """Give an attribute these instances, with their system times; an instance that is the stored one stays as it is."""
+    entity = result.entity
+    there = entity.get(name)
+    if there is None:
+        if not after:
+            return
+        differs = True
+        for instance in after:
+            instance["createdAt"] = instance["modifiedAt"] = now
+        result.added.append(name)
+    else:
+        before = {i.get("datasetId"): i for i in instances(there)}
+        differs = False
+        for instance in after:
+            known = before.pop(instance.get("datasetId"), None)
+            if instance is not known and _stamp(instance, known, now):
+                differs = True
+        if before:
+            differs = True
+        if differs:
+            result.previous[name] = there
+    if differs:
+        result.changed.append(name)
+    if after:
+        entity[name] = after[0] if len(after) == 1 else list(after)
+    else:
+        del entity[name]
+        result.removed.append(name)
 
 
 def _is_late(new: Stored, there: Stored) -> bool:
@@ -127,11 +182,11 @@ def _stamp(new: Stored, there: Stored | None, now: str) -> bool:
     return differs
 
 
-def samples(entity: Stored) -> list[Sample]:
+def samples(entity: Stored, leave_out: Collection[str] = ()) -> list[Sample]:
     """What an incoming entity adds to history: every instance that says when it was observed."""
     found: list[Sample] = []
     for name, value in entity.items():
-        if ":" not in name:
+        if ":" not in name or name in leave_out:
             continue
         for instance in instances(value):
             observed = instance.get("observedAt")

@@ -7,28 +7,27 @@ run inside the storage writer, one write after the other, so reading, merging an
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Any
+from typing import TypeAlias
 
-import orjson
-
-from gateway.server.broker import merge
+from gateway.server.broker import merge, patch, rules
 from gateway.server.broker.merge import Merged
-from gateway.server.broker.model import BatchResult, Change, Stored, time_text
+from gateway.server.broker.model import BatchResult, Change, Stored, instances, time_text
+from gateway.server.broker.patch import Patch, completed
+from gateway.server.broker.rules import Applied, BatchRule, Element, TypeTest
 from gateway.server.broker.tenants import check_tenant
-from gateway.server.errors import AlreadyExists, ResourceNotFound
-from gateway.server.storage.base import Reader, Sample, Storage, Writer
+from gateway.server.errors import ResourceNotFound
+from gateway.server.storage.base import Storage, Writer
 
-log = logging.getLogger(__name__)
 FEED_MAX = 1_000
 FEEDS_MAX = 500
 Observer = Callable[[Sequence[Change]], None]
 Hook = Callable[[Writer, Sequence[Change]], None]
 Also = Callable[[Writer], None]
+Rule: TypeAlias = Callable[[Stored, str], Merged]
+"""(what is there, now) -> merged, or a Problem"""
 
 
 class Feed(asyncio.Queue[Change]):
@@ -44,15 +43,6 @@ class Feed(asyncio.Queue[Change]):
             self.get_nowait()
             self.lost += 1
         self.put_nowait(change)
-
-
-@dataclass(slots=True)
-class _Draft:
-    """An entity while a batch is applied to it: ``merged`` adds up over the elements with the same id."""
-
-    before: Stored | None
-    merged: Merged
-    samples: list[Sample]
 
 
 class Broker:
@@ -91,11 +81,6 @@ class Broker:
         """
         self._hooks.append(hook)
 
-    def _hook(self, writer: Writer, changes: Sequence[Change]) -> None:
-        if changes:
-            for hook in self._hooks:
-                hook(writer, changes)
-
     def _tell(self, changes: Sequence[Change]) -> None:
         if not changes:
             return
@@ -109,7 +94,7 @@ class Broker:
         """The DateTime of an operation that begins now."""
         return time_text(self._clock_ns() // 1000)
 
-    # writing
+    # writing: one entity. ``types`` narrows the target: one without such a type counts as not there
 
     async def create(self, tenant: str, entity: Stored) -> None:
         """Raises AlreadyExists."""
@@ -117,9 +102,120 @@ class Broker:
         if result.errors:
             raise result.errors[0][1]
 
+    async def replace(self, tenant: str, entity_id: str, entity: Stored | Patch, types: TypeTest | None = None) -> None:
+        """Replace Entity. A patch has bare values, which take the types of the attributes there.
+
+        Raises ResourceNotFound, BadRequestData.
+        """
+
+        def rule(old: Stored, now: str) -> Merged:
+            return merge.replace(old, completed(old, entity) if isinstance(entity, Patch) else entity, now)
+
+        await self._change(tenant, entity_id, rule, types, entity)
+
+    async def merge(self, tenant: str, entity_id: str, fragment: Patch, types: TypeTest | None = None) -> None:
+        """Merge Entity. Raises ResourceNotFound, BadRequestData."""
+        await self._change(tenant, entity_id, lambda old, now: patch.merge(old, fragment, now), types, fragment)
+
+    async def append(
+        self, tenant: str, entity_id: str, fragment: Stored, *, overwrite: bool = True, types: TypeTest | None = None
+    ) -> Merged:
+        """Append Attributes. Raises ResourceNotFound."""
+
+        def rule(old: Stored, now: str) -> Merged:
+            return merge.update(old, fragment, now, overwrite=overwrite)
+
+        return await self._change(tenant, entity_id, rule, types, fragment)
+
+    async def update(self, tenant: str, entity_id: str, fragment: Stored, *, types: TypeTest | None = None) -> Merged:
+        """Update Attributes: those that are there; null markers delete. Raises ResourceNotFound."""
+
+        def rule(old: Stored, now: str) -> Merged:
+            return merge.update(old, fragment, now, add=False)
+
+        return await self._change(tenant, entity_id, rule, types, fragment)
+
+    async def update_attribute(
+        self, tenant: str, entity_id: str, name: str, fragment: Patch, types: TypeTest | None = None
+    ) -> None:
+        """Partial Attribute Update. Raises ResourceNotFound, BadRequestData."""
+
+        def rule(old: Stored, now: str) -> Merged:
+            return patch.update_attribute(old, name, fragment.entity, fragment.how, now)
+
+        await self._change(tenant, entity_id, rule, types, fragment)
+
+    async def replace_attribute(
+        self, tenant: str, entity_id: str, name: str, value: Stored | list[Stored], types: TypeTest | None = None
+    ) -> None:
+        """Replace Attribute: the instances given, all of which must be there. Raises ResourceNotFound."""
+        fragment = {name: value}
+
+        def rule(old: Stored, now: str) -> Merged:
+            known = {i.get("datasetId") for i in instances(old[name])} if name in old else set()
+            if not all(instance.get("datasetId") in known for instance in instances(value)):
+                raise ResourceNotFound(f"{entity_id}: {merge.NOT_THERE}")
+            return merge.update(old, fragment, now)
+
+        await self._change(tenant, entity_id, rule, types, fragment)
+
+    async def delete_attribute(
+        self,
+        tenant: str,
+        entity_id: str,
+        name: str,
+        dataset: str | None = None,
+        *,
+        every: bool = False,
+        types: TypeTest | None = None,
+    ) -> None:
+        """Delete one instance of an attribute (None: the default one), or every one. Raises ResourceNotFound."""
+
+        def rule(old: Stored, now: str) -> Merged:
+            if name == "scope":
+                merged = merge.delete_scope(old, now)
+            else:
+                merged = merge.delete(old, name, None if every else (dataset,), now)
+            if merged.refused:
+                raise ResourceNotFound(f"{entity_id}: {merge.NOT_THERE}")
+            return merged
+
+        await self._change(tenant, entity_id, rule, types, {})
+
+    async def delete(self, tenant: str, entity_id: str, types: TypeTest | None = None) -> None:
+        """Delete the current state; history stays. Raises ResourceNotFound."""
+        _, at_us = self._moment()
+
+        def work(writer: Writer) -> Applied:
+            entity = rules.found(writer, tenant, entity_id, at_us, types)
+            return Applied(changes=[rules.remove(writer, tenant, entity)])
+
+        await self._write(work)
+
+    async def _change(
+        self, tenant: str, entity_id: str, rule: Rule, types: TypeTest | None, arrived: Element
+    ) -> Merged:
+        now, at_us = self._moment()
+        done: list[Merged] = []
+
+        def work(writer: Writer) -> Applied:
+            merged = rule(rules.found(writer, tenant, entity_id, at_us, types), now)
+            samples = rules.samples_of(arrived, merged)
+            rules.save(writer, tenant, merged.entity, samples, at_us)
+            done[:] = [merged]
+            return Applied(
+                changes=[rules.change(tenant, merged, "updated")] if merged.changed else [], samples=len(samples)
+            )
+
+        await self._write(work)
+        self.entities_written += 1
+        return done[0]
+
+    # writing: many
+
     async def create_batch(self, tenant: str, entities: Sequence[Stored]) -> BatchResult:
         """Entities that are there already go to the errors."""
-        return await self._batch(tenant, entities, _create)
+        return await self._batch(tenant, entities, rules.create)
 
     async def upsert_batch(
         self, tenant: str, entities: Sequence[Stored], *, replace: bool = True, also: Also | None = None
@@ -128,183 +224,62 @@ class Broker:
 
         ``also`` writes something else in the same commit.
         """
-        return await self._batch(tenant, entities, _replace if replace else _update, also)
+        return await self._batch(tenant, entities, rules.replace if replace else rules.renew, also)
 
     async def update_batch(self, tenant: str, entities: Sequence[Stored], *, overwrite: bool = True) -> BatchResult:
         """Update what is there; the others go to the errors."""
-        return await self._batch(tenant, entities, _update_existing if overwrite else _append_existing)
+        return await self._batch(tenant, entities, rules.update if overwrite else rules.append)
 
-    async def append(self, tenant: str, entity_id: str, fragment: Stored, *, overwrite: bool = True) -> Merged:
-        """Add and replace attributes, delete those with null markers. Raises ResourceNotFound."""
-        fragment["id"] = entity_id
-        now, at_us = self._moment()
-
-        def work(writer: Writer) -> tuple[Merged, list[Change]]:
-            before = _found(writer, tenant, entity_id)
-            fragment.setdefault("type", before["type"])
-            samples = merge.samples(fragment)
-            merged = merge.update(before, fragment, now, overwrite=overwrite)
-            _put(writer, tenant, merged.entity, samples, at_us)
-            changes = [_change(tenant, merged, "updated")] if merged.changed else []
-            self._hook(writer, changes)
-            return merged, changes
-
-        merged, changes = await self._storage.write(work)
-        self._tell(changes)
-        return merged
-
-    async def delete(self, tenant: str, entity_id: str) -> None:
-        """Delete the current state; history stays. Raises ResourceNotFound."""
-        result = await self.delete_batch(tenant, [entity_id])
-        if result.errors:
-            raise result.errors[0][1]
+    async def merge_batch(self, tenant: str, fragments: Sequence[Patch]) -> BatchResult:
+        """Merge into what is there; the others go to the errors."""
+        return await self._batch(tenant, fragments, rules.merge_patch)
 
     async def delete_batch(self, tenant: str, ids: Sequence[str]) -> BatchResult:
         """``updated`` holds what was deleted."""
+        _, at_us = self._moment()
 
-        def work(writer: Writer) -> tuple[BatchResult, list[Change]]:
+        def work(writer: Writer) -> Applied:
             check_tenant(writer, tenant)
-            result, changes = BatchResult(), []
+            applied = Applied()
             for entity_id in ids:
-                document = writer.entity(tenant, entity_id)
-                if document is None:
-                    result.errors.append((entity_id, ResourceNotFound(f"there is no entity {entity_id}")))
-                    continue
-                writer.delete_entity(tenant, entity_id)
-                result.updated.append(entity_id)
-                gone = _load(document)
-                names = tuple(name for name in gone if ":" in name)
-                previous = {name: gone[name] for name in names}
-                changes.append(Change(tenant, gone, names, "deleted", (), names, previous))
-            self._hook(writer, changes)
-            return result, changes
+                try:
+                    applied.changes.append(rules.remove(writer, tenant, rules.found(writer, tenant, entity_id, at_us)))
+                    applied.result.updated.append(entity_id)
+                except ResourceNotFound as problem:
+                    applied.result.errors.append((entity_id, problem))
+            return applied
 
-        result, changes = await self._storage.write(work, weight=len(ids))
-        self._tell(changes)
-        return result
+        return (await self._write(work, len(ids))).result
 
     async def _batch(
-        self, tenant: str, entities: Sequence[Stored], rule: _Rule, also: Also | None = None
+        self, tenant: str, elements: Sequence[Element], rule: BatchRule, also: Also | None = None
     ) -> BatchResult:
         now, at_us = self._moment()
 
-        def work(writer: Writer) -> tuple[BatchResult, list[Change], int]:
+        def work(writer: Writer) -> Applied:
             if also is not None:
                 also(writer)
-            applied = _apply(writer, tenant, entities, rule, now, at_us)
-            self._hook(writer, applied[1])
+            return rules.apply_batch(writer, tenant, elements, rule, now, at_us)
+
+        result = (await self._write(work, len(elements))).result
+        self.entities_written += len(elements) - len(result.errors)
+        return result
+
+    async def _write(self, work: Callable[[Writer], Applied], weight: int = 1) -> Applied:
+        """Run the work, with the hooks in its commit; then tell what it changed."""
+
+        def whole(writer: Writer) -> Applied:
+            applied = work(writer)
+            if applied.changes:
+                for hook in self._hooks:
+                    hook(writer, applied.changes)
             return applied
 
-        result, changes, samples = await self._storage.write(work, weight=len(entities))
-        self.entities_written += len(entities) - len(result.errors)
-        self.samples_written += samples
-        self._tell(changes)
-        return result
+        applied = await self._storage.write(whole, weight=weight)
+        self.samples_written += applied.samples
+        self._tell(applied.changes)
+        return applied
 
     def _moment(self) -> tuple[str, int]:
         at_us = self._clock_ns() // 1000
         return time_text(at_us), at_us
-
-
-# rules: (what is there, what arrives, now, whether it was made by this batch) -> merged, or a problem
-
-_Rule = Callable[[Stored | None, Stored, str, bool], Merged]
-
-
-def _create(before: Stored | None, entity: Stored, now: str, own: bool) -> Merged:
-    if before is not None:
-        raise AlreadyExists(f"there is an entity {entity['id']} already")
-    return merge.create(entity, now)
-
-
-def _replace(before: Stored | None, entity: Stored, now: str, own: bool) -> Merged:
-    """A later element of the same batch updates what the first one made or replaced (clause 5.5.11)."""
-    if before is None:
-        return merge.create(entity, now)
-    return merge.update(before, entity, now) if own else merge.replace(before, entity, now)
-
-
-def _update(before: Stored | None, entity: Stored, now: str, own: bool) -> Merged:
-    return merge.create(entity, now) if before is None else merge.update(before, entity, now)
-
-
-def _update_existing(before: Stored | None, entity: Stored, now: str, own: bool) -> Merged:
-    if before is None:
-        raise ResourceNotFound(f"there is no entity {entity['id']}")
-    return merge.update(before, entity, now)
-
-
-def _append_existing(before: Stored | None, entity: Stored, now: str, own: bool) -> Merged:
-    if before is None:
-        raise ResourceNotFound(f"there is no entity {entity['id']}")
-    return merge.update(before, entity, now, overwrite=False)
-
-
-def _apply(
-    writer: Writer, tenant: str, entities: Sequence[Stored], rule: _Rule, now: str, at_us: int
-) -> tuple[BatchResult, list[Change], int]:
-    """Each entity of the batch is read once and written once, however often it occurs."""
-    result = BatchResult()
-    drafts: dict[str, _Draft] = {}
-    for entity in entities:
-        entity_id: str = entity["id"]
-        draft = drafts.get(entity_id)
-        if draft is None:
-            document = writer.entity(tenant, entity_id)
-            before = None if document is None else _load(document)
-        try:
-            samples = merge.samples(entity)
-            if draft is None:
-                drafts[entity_id] = _Draft(before, rule(before, entity, now, False), samples)
-                (result.created if before is None else result.updated).append(entity_id)
-            else:
-                _add(draft.merged, rule(draft.merged.entity, entity, now, True))
-                draft.samples.extend(samples)
-        except (AlreadyExists, ResourceNotFound) as problem:
-            result.errors.append((entity_id, problem))
-    changes: list[Change] = []
-    for draft in drafts.values():
-        _put(writer, tenant, draft.merged.entity, draft.samples, at_us)
-        if draft.merged.changed or draft.before is None:
-            changes.append(_change(tenant, draft.merged, "created" if draft.before is None else "updated"))
-    return result, changes, sum(len(draft.samples) for draft in drafts.values())
-
-
-def _add(total: Merged, step: Merged) -> None:
-    total.entity = step.entity
-    total.changed = list(dict.fromkeys(total.changed + step.changed))
-    total.added = list(dict.fromkeys(total.added + step.added))
-    total.removed += step.removed
-    for name, value in step.previous.items():
-        if name not in total.added:
-            total.previous.setdefault(name, value)
-
-
-def _put(writer: Writer, tenant: str, entity: Stored, samples: Sequence[Sample], at_us: int) -> None:
-    writer.put_entity(tenant, entity["id"], entity["type"], orjson.dumps(entity))
-    if samples:
-        writer.put_history(tenant, entity["id"], samples, at_us)
-
-
-def _change(tenant: str, merged: Merged, event: Any) -> Change:
-    changed, added, removed = tuple(merged.changed), tuple(merged.added), tuple(merged.removed)
-    return Change(tenant, merged.entity, changed, event, added, removed, merged.previous)
-
-
-def _document(reader: Reader, tenant: str, entity_id: str) -> bytes | None:
-    document = reader.entity(tenant, entity_id)
-    if document is None:
-        check_tenant(reader, tenant)
-    return document
-
-
-def _found(reader: Reader, tenant: str, entity_id: str) -> Stored:
-    document = _document(reader, tenant, entity_id)
-    if document is None:
-        raise ResourceNotFound(f"there is no entity {entity_id}")
-    return _load(document)
-
-
-def _load(document: bytes) -> Stored:
-    entity: Stored = orjson.loads(document)
-    return entity
