@@ -75,7 +75,7 @@ GOOD = {
 }
 INSTANCES = [
     {"value": value, "observedAt": f"2020-01-01T00:00:{number:02d}Z"}
-    for number, value in enumerate([1, 2.5, -1e308, 1e308, 1e308, "text", True, [], {}, {"@type": "Time", "@value": 5}])
+    for number, value in enumerate([1, 2.5, -1e308, 1e308, 1e308, "text", True, [], {}, {"@type": "Span", "@value": 5}])
 ]
 PARAMETERS = st.lists(st.dictionaries(st.sampled_from(NAMES), WORDS, max_size=8), min_size=1, max_size=60)
 BODIES = st.lists(st.dictionaries(st.sampled_from(MEMBERS), VALUES, max_size=4), min_size=1, max_size=40)
