@@ -1,0 +1,126 @@
+"""Quality of data: counters against a plain reference, over restarts, through the API."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.server.quality.model import GAPS_MAX, OTHER_STEP, State, Track
+from gateway.server.storage.base import Sample
+
+A, B = "urn:a:1", "urn:a:2"
+
+
+def sample(at: int, name: str = A, unit: str | None = "WTT", **more: Any) -> Sample:
+    instance = {"type": "Property", "value": 1, **({} if unit is None else {"unitCode": unit})}
+    return Sample(name, more.get("dataset", ""), at, orjson.dumps(instance), more.get("mark", "observed"))
+
+
+def track(*times: int) -> Track:
+    made = Track(times[0], times[0])
+    for at in times[1:]:
+        made.take(at)
+    return made
+
+
+def test_in_order_without_gaps() -> None:
+    found = track(*range(0, 1000, 10))
+    assert (found.samples, found.late, found.repeated, found.gaps, found.step_us) == (100, 0, 0, [], 10)
+    assert found.completeness() == 1.0
+
+
+def test_some_jitter_is_no_gap() -> None:
+    found = track(0, 10, 21, 29, 42, 50, 60)
+    assert found.gaps == [] and 7 <= found.step_us <= 12
+
+
+def test_another_step_is_learned() -> None:
+    found = track(*range(0, 100, 10), *range(190, 1000, 100))
+    assert found.step_us == 100 and found.gaps == [] and found.completeness() == 1.0
+    few = track(*range(0, 100, 10), *(190 + 100 * number for number in range(OTHER_STEP - 1)))
+    assert few.step_us == 10 and len(few.gaps) == OTHER_STEP - 1
+
+
+def test_a_gap_is_known_and_filled() -> None:
+    found = track(*range(0, 100, 10), *range(200, 300, 10))
+    assert found.gaps == [[90, 200]] and found.missing() == 10
+    assert found.completeness() == pytest.approx(20 / 30)
+    for at in range(100, 200, 10):
+        found.take(at)
+    assert found.gaps == [] and found.missing() == 0 and found.completeness() == 1.0
+    assert (found.samples, found.late, found.repeated) == (30, 10, 0)
+
+
+def test_sent_again_counts_as_repeated_only() -> None:
+    found = track(*range(0, 100, 10))
+    for at in range(0, 100, 10):
+        found.take(at)
+    assert (found.samples, found.late, found.repeated, found.last_us) == (10, 0, 10, 90)
+
+
+def test_older_than_everything() -> None:
+    found = track(1000, 1010, 1020)
+    found.take(900)
+    assert found.first_us == 900 and found.gaps == [[900, 1000]] and found.late == 1
+
+
+def test_gaps_are_bounded_and_still_counted() -> None:
+    found = track(0, 10)
+    for number in range(1, GAPS_MAX + 11):
+        found.take(number * 1000)
+        found.take(number * 1000 + 10)
+    assert len(found.gaps) == GAPS_MAX and found.past_gaps == 10
+    assert found.missing() == 98 * (GAPS_MAX + 9) + 98
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sets(st.integers(0, 59)), st.randoms())
+def test_whatever_comes_late_the_end_is_the_same(lost: set[int], random: Any) -> None:
+    """A regular series of which some values come only later, in any order: complete in the end."""
+    every = [number * 10 for number in range(5)] + [(number + 5) * 10 for number in range(60) if number not in lost]
+    every += [650, 660]
+    found = track(*every)
+    late = [(number + 5) * 10 for number in lost]
+    random.shuffle(late)
+    for at in late:
+        found.take(at)
+    assert found.first_us == 0 and found.last_us == 660
+    assert found.samples + found.repeated == len(every) + len(late)
+    assert found.gaps == [], "what is missing came"
+    assert found.completeness() == 1.0
+
+
+def test_attributes_share_a_track_until_they_part() -> None:
+    state = State()
+    for at in (10, 20, 30):
+        state.take([sample(at), sample(at, B)])
+    assert state.tracks[A] is state.tracks[B] and state.tracks[A].samples == 3
+    state.take([sample(40, B)])
+    assert state.tracks[A].samples == 3 and state.tracks[B].samples == 4
+    state.take([sample(50), sample(50, B), sample(60), sample(60, B)])
+    assert state.tracks[A].samples == 5 and state.tracks[B].samples == 6
+    assert state.tracks[A].last_us == state.tracks[B].last_us == 60
+    state.take([sample(70, mark="written"), sample(70, dataset="urn:d:1")])
+    assert state.tracks[A].samples == 5
+
+
+def test_units() -> None:
+    state = State()
+    for number, unit in enumerate(["WTT", "WTT", None, "KWT", "WTT"]):
+        state.take([sample(number, unit=unit)])
+    assert state.units[A] == ["WTT", "", "KWT"]
+    state.take([sample(9, B, None), sample(10, B, None), sample(11, B, "C62")])
+    assert state.units[B] == ["", "C62"]
+
+
+def test_from_the_disk_it_goes_on() -> None:
+    state = State()
+    state.take([sample(10), sample(10, B), sample(20), sample(20, B)])
+    again = State.load(orjson.loads(orjson.dumps(state.dump())))
+    for each in (state, again):
+        each.take([sample(30), sample(30, B), sample(100)])
+    assert again.dump() == state.dump() and again.tracks[A].gaps == [[30, 100]]
