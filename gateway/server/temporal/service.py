@@ -27,6 +27,9 @@ from gateway.server.wire import Paging
 SERIES_ROWS_MAX = 500_000  # of one call from a page of the server itself
 
 
+Arrived = Callable[[Writer, str, str, Sequence[Sample]], None]  # tenant, entity id
+
+
 class Observed(NamedTuple):
     """One instance in history: type, value and sub-attributes as stored; ``dataset`` "" is the default one."""
 
@@ -40,7 +43,12 @@ class Temporal:
 
     def __init__(self, storage: Storage, clock_ns: Callable[[], int] = time.time_ns) -> None:
         self._storage = storage
+        self._hooks: list[Arrived] = []
         self._clock_ns = clock_ns
+
+    def on_history(self, hook: Arrived) -> None:
+        """Call the hook inside each write through the temporal API, with the samples that it adds."""
+        self._hooks.append(hook)
 
     def record(self, writer: Writer, changes: Sequence[Change]) -> None:
         """What changes of current state leave in history; for ``Broker.before_commit``."""
@@ -97,7 +105,10 @@ class Temporal:
                 raise _unknown(writer, tenant, f"there is no history of {entity_id}")
             if known is None or not known.live:  # types of a current state change with that state
                 writer.put_subject(tenant, entity_id, evolution.types)
-            writer.put_history(tenant, entity_id, evolution.at(now_us), now_us)
+            samples = evolution.at(now_us)
+            writer.put_history(tenant, entity_id, samples, now_us)
+            for hook in self._hooks:
+                hook(writer, tenant, entity_id, samples)
             return known is not None
 
         return await self._storage.write(work, weight=1 + len(evolution.samples) // 10)
