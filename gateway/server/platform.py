@@ -20,6 +20,8 @@ from gateway.server.egress import Egress
 from gateway.server.ingest.routes import IngestRoutes
 from gateway.server.ingest.service import Ingest
 from gateway.server.monitoring.metrics import RequestCounter
+from gateway.server.quality.routes import QualityRoutes
+from gateway.server.quality.service import Quality
 from gateway.server.routing import Route
 from gateway.server.settings import ServerSettings
 from gateway.server.storage.base import Storage
@@ -47,6 +49,9 @@ class Platform:
         self.queries = Queries(self.storage)
         self.temporal = Temporal(self.storage)
         self.broker.before_commit(self.temporal.record)
+        self.quality = Quality(self.storage)
+        self.broker.on_history(self.quality.take)
+        self.temporal.on_history(self.quality.take)
         self.ingest = Ingest(self.storage, self.broker, self.contexts)
         self.subscriptions = Subscriptions(self.storage, self.broker, self.contexts, Egress(settings.notify_prefixes))
         self.counter = RequestCounter()
@@ -61,6 +66,7 @@ class Platform:
             async with self.subscriptions.running(), self._taking(coap):
                 yield self
         finally:
+            await self.quality.close()
             await self.storage.close()
 
     async def _listen(self) -> CoapEnd | None:
@@ -100,6 +106,7 @@ class Platform:
             *BatchRoutes(self.broker, self.contexts).routes(),
             *QueryRoutes(self.queries, self.contexts).routes(),
             *TemporalRoutes(self.temporal, self.contexts).routes(),
+            *QualityRoutes(self.quality, self.contexts).routes(),
             *SubscriptionRoutes(self.subscriptions, self.contexts).routes(),
             *IngestRoutes(self.ingest).routes(),
         ]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import httpx
 import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.server.quality import service
 from gateway.server.quality.model import GAPS_MAX, OTHER_STEP, State, Track
 from gateway.server.storage.base import Sample
+from tests.server.support import LINK, ROOT, meter, serving, upsert
 
 A, B = "urn:a:1", "urn:a:2"
 
@@ -124,3 +128,76 @@ def test_from_the_disk_it_goes_on() -> None:
     for each in (state, again):
         each.take([sample(30), sample(30, B), sample(100)])
     assert again.dump() == state.dump() and again.tracks[A].gaps == [[30, 100]]
+
+
+URL = "/api/quality"
+METER = "urn:ngsi-ld:ACMeasurement:test:1"
+
+
+def second(number: int) -> str:
+    return f"2026-01-01T00:{number // 60:02d}:{number % 60:02d}Z"
+
+
+async def report(client: httpx.AsyncClient, **parameters: str) -> Any:
+    answer = await client.get(URL, params=parameters, headers=LINK)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+async def test_the_report_follows_what_arrives(client: httpx.AsyncClient) -> None:
+    await upsert(client, *(meter(1, n, second(n)) for n in range(20)))
+    await upsert(client, *(meter(1, n, second(n)) for n in range(30, 40)))
+    await upsert(client, *(meter(1, n, second(n)) for n in range(5)))
+    await upsert(client, meter(1, 7, second(25)), meter(2, 1, second(0)))
+    late = {"id": METER, "type": "ACMeasurement", "totalActivePower": [{"value": 5, "observedAt": second(27)}]}
+    assert (await client.post(f"{ROOT}/temporal/entities", json=late, headers=LINK)).status_code == 204
+    (found,) = await report(client, id=METER)
+    assert (found["id"], found["type"]) == (METER, "ACMeasurement")
+    assert found["attributes"]["totalActivePower"] == {
+        "samples": 32,
+        "first": second(0),
+        "last": second(39),
+        "stepSeconds": 1.0,
+        "late": 2,
+        "repeated": 5,
+        "missing": 8,
+        "completeness": 0.8,
+        "gapCount": 3,
+        "gaps": [
+            {"from": second(19), "to": second(25)},
+            {"from": second(25), "to": second(27)},
+            {"from": second(27), "to": second(30)},
+        ],
+        "units": ["WTT", ""],
+    }
+
+
+async def test_pages_and_what_is_asked_for(client: httpx.AsyncClient) -> None:
+    await upsert(client, *(meter(number, 1, second(1)) for number in range(3)))
+    assert len(await report(client)) == 3
+    first = await client.get(URL, params={"limit": "2", "type": "ACMeasurement"}, headers=LINK)
+    assert len(first.json()) == 2 and 'rel="next"' in first.headers["link"]
+    assert await report(client, limit="2", offset="2", attrs="totalActivePower") != []
+    assert await report(client, type="Vehicle") == [] and await report(client, attrs="height") == []
+    for bad, status in (({"id": "nouri"}, 400), ({"limit": "x"}, 400), ({"id": "urn:x:1"}, 404), ({"q": "x"}, 400)):
+        assert (await client.get(URL, params=bad)).status_code == status, bad
+    assert (await client.get(URL, headers={"NGSILD-Tenant": "none"})).status_code == 404
+
+
+async def test_it_outlives_a_restart(tmp_path: Path) -> None:
+    async with serving(tmp_path) as client:
+        await upsert(client, *(meter(1, n, second(n)) for n in range(10)))
+    async with serving(tmp_path) as client:
+        await upsert(client, *(meter(1, n, second(n)) for n in range(10, 20)))
+        (found,) = await report(client)
+        assert found["attributes"]["totalActivePower"]["samples"] == 20
+        assert found["attributes"]["totalActivePower"]["completeness"] == 1
+
+
+async def test_few_states_are_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "STATES_MAX", 4)
+    async with serving(tmp_path) as client:
+        for n in range(3):
+            await upsert(client, *(meter(number, n, second(n)) for number in range(10)))
+        found = await report(client)
+    assert [entity["attributes"]["totalActivePower"]["samples"] for entity in found] == [3] * 10

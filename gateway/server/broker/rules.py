@@ -25,11 +25,11 @@ BatchRule: TypeAlias = Callable[[Stored | None, Element, str, bool], Merged]
 
 @dataclass(slots=True)
 class Applied:
-    """What a write did: for the client, for who is told, and how many samples it put into history."""
+    """What a write did: for the client, for who is told, and what arrived for history: (tenant, id, samples)."""
 
     result: BatchResult = field(default_factory=BatchResult)
     changes: list[Change] = field(default_factory=list)
-    samples: int = 0
+    arrived: list[tuple[str, str, Sequence[Sample]]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -116,7 +116,8 @@ def apply_batch(
         except Problem as problem:
             result.errors.append((entity_id, problem))
     for draft in drafts.values():
-        applied.samples += len(draft.samples)
+        if draft.samples:
+            applied.arrived.append((tenant, draft.merged.entity["id"], draft.samples))
         save(writer, tenant, draft.merged.entity, draft.samples, at_us)
         if draft.merged.changed or draft.before is None:
             applied.changes.append(change(tenant, draft.merged, "created" if draft.before is None else "updated"))

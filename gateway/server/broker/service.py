@@ -19,12 +19,13 @@ from gateway.server.broker.patch import Patch, completed
 from gateway.server.broker.rules import Applied, BatchRule, Element, TypeTest
 from gateway.server.broker.tenants import check_tenant
 from gateway.server.errors import ResourceNotFound
-from gateway.server.storage.base import Storage, Writer
+from gateway.server.storage.base import Sample, Storage, Writer
 
 FEED_MAX = 1_000
 FEEDS_MAX = 500
 Observer = Callable[[Sequence[Change]], None]
 Hook = Callable[[Writer, Sequence[Change]], None]
+Arrival = Callable[[Writer, str, str, Sequence[Sample]], None]  # tenant, entity id
 Also = Callable[[Writer], None]
 Rule: TypeAlias = Callable[[Stored, str], Merged]
 """(what is there, now) -> merged, or a Problem"""
@@ -54,6 +55,7 @@ class Broker:
         self._feeds: dict[str, set[Feed]] = {}
         self._observers: list[Observer] = []
         self._hooks: list[Hook] = []
+        self._arrivals: list[Arrival] = []
         self.entities_written = 0
         self.samples_written = 0
 
@@ -80,6 +82,13 @@ class Broker:
         It runs in the writer's thread and must be quick; if it raises, nothing of the operation is kept.
         """
         self._hooks.append(hook)
+
+    def on_history(self, hook: Arrival) -> None:
+        """Call the hook inside every write, with what arrived for the history of each entity: late and equal, too.
+
+        It runs as those of ``before_commit`` do.
+        """
+        self._arrivals.append(hook)
 
     def _tell(self, changes: Sequence[Change]) -> None:
         if not changes:
@@ -203,9 +212,8 @@ class Broker:
             samples = rules.samples_of(arrived, merged)
             rules.save(writer, tenant, merged.entity, samples, at_us)
             done[:] = [merged]
-            return Applied(
-                changes=[rules.change(tenant, merged, "updated")] if merged.changed else [], samples=len(samples)
-            )
+            changes = [rules.change(tenant, merged, "updated")] if merged.changed else []
+            return Applied(changes=changes, arrived=[(tenant, entity_id, samples)] if samples else [])
 
         await self._write(work)
         self.entities_written += 1
@@ -273,10 +281,13 @@ class Broker:
             if applied.changes:
                 for hook in self._hooks:
                     hook(writer, applied.changes)
+            for take in self._arrivals:
+                for tenant, entity_id, samples in applied.arrived:
+                    take(writer, tenant, entity_id, samples)
             return applied
 
         applied = await self._storage.write(whole, weight=weight)
-        self.samples_written += applied.samples
+        self.samples_written += sum(len(samples) for _, _, samples in applied.arrived)
         self._tell(applied.changes)
         return applied
 

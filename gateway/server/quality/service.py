@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ import orjson
 
 from gateway.server.broker.model import time_text
 from gateway.server.broker.tenants import check_tenant
-from gateway.server.errors import ResourceNotFound, TooComplexQuery
+from gateway.server.errors import Problem, ResourceNotFound, TooComplexQuery
 from gateway.server.quality.model import State, Track
 from gateway.server.storage.base import Reader, Sample, Selection, Storage, Writer
 
@@ -63,8 +64,9 @@ class Quality:
             del self._states[key]
 
     async def close(self) -> None:
-        """Put everything on the disk; before the storage is closed."""
-        await self._storage.write(self.save)
+        """Put everything on the disk, if it can be; before the storage is closed."""
+        with suppress(Problem):
+            await self._storage.write(self.save)
 
     async def report(
         self, tenant: str, selection: Selection, attributes: Sequence[str], *, limit: int, offset: int

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Mark: TypeAlias = Literal["observed", "written", "deleted"]
 TimeProperty: TypeAlias = Literal["observedAt", "createdAt", "modifiedAt", "deletedAt", "any"]
-Kind: TypeAlias = Literal["subscription", "registration", "csource-subscription", "context", "entity-map", "snapshot", "quality"]
+Kind: TypeAlias = Literal[
+    "subscription", "registration", "csource-subscription", "context", "entity-map", "snapshot", "quality"
+]
 
 
 class Sample(NamedTuple):

@@ -15,6 +15,7 @@ import orjson
 from gateway.server.broker.model import Change, Stored, time_text
 from gateway.server.broker.query import Query
 from gateway.server.broker.record import record
+from gateway.server.broker.service import Arrival
 from gateway.server.broker.tenants import check_tenant
 from gateway.server.contexts import Context
 from gateway.server.errors import ResourceNotFound
@@ -25,9 +26,6 @@ from gateway.server.temporal.reading import Answer, Work
 from gateway.server.wire import Paging
 
 SERIES_ROWS_MAX = 500_000  # of one call from a page of the server itself
-
-
-Arrived = Callable[[Writer, str, str, Sequence[Sample]], None]  # tenant, entity id
 
 
 class Observed(NamedTuple):
@@ -43,10 +41,10 @@ class Temporal:
 
     def __init__(self, storage: Storage, clock_ns: Callable[[], int] = time.time_ns) -> None:
         self._storage = storage
-        self._hooks: list[Arrived] = []
+        self._hooks: list[Arrival] = []
         self._clock_ns = clock_ns
 
-    def on_history(self, hook: Arrived) -> None:
+    def on_history(self, hook: Arrival) -> None:
         """Call the hook inside each write through the temporal API, with the samples that it adds."""
         self._hooks.append(hook)
 
