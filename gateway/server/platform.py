@@ -15,6 +15,7 @@ from gateway.server.broker.entity_routes import EntityRoutes
 from gateway.server.broker.queries import Queries
 from gateway.server.broker.query_routes import QueryRoutes
 from gateway.server.broker.service import Broker
+from gateway.server.broker.sweeper import Sweeper
 from gateway.server.contexts import Contexts
 from gateway.server.egress import Egress
 from gateway.server.ingest.routes import IngestRoutes
@@ -63,7 +64,7 @@ class Platform:
         await self.storage.start()
         try:
             coap = await self._listen()
-            async with self.subscriptions.running(), self._taking(coap):
+            async with self.subscriptions.running(), Sweeper(self.broker).running(), self._taking(coap):
                 yield self
         finally:
             await self.quality.close()

@@ -8,12 +8,16 @@ from gateway.server import wire
 from gateway.server.broker.answers import entity_id_of
 from gateway.server.broker.parse import parse_entity
 from gateway.server.broker.patch import parse_patch
+from gateway.server.broker.query import build_query, expand_names
+from gateway.server.broker.query_routes import check_narrow
 from gateway.server.broker.service import Broker
 from gateway.server.broker.writing import MERGE_PARAMETERS, how_of, read_body, same_id, types_of
 from gateway.server.contexts import Contexts
 from gateway.server.errors import BadRequestData
 from gateway.server.routing import Route
 from gateway.server.wire import ROOT, Request, Response, answer
+
+PURGE_PARAMETERS = frozenset({"type", "id", "idPattern", "q", "local", "keep", "drop"})
 
 
 class EntityRoutes:
@@ -28,6 +32,7 @@ class EntityRoutes:
         one = f"{ROOT}/entities/{{id}}"
         return [
             Route("POST", f"{ROOT}/entities", self.create),
+            Route("DELETE", f"{ROOT}/entities", self.purge),
             Route("PUT", one, self.replace),
             Route("PATCH", one, self.merge),
             Route("DELETE", one, self.delete),
@@ -71,4 +76,25 @@ class EntityRoutes:
         wire.boolean(parameters, "local")
         context = await wire.context_of(request, self._contexts)
         await self._broker.delete(request.tenant, entity_id_of(request), types_of(parameters, context))
+        return answer(204)
+
+    async def purge(self, request: Request) -> Response:
+        """DELETE /entities: what a query means, or some attributes of it (``drop``, or all but ``keep``)."""
+        parameters = request.query(PURGE_PARAMETERS)
+        context = await wire.context_of(request, self._contexts)
+        query = build_query(
+            context,
+            types=parameters.get("type"),
+            ids=wire.comma_list(parameters, "id"),
+            id_pattern=parameters.get("idPattern"),
+            q=parameters.get("q"),
+        )
+        check_narrow(query, parameters)
+        if "keep" in parameters and "drop" in parameters:
+            raise BadRequestData("keep and drop exclude each other")
+        keep, drop = (
+            expand_names(wire.comma_list(parameters, name), context) if name in parameters else None
+            for name in ("keep", "drop")
+        )
+        await self._broker.purge(request.tenant, query, keep=keep, drop=drop)
         return answer(204)

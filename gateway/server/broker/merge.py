@@ -14,6 +14,7 @@ from gateway.server.broker.model import NULL, Stored, instances, time_us
 from gateway.server.storage.base import Sample
 
 HISTORY_LEAVES_OUT = frozenset({"observedAt", "datasetId", "createdAt", "modifiedAt", "expiresAt"})
+HEADER = ("type", "scope", "expiresAt")
 NOT_THERE = "the entity has no such attribute, or no such instance of it"
 NOT_OVERWRITTEN = "it is there already, and noOverwrite was asked for"
 
@@ -23,7 +24,7 @@ class Merged:
     """The entity after an operation and the attribute IRIs that differ now.
 
     ``refused``: why, by attribute: it was there and may not be overwritten; it was not there and should have been.
-    ``previous``: what was stored under the changed and removed attributes.
+    ``previous``: what was stored under the changed and removed attributes. ``header``: types, scopes or expiry differ.
     """
 
     entity: Stored
@@ -32,6 +33,7 @@ class Merged:
     removed: list[str] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
     previous: dict[str, Stored | list[Stored]] = field(default_factory=dict)
+    header: bool = False
 
 
 def create(new: Stored, now: str) -> Merged:
@@ -52,11 +54,9 @@ def replace(old: Stored, new: Stored, now: str) -> Merged:
     for name, value in new.items():
         if ":" in name:
             assign(result, name, instances(value), now)
-    for member in ("type", "scope", "expiresAt"):
-        if member in new:
-            old[member] = new[member]
-        elif member != "type":
-            old.pop(member, None)
+    for member in HEADER:
+        if member in new or member != "type":
+            _put(result, member, new.get(member, NULL))
     old["modifiedAt"] = now
     return result
 
@@ -89,28 +89,32 @@ def update(
             elif not overwrite:
                 result.refused[name] = NOT_OVERWRITTEN
         assign(result, name, list(kept.values()), now)
-    adopt(old, new, now, overwrite=overwrite)
+    adopt(result, new, now, overwrite=overwrite)
     return result
 
 
-def adopt(old: Stored, new: Stored, now: str, *, overwrite: bool = True) -> None:
+def adopt(result: Merged, new: Stored, now: str, *, overwrite: bool = True) -> None:
     """Types, scopes and expiry of a fragment, into the entity: types add up, the others replace."""
+    old = result.entity
     if new.get("type", old["type"]) != old["type"]:
-        old["type"] = list(dict.fromkeys(old["type"] + new["type"]))
-    if not overwrite and "scope" in new:
-        old["scope"] = list(dict.fromkeys([*old.get("scope", ()), *new["scope"]]))
-    elif "scope" in new:
-        _put_or_remove(old, "scope", new["scope"])
+        _put(result, "type", list(dict.fromkeys(old["type"] + new["type"])))
+    if "scope" in new:
+        scopes = new["scope"] if overwrite else list(dict.fromkeys([*old.get("scope", ()), *new["scope"]]))
+        _put(result, "scope", scopes)
     if "expiresAt" in new and (overwrite or "expiresAt" not in old):
-        _put_or_remove(old, "expiresAt", new["expiresAt"])
+        _put(result, "expiresAt", new["expiresAt"])
     old["modifiedAt"] = now
 
 
-def _put_or_remove(entity: Stored, member: str, value: object) -> None:
+def _put(result: Merged, member: str, value: object) -> None:
+    """Set a member of the entity, or with the null marker remove it."""
+    if value == result.entity.get(member, NULL):
+        return
+    result.header = True
     if value == NULL:
-        entity.pop(member, None)
+        del result.entity[member]
     else:
-        entity[member] = value
+        result.entity[member] = value
 
 
 def delete(old: Stored, name: str, datasets: Collection[str | None] | None, now: str) -> Merged:
@@ -129,7 +133,8 @@ def delete(old: Stored, name: str, datasets: Collection[str | None] | None, now:
 def delete_scope(old: Stored, now: str) -> Merged:
     """Without its scopes."""
     result = Merged(old)
-    if old.pop("scope", None) is None:
+    _put(result, "scope", NULL)
+    if not result.header:
         result.refused["scope"] = NOT_THERE
     old["modifiedAt"] = now
     return result

@@ -43,8 +43,9 @@ class Change:
     """One entity after one operation was committed; ``entity`` must not be modified.
 
     ``attributes``: IRIs whose value or members differ now, ``added`` and ``removed`` among them; a rewrite with equal
-    content is no change. For a deleted entity ``entity`` is what it was. ``previous``: what was stored before under the
-    attributes that were changed or removed (all instances), not under those added.
+    content is no change. They are empty where only types, scopes or expiry differ. For a deleted entity ``entity`` is
+    what it was. ``previous``: what was stored before under the attributes that were changed or removed (all instances),
+    not under those added.
     """
 
     tenant: str

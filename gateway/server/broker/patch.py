@@ -203,7 +203,7 @@ def merge(old: Stored, patch: Patch, now: str) -> Merged:
     result = Merged(old)
     for name, several in after.items():
         assign(result, name, several, now)
-    adopt(old, patch.entity, now)
+    adopt(result, patch.entity, now)
     return result
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 
-import orjson
-
 from gateway.server.broker.model import Page, Stored
 from gateway.server.broker.query import Query
 from gateway.server.broker.tenants import check_tenant
+from gateway.server.broker.transient import load
 from gateway.server.errors import ResourceNotFound, TooComplexQuery
 from gateway.server.storage.base import Reader, Storage
 
@@ -26,8 +25,9 @@ class Queries:
         document = await self._storage.lookup(tenant, entity_id)
         if document is None:
             await self._storage.read(lambda reader: check_tenant(reader, tenant))
+        entity = None if document is None else load(document, _now_us())
+        if entity is None:
             raise ResourceNotFound(f"there is no entity {entity_id}")
-        entity: Stored = orjson.loads(document)
         return entity
 
     async def query(self, tenant: str, query: Query, *, limit: int = 20, offset: int = 0, count: bool = False) -> Page:
@@ -46,19 +46,19 @@ class Queries:
 
 def _page(reader: Reader, tenant: str, query: Query, limit: int, offset: int, count: bool) -> Page:
     check_tenant(reader, tenant)
-    selection = query.selection
+    selection, now_us = query.selection, _now_us()
     if query.indexed:
-        found = [orjson.loads(document) for document in reader.entities(tenant, selection, limit + 1, offset)]
+        found = [load(document, now_us) for document in reader.entities(tenant, selection, limit + 1, offset)]
         total = reader.count(tenant, selection) if count else None
-        return Page(found[:limit], len(found) > limit, total)
+        return Page([entity for entity in found[:limit] if entity is not None], len(found) > limit, total)
     deadline = time.monotonic() + SCAN_SECONDS_MAX
     page: list[Stored] = []
     matching = 0
     for document in reader.entities(tenant, selection):
         if time.monotonic() > deadline:
             raise TooComplexQuery(f"the query took more than {SCAN_SECONDS_MAX:.0f} s")
-        entity = orjson.loads(document)
-        if not query.matches(entity):
+        entity = load(document, now_us)
+        if entity is None or not query.matches(entity):
             continue
         matching += 1
         if offset < matching <= offset + limit:
@@ -66,3 +66,7 @@ def _page(reader: Reader, tenant: str, query: Query, limit: int, offset: int, co
         elif matching > offset + limit and not count:
             break
     return Page(page, matching > offset + limit, matching if count else None)
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000

@@ -47,7 +47,7 @@ class QueryRoutes:
             attrs=wire.comma_list(parameters, "attrs"),
             q=parameters.get("q"),
         )
-        _check_narrow(query, parameters)
+        check_narrow(query, parameters)
         view = view_of(parameters, context, media)
         found = await self._queries.query(request.tenant, query, limit=page.limit, offset=page.offset, count=page.count)
         headers = wire.page_headers(request, parameters, page, found.more, found.total, media)
@@ -78,7 +78,7 @@ class QueryRoutes:
         return respond(body, View(context), media)
 
 
-def _check_narrow(query: Query, parameters: Mapping[str, str]) -> None:
+def check_narrow(query: Query, parameters: Mapping[str, str]) -> None:
     """A query must say more than which ids (clause 5.7.2), or be local."""
     local = wire.boolean(parameters, "local") or parameters.get("type", "").strip() == "*"
     if local or query.types is not None or query.attrs or (query.q is not None and not query.q.system_only):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -10,13 +11,15 @@ import orjson
 
 from gateway.server.broker import merge, patch
 from gateway.server.broker.merge import Merged
-from gateway.server.broker.model import BatchResult, Change, Stored
+from gateway.server.broker.model import BatchResult, Change, Stored, instances, time_text
 from gateway.server.broker.patch import Patch
+from gateway.server.broker.query import Query
 from gateway.server.broker.tenants import check_tenant
-from gateway.server.broker.transient import due_us, load
-from gateway.server.errors import AlreadyExists, Problem, ResourceNotFound
-from gateway.server.storage.base import Sample, Writer
+from gateway.server.broker.transient import alive, due_us, load
+from gateway.server.errors import AlreadyExists, Problem, ResourceNotFound, TooComplexQuery
+from gateway.server.storage.base import Reader, Sample, Writer
 
+SCAN_SECONDS_MAX = 10.0
 Element: TypeAlias = Stored | Patch
 TypeTest: TypeAlias = Callable[[frozenset[str]], bool]
 BatchRule: TypeAlias = Callable[[Stored | None, Element, str, bool], Merged]
@@ -119,8 +122,10 @@ def apply_batch(
         if draft.samples:
             applied.arrived.append((tenant, draft.merged.entity["id"], draft.samples))
         save(writer, tenant, draft.merged.entity, draft.samples, at_us)
-        if draft.merged.changed or draft.before is None:
-            applied.changes.append(change(tenant, draft.merged, "created" if draft.before is None else "updated"))
+        if draft.before is None:
+            applied.changes.append(change(tenant, draft.merged, "created"))
+        elif draft.merged.changed or draft.merged.header:
+            applied.changes.append(change(tenant, draft.merged, "updated"))
     return applied
 
 
@@ -132,6 +137,7 @@ def _add(total: Merged, step: Merged) -> None:
             total.previous.setdefault(name, value)
     total.added = list(dict.fromkeys(total.added + step.added))
     total.removed += step.removed
+    total.header |= step.header
 
 
 def samples_of(element: Element, merged: Merged) -> list[Sample]:
@@ -160,6 +166,81 @@ def remove(writer: Writer, tenant: str, entity: Stored) -> Change:
     writer.delete_entity(tenant, entity["id"])
     names = tuple(name for name in entity if ":" in name)
     return Change(tenant, entity, names, "deleted", (), names, {name: entity[name] for name in names})
+
+
+def sweep(writer: Writer, tenant: str, ids: Sequence[str], at_us: int) -> Applied:
+    """Remove what has expired of these entities."""
+    applied = Applied()
+    for entity_id in ids:
+        document = writer.entity(tenant, entity_id)
+        if document is None:
+            continue
+        entity: Stored = orjson.loads(document)
+        left = alive(entity, at_us)
+        if left is None:
+            applied.changes.append(remove(writer, tenant, entity))
+            continue
+        merged = Merged(entity)
+        for name in [name for name in entity if ":" in name and entity[name] != left.get(name)]:
+            merge.assign(merged, name, instances(left[name]) if name in left else [], time_text(at_us))
+        save(writer, tenant, entity, (), at_us)
+        if merged.changed:
+            applied.changes.append(change(tenant, merged, "updated"))
+    return applied
+
+
+@dataclass(frozen=True, slots=True)
+class Purge:
+    """What to delete of the entities that a query means: all, the attributes to drop, or all attributes but some."""
+
+    query: Query
+    keep: Collection[str] | None
+    drop: Collection[str] | None
+    now: str
+    at_us: int
+
+    def names(self, entity: Stored) -> list[str] | None:
+        """The attributes to delete; None where it is the entity itself."""
+        if self.drop is not None:
+            return [name for name in self.drop if name in entity]
+        if self.keep is not None:
+            return [name for name in entity if ":" in name and name not in self.keep]
+        return None
+
+
+def matching(reader: Reader, tenant: str, query: Query, at_us: int) -> list[str]:
+    """Ids of the entities that a query means. Raises NonexistentTenant, TooComplexQuery."""
+    check_tenant(reader, tenant)
+    deadline = time.monotonic() + SCAN_SECONDS_MAX
+    ids: list[str] = []
+    for document in reader.entities(tenant, query.selection):
+        if time.monotonic() > deadline:
+            raise TooComplexQuery(f"the query took more than {SCAN_SECONDS_MAX:.0f} s")
+        entity = load(document, at_us)
+        if entity is not None and query.matches(entity):
+            ids.append(entity["id"])
+    return ids
+
+
+def purge(writer: Writer, tenant: str, ids: Sequence[str], what: Purge) -> Applied:
+    """Delete what is meant, where the query still means it."""
+    applied = Applied()
+    for entity_id in ids:
+        document = writer.entity(tenant, entity_id)
+        entity = None if document is None else load(document, what.at_us)
+        if entity is None or not what.query.matches(entity):
+            continue
+        names = what.names(entity)
+        if names is None:
+            applied.changes.append(remove(writer, tenant, entity))
+        elif names:
+            merged = Merged(entity)
+            for name in names:
+                merge.assign(merged, name, [], what.now)
+            entity["modifiedAt"] = what.now
+            save(writer, tenant, entity, (), what.at_us)
+            applied.changes.append(change(tenant, merged, "updated"))
+    return applied
 
 
 def found(writer: Writer, tenant: str, entity_id: str, at_us: int, types: TypeTest | None = None) -> Stored:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TypeAlias
 
 from gateway.server.broker import merge, patch, rules
 from gateway.server.broker.merge import Merged
 from gateway.server.broker.model import BatchResult, Change, Stored, instances, time_text
 from gateway.server.broker.patch import Patch, completed
+from gateway.server.broker.query import Query
 from gateway.server.broker.rules import Applied, BatchRule, Element, TypeTest
 from gateway.server.broker.tenants import check_tenant
 from gateway.server.errors import ResourceNotFound
@@ -23,6 +25,7 @@ from gateway.server.storage.base import Sample, Storage, Writer
 
 FEED_MAX = 1_000
 FEEDS_MAX = 500
+PURGE_CHUNK = 500  # entities of one commit
 Observer = Callable[[Sequence[Change]], None]
 Hook = Callable[[Writer, Sequence[Change]], None]
 Arrival = Callable[[Writer, str, str, Sequence[Sample]], None]  # tenant, entity id
@@ -211,8 +214,8 @@ class Broker:
             merged = rule(rules.found(writer, tenant, entity_id, at_us, types), now)
             samples = rules.samples_of(arrived, merged)
             rules.save(writer, tenant, merged.entity, samples, at_us)
-            done[:] = [merged]
-            changes = [rules.change(tenant, merged, "updated")] if merged.changed else []
+            done.append(merged)
+            changes = [rules.change(tenant, merged, "updated")] if merged.changed or merged.header else []
             return Applied(changes=changes, arrived=[(tenant, entity_id, samples)] if samples else [])
 
         await self._write(work)
@@ -258,6 +261,28 @@ class Broker:
             return applied
 
         return (await self._write(work, len(ids))).result
+
+    async def purge(
+        self, tenant: str, query: Query, *, keep: Collection[str] | None = None, drop: Collection[str] | None = None
+    ) -> None:
+        """Delete the entities that a query means, or only some attributes of them: those to drop, or all but some.
+
+        Many are deleted in several commits, each entity as it is then. Raises NonexistentTenant, TooComplexQuery.
+        """
+        ids = await self._storage.read(lambda reader: rules.matching(reader, tenant, query, self._moment()[1]))
+        for start in range(0, len(ids), PURGE_CHUNK):
+            chunk, (now, at_us) = ids[start : start + PURGE_CHUNK], self._moment()
+            purged = rules.Purge(query, keep, drop, now, at_us)
+            await self._write(partial(rules.purge, tenant=tenant, ids=chunk, what=purged), len(chunk))
+
+    async def sweep(self, limit: int) -> int:
+        """Remove entities and attributes that have expired; returns how many entities were looked at."""
+        _, at_us = self._moment()
+        due = await self._storage.read(lambda reader: reader.expired(at_us, limit))
+        for tenant in dict.fromkeys(tenant for tenant, _ in due):
+            ids = [entity_id for of_tenant, entity_id in due if of_tenant == tenant]
+            await self._write(partial(rules.sweep, tenant=tenant, ids=ids, at_us=at_us), len(ids))
+        return len(due)
 
     async def _batch(
         self, tenant: str, elements: Sequence[Element], rule: BatchRule, also: Also | None = None
