@@ -211,7 +211,7 @@ async def test_protocol_preconditions(client: httpx.AsyncClient) -> None:
     problem(await client.get(f"{entities}/{ONE}", headers={"Accept": "text/turtle"}), 406, "NotAcceptable")
     refused = await client.put(entities, content=b"{}")
     problem(refused, 405, "MethodNotAllowed")
-    assert refused.headers["allow"] == "POST, GET"
+    assert {"POST", "GET"} <= set(refused.headers["allow"].split(", "))
     problem(await client.get(entities), 400, "BadRequestData")
     problem(await client.get(entities, params={"q": "createdAt>2020-01-01T00:00:00Z"}), 400, "BadRequestData")
     problem(await client.get(entities, params={"id": ONE}), 400, "BadRequestData")
