@@ -220,7 +220,7 @@ class Broker:
 
         await self._write(work)
         self.entities_written += 1
-        return done[0]
+        return done[-1]
 
     # writing: many
 
