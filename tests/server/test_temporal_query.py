@@ -5,8 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from gateway.server.broker.model import time_text
+from gateway.server.temporal.columns import texts
 from tests.server.support import ROOT
 
 URL = f"{ROOT}/temporal/entities"
@@ -362,3 +367,24 @@ async def test_bad_bodies(client: httpx.AsyncClient, change: dict[str, Any]) -> 
     answer = await client.post(POST, json={key: value for key, value in body.items() if value is not None})
     assert answer.status_code == 400, answer.text
     assert answer.json()["type"].startswith("https://uri.etsi.org/ngsi-ld/errors/")
+
+
+TIMES = st.lists(st.integers(-(10**15), 10**16) | st.integers(0, 10**9).map(lambda s: s * 10**6), max_size=20)
+
+
+@given(TIMES)
+def test_times_by_columns_are_those_one_by_one(times: list[int]) -> None:
+    assert texts(np.array(times, np.int64)) == [time_text(at_us) for at_us in times]
+
+
+@pytest.mark.parametrize("values", [[1, 2, 3], [1.5, 2, -0.25], [1, "text", 2], [True, 1, 2]], ids=str)
+async def test_numbers_by_columns_are_those_one_by_one(client: httpx.AsyncClient, values: list[Any]) -> None:
+    """In a closed interval numbers go the short way; with an open end they do not."""
+    several = [observed(value, minute) for minute, value in enumerate(values)]
+    several += [observed(9, 1, datasetId="urn:d:1")]
+    await client.post(URL, json={"id": CARS[0], "type": "Vehicle", "speed": several, "fuel": [observed(0.5, 1.5)]})
+    plain = {"type": "Vehicle", "options": "temporalValues"}
+    short = {**plain, "timerel": "between", "timeAt": at(0), "endTimeAt": at(50)}
+    answers = [await client.get(URL, params=question) for question in (short, {**plain, **AFTER})]
+    assert answers[0].json() == answers[1].json()
+    assert answers[0].json()[0]["speed"][0]["values"] == [[value, at(minute)] for minute, value in enumerate(values)]

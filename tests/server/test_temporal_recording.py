@@ -90,6 +90,8 @@ async def test_scopes(client: httpx.AsyncClient) -> None:
             json=[{**entity, "scope": scope, "speed": prop(speed)}],
         )
     assert [i["value"] for i in await history(client, "scope")] == [["/a"], ["/a", "/b"]]
+    await client.delete(f"{ROOT}/entities/{CAR}")
+    assert [i["value"] for i in await history(client, "scope")] == [["/a"], ["/a", "/b"], NULL]
 
 
 def test_the_hot_path_records_nothing_twice() -> None:

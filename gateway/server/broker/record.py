@@ -22,11 +22,10 @@ def record(writer: Writer, changes: Sequence[Change], at_us: int) -> None:
     """Write down what changes leave; for ``Broker.before_commit``."""
     for change in changes:
         found = recorded(change, at_us)
-        entity = change.entity
-        if "scope" in entity and change.event != "deleted":
-            found += _scope(writer, change.tenant, entity, at_us)
+        if "scope" in change.entity or not change.attributes:
+            found += _scope(writer, change, at_us)
         if found:
-            writer.put_history(change.tenant, entity["id"], found, at_us)
+            writer.put_history(change.tenant, change.entity["id"], found, at_us)
 
 
 def recorded(change: Change, at_us: int) -> list[Sample]:
@@ -80,8 +79,13 @@ def _content(instance: Stored) -> Stored:
     return {key: part for key, part in instance.items() if key not in LEFT_OUT}
 
 
-def _scope(writer: Writer, tenant: str, entity: Stored, at_us: int) -> list[Sample]:
+def _scope(writer: Writer, change: Change, at_us: int) -> list[Sample]:
     """The scopes, where they are not those that history knows."""
-    now = orjson.dumps({"type": "Property", "value": entity["scope"]})
-    known = writer.history(tenant, entity["id"], Span((SCOPE,), last_n=1, time_property="any"))
-    return [] if known and known[-1].instance == now else [Sample(SCOPE, "", at_us, now, "written")]
+    found = writer.history(change.tenant, change.entity["id"], Span((SCOPE,), last_n=1, time_property="any"))
+    known = found[-1] if found else None
+    scopes = None if change.event == "deleted" else change.entity.get("scope")
+    if not scopes:
+        gone = known is None or known.mark == "deleted"
+        return [] if gone else [deletion(SCOPE, {"type": "Property"}, at_us)]
+    now = orjson.dumps({"type": "Property", "value": scopes})
+    return [] if known is not None and known.instance == now else [Sample(SCOPE, "", at_us, now, "written")]

@@ -18,9 +18,9 @@ from gateway.server.broker.record import SCOPE
 from gateway.server.broker.tenants import check_tenant
 from gateway.server.errors import InvalidRequest, ResourceNotFound, TooComplexQuery
 from gateway.server.storage.base import Reader, Sample, Selection, Span, Subject
-from gateway.server.temporal import show
+from gateway.server.temporal import columns, show
 from gateway.server.temporal.ask import Ask
-from gateway.server.temporal.slices import Slice
+from gateway.server.temporal.slices import ROWS_MAX, Slice
 from gateway.server.temporal.summary import Summary
 from gateway.server.wire import Paging
 
@@ -107,6 +107,7 @@ class Work:
     def _present(self, entity_id: str) -> list[Sample]:
         """The newest sample of each wanted series that has one in the interval."""
         found = self.reader.history(self.tenant, entity_id, replace(self.ask.span, last_n=1))
+        found.sort(key=lambda sample: sample.dataset)
         if self.ask.picked is not None and not self.ask.span.attributes:
             return found  # id or type alone is wanted
         return [sample for sample in found if self.ask.shows(sample.attribute)]
@@ -137,6 +138,10 @@ class Work:
     def _answer(self, subjects: Sequence[Subject]) -> Answer:
         if self.ask.aggregation is not None:
             return self._summaries(subjects)
+        if self.ask.form == "temporalValues":
+            entities = self._columns(subjects)
+            if entities is not None:
+                return Answer(entities)
         held = Slice(self.reader, self.tenant, self.ask.span)
         for subject in subjects:
             held.add(subject.id, len(self._present(subject.id)) if self.ask.span.last_n else 0)
@@ -146,6 +151,26 @@ class Work:
             if held.parts[subject.id] or not held.cut:
                 entities.append(self._header(subject) | show.evolution(held.parts[subject.id], self.ask))
         return Answer(entities, cut_us=held.range_us() if held.cut else None)
+
+    def _columns(self, subjects: Sequence[Subject]) -> list[dict[str, Any]] | None:
+        """Entities of which all wanted series are numbers and together not too long."""
+        ask, rows = self.ask, 0
+        entities: list[dict[str, Any]] = []
+        for subject in subjects:
+            present = [newest for newest in self._present(subject.id) if ask.shows(newest.attribute)]
+            found = columns.values_of(self.reader, self.tenant, subject.id, present, ask.span)
+            if found is None:
+                return None
+            rows += sum(len(each.at_us) for each in found)
+            if rows > ROWS_MAX:
+                return None
+            shown: dict[str, list[dict[str, Any]]] = {}
+            for newest, each in zip(present, found, strict=True):
+                shown.setdefault(ask.context.compact_name(newest.attribute), []).append(
+                    columns.shown(each, newest.dataset)
+                )
+            entities.append(self._header(subject) | _single(shown))
+        return entities
 
     def _summaries(self, subjects: Sequence[Subject]) -> Answer:
         ask = self.ask
@@ -162,8 +187,7 @@ class Work:
                     found = summary.of(subject.id, newest)
                     if found is not None:
                         shown.setdefault(ask.context.compact_name(newest.attribute), []).append(found)
-            single = {name: each[0] if len(each) == 1 else each for name, each in shown.items()}
-            entities.append(self._header(subject) | single)
+            entities.append(self._header(subject) | _single(shown))
         if series and not summary.fitting:
             raise InvalidRequest(f"no value can be aggregated by {', '.join(ask.aggregation.methods)}")
         return Answer(entities)
@@ -184,3 +208,8 @@ class Work:
             dates["createdAt"] = time_text(first[0].created_us)
             dates["modifiedAt"] = time_text(max(sample.modified_us for sample in last))
         return dates
+
+
+def _single(shown: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """Several datasets as a list, one alone as it is."""
+    return {name: each[0] if len(each) == 1 else each for name, each in shown.items()}

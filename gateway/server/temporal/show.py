@@ -33,7 +33,8 @@ def header(entity_id: str, types: Sequence[str], dates: Stored, ask: Ask) -> dic
 
 
 def evolution(samples: Sequence[Sample], ask: Ask) -> dict[str, Any]:
-    """The attributes of an entity. Without lastN the oldest instance is the first, with it the newest.
+    """The attributes of an entity, the default dataset first. Without lastN the oldest instance is the first, with it the
+    newest.
 
     Deletions are no values: temporalValues has them only where it is asked for what was deleted.
     """
@@ -46,7 +47,7 @@ def evolution(samples: Sequence[Sample], ask: Ask) -> dict[str, Any]:
         return {ask.context.compact_name(name): _simplified(datasets, ask) for name, datasets in series.items()}
     stored: Stored = {"id": "", "type": []}
     for name, datasets in series.items():
-        stored[name] = [instance(sample, ask) for each in datasets.values() for sample in each]
+        stored[name] = [instance(sample, ask) for _, each in sorted(datasets.items()) for sample in each]
     shown = represent(stored, View(ask.context, "concise" if ask.form == "concise" else "normalized", system=True))
     return {name: value for name, value in shown.items() if name not in ("id", "type")}
 
@@ -79,7 +80,7 @@ def empty(newest: Sample, ask: Ask) -> object:
 
 
 def _simplified(datasets: dict[str, list[Sample]], ask: Ask) -> object:
-    shown = [_values(dataset, samples, ask) for dataset, samples in datasets.items()]
+    shown = [_values(dataset, samples, ask) for dataset, samples in sorted(datasets.items())]
     return shown[0] if len(shown) == 1 else shown
 
 
