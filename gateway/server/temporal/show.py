@@ -33,8 +33,7 @@ def header(entity_id: str, types: Sequence[str], dates: Stored, ask: Ask) -> dic
 
 
 def evolution(samples: Sequence[Sample], ask: Ask) -> dict[str, Any]:
-    """The attributes of an entity, the default dataset first. Without lastN the oldest instance is the first, with it the
-    newest.
+    """The attributes of an entity, the default dataset first; the oldest instance first, with lastN the newest.
 
     Deletions are no values: temporalValues has them only where it is asked for what was deleted.
     """
