@@ -205,7 +205,7 @@ class Writer(Reader, Protocol):
         """Insert or replace. ``expires_us``: from when on it, or an attribute of it, is to be removed."""
 
     def delete_entity(self, tenant: str, entity_id: str) -> bool:
-        """Delete the current state; history stays. Returns whether it was there."""
+        """Delete the current state; history stays, without any the subject is gone. Returns whether it was there."""
 
     def put_subject(self, tenant: str, entity_id: str, types: Sequence[str]) -> None:
         """Something of which there is history only; types add to those known."""

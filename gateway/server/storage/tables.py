@@ -163,6 +163,8 @@ class Tables(Samples, Documents):
         self._put_types(self._tenant(tenant), found.key, found.types, [])
         self._sql.execute("DELETE FROM entity WHERE subject = ?", (found.key,))
         self._subjects[tenant, entity_id] = found._replace(live=False)
+        if not self._has_history(tenant, entity_id):
+            self._drop_subject(tenant, entity_id)
         return True
 
     def put_received(self, gateway: str, stream: str, ranges: Sequence[Range], used_us: int, keep: int) -> None:
