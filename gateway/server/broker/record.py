@@ -34,11 +34,19 @@ def recorded(change: Change, at_us: int) -> list[Sample]:
         gone = [(name, i) for name, value in change.entity.items() if ":" in name for i in instances(value)]
         return [deletion(name, instance, at_us) for name, instance in gone]
     found: list[Sample] = []
+    entity, previous = change.entity, change.previous
     for name in change.attributes:
-        before, after = change.previous.get(name), change.entity.get(name)
-        if not (_observed_alone(after) and (before is None or _observed_alone(before, after))):
-            found += _differences(name, before, after, at_us)
+        before, after = previous.get(name), entity.get(name)  # one instance, several, or none
+        observed = after.get("observedAt") if isinstance(after, dict) and "datasetId" not in after else None
+        if observed is not None and (before is None or (isinstance(before, dict) and _follows(before, observed))):
+            continue  # all that ingest ever brings: one observed instance after another
+        found += _differences(name, before, after, at_us)
     return found
+
+
+def _follows(before: Stored, observed: str) -> bool:
+    """Whether an instance was observed at another time than this one before it, and is of the default dataset."""
+    return "datasetId" not in before and before.get("observedAt", observed) != observed
 
 
 def deletion(name: str, instance: Mapping[str, object], at_us: int) -> Sample:
@@ -47,13 +55,6 @@ def deletion(name: str, instance: Mapping[str, object], at_us: int) -> Sample:
     marker = {"@none": NULL} if kind == "LanguageProperty" else NULL
     gone = orjson.dumps({"type": kind, VALUE_MEMBERS[kind]: marker})
     return Sample(name, str(instance.get("datasetId", "")), at_us, gone, "deleted")
-
-
-def _observed_alone(value: Stored | list[Stored] | None, later: Stored | list[Stored] | None = None) -> bool:
-    """One default instance, observed (before the later one): all that ingest ever brings."""
-    if type(value) is not dict or "observedAt" not in value or "datasetId" in value:
-        return False
-    return type(later) is not dict or later["observedAt"] != value["observedAt"]
 
 
 def _differences(

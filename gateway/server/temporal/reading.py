@@ -96,11 +96,11 @@ class Work:
 
     def _matches(self, subject: Subject, queries: Sequence[Query]) -> bool:
         plain: Stored = {"id": subject.id, "type": subject.types}
-        possible = [query for query in queries if replace(query, attrs=(), q=None).matches(plain)]
+        possible = [query for query in queries if _who(query).matches(plain)]
         if not possible or not self._present(subject.id):
             return False
-        if all(query.q is None for query in possible):
-            return True
+        if all(query == replace(_who(query), attrs=query.attrs) for query in possible):
+            return True  # no conditions on values
         seen = self._seen(subject)
         return any(query.matches(seen) for query in possible)
 
@@ -213,3 +213,8 @@ class Work:
 def _single(shown: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
     """Several datasets as a list, one alone as it is."""
     return {name: each[0] if len(each) == 1 else each for name, each in shown.items()}
+
+
+def _who(query: Query) -> Query:
+    """The part of a query that names entities."""
+    return Query(types=query.types, ids=query.ids, id_pattern=query.id_pattern)
