@@ -28,8 +28,10 @@ FORMS: dict[str, Form] = {
 }
 PARAMETERS = frozenset(
     {"timerel", "timeAt", "endTimeAt", "timeproperty", "lastN", "aggrMethods", "aggrPeriodDuration"}
-    | {"attrs", "pick", "omit", "datasetId", "lang", "options", "format", "local", "csf"}
+    | {"attrs", "pick", "omit", "datasetId", "lang", "options", "format", "local", "csf", "splitEntities"}
+    | {"join", "joinLevel", "containedBy"}
 )
+LINKED = ("join", "joinLevel", "containedBy")
 NOT_ATTRIBUTES = frozenset({"id", "type", "scope"})
 TIMES: tuple[str, ...] = tuple(name for name in get_args(TimeProperty) if name != "any")
 
@@ -54,6 +56,7 @@ class Ask:
     picked: frozenset[str] | None = None
     omitted: frozenset[str] = frozenset()
     aggregation: Aggregation | None = None
+    order: Literal["", "asc", "desc"] = ""
 
     def shows(self, member: str) -> bool:
         """Whether an attribute (IRI), or id or type, is wanted."""
@@ -63,6 +66,10 @@ class Ask:
 def ask_of(parameters: Mapping[str, str], context: Context, *, timed: bool) -> Ask:
     """What the parameters ask. ``timed``: an interval must be given. Raises BadRequestData, InvalidRequest."""
     wire.boolean(parameters, "local")
+    wire.boolean(parameters, "splitEntities")
+    for name in LINKED:
+        if parameters.get(name, "@none") != "@none":
+            raise BadRequestData(f"{name}: history has no linked entities")
     words = wire.options(parameters, {*FORMS, "sysAttrs"})
     named = parameters.get("format") or next((word for word in FORMS if word in words), "normalized")
     if named not in FORMS:
@@ -84,6 +91,7 @@ def ask_of(parameters: Mapping[str, str], context: Context, *, timed: bool) -> A
         picked,
         frozenset(omit),
         _aggregation(parameters) if form == "aggregatedValues" else None,
+        _order(parameters),
     )
 
 
@@ -146,6 +154,17 @@ def _aggregation(parameters: Mapping[str, str]) -> Aggregation:
         return Aggregation(methods, parse_duration(parameters.get("aggrPeriodDuration", "PT0S")))
     except ValueError as error:
         raise BadRequestData(f"aggrPeriodDuration: {error}") from None
+
+
+def _order(parameters: Mapping[str, str]) -> Literal["", "asc", "desc"]:
+    """Entities of history can be ordered by their id."""
+    text = parameters.get("orderBy")
+    if text is None:
+        return ""
+    name, _, way = text.partition(";")
+    if name != "id" or way not in ("", "asc", "desc"):
+        raise BadRequestData("orderBy: history can be ordered by id, id;asc or id;desc")
+    return "desc" if way == "desc" else "asc"
 
 
 def _moment(parameters: Mapping[str, str], name: str) -> int | None:

@@ -16,7 +16,8 @@ LINKED = frozenset({"join", "joinLevel", "containedBy"})
 TIMES = frozenset({"timerel", "timeAt", "endTimeAt", "timeproperty", "lastN"})
 AGGREGATION = frozenset({"aggrMethods", "aggrPeriodDuration"})
 GEO = frozenset({"georel", "geometry", "coordinates", "geoproperty"})
-GROUPS = {"temporalQ": TIMES | AGGREGATION, "aggrParams": AGGREGATION, "geoQ": GEO}
+SWITCHES = frozenset({"local", "splitEntities"})
+GROUPS = {"ordering": frozenset({"orderBy"}), "temporalQ": TIMES | AGGREGATION, "aggrParams": AGGREGATION, "geoQ": GEO}
 
 
 class Asked(NamedTuple):
@@ -38,8 +39,8 @@ def asked_of(raw: object) -> Asked:
             found |= _group(name, value)
         elif name in LISTS or name in TEXTS:
             found[name] = _list(f"/{name}", value) if name in LISTS else _text(f"/{name}", value)
-        elif name == "local":
-            found[name] = _text("/local", "true" if value is True else "false" if value is False else value)
+        elif name in SWITCHES:
+            found[name] = _text(f"/{name}", "true" if value is True else "false" if value is False else value)
     return Asked(found, _selectors(raw.get("entities")))
 
 
@@ -101,6 +102,7 @@ def _coordinates(place: str, value: Any) -> str:
 
 READERS: Mapping[str, Callable[[str, Any], str]] = {
     "aggrMethods": _list,
+    "orderBy": _list,
     "lastN": _number,
     "coordinates": _coordinates,
 }

@@ -71,9 +71,12 @@ class Work:
     def query(self, queries: Sequence[Query], page: Paging) -> Answer:
         """The page of those entities that one of the queries means. Raises NonexistentTenant, TooComplexQuery."""
         check_tenant(self.reader, self.tenant)
+        candidates = self._candidates(queries)
+        if self.ask.order:
+            candidates = sorted(candidates, key=lambda subject: subject.id, reverse=self.ask.order == "desc")
         found: list[Subject] = []
         matching = 0
-        for subject in self._candidates(queries):
+        for subject in candidates:
             if time.monotonic() > self.deadline:
                 raise TooComplexQuery(f"the query took more than {SECONDS_MAX:.0f} s")
             if not self._matches(subject, queries):

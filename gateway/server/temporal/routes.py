@@ -26,7 +26,7 @@ from gateway.server.wire import ROOT, Request, Response, answer
 
 COLLECTION = f"{ROOT}/temporal/entities"
 BODY_PARAMETERS = frozenset({"limit", "offset", "count", "options", "format", "local"})
-QUERY_PARAMETERS = PARAMETERS | {"type", "id", "idPattern", "q", "limit", "offset", "count"}
+QUERY_PARAMETERS = PARAMETERS | {"type", "id", "idPattern", "q", "limit", "offset", "count", "orderBy"}
 
 
 class TemporalRoutes:
