@@ -81,6 +81,14 @@ async def test_deleted_instances_of_datasets(client: httpx.AsyncClient) -> None:
     assert [(i["value"], i.get("datasetId")) for i in found if "deletedAt" in i] == [(NULL, "urn:d:1")]
 
 
+async def test_deleted_after_its_history(client: httpx.AsyncClient) -> None:
+    await create(client, speed=prop(1), scope="/a")
+    temporal = f"{ROOT}/temporal/entities/{CAR}"
+    assert (await client.delete(temporal)).status_code == 204
+    assert (await client.delete(f"{ROOT}/entities/{CAR}")).status_code == 204
+    assert (await client.get(temporal)).status_code == 404
+
+
 async def test_scopes(client: httpx.AsyncClient) -> None:
     entity = {"id": CAR, "type": "Vehicle", "speed": prop(1)}
     for scope, speed in (("/a", 1), ("/a", 2), (["/a", "/b"], 3)):

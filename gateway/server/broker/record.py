@@ -21,6 +21,8 @@ LEFT_OUT = frozenset({"observedAt", "datasetId", "createdAt", "modifiedAt", "exp
 def record(writer: Writer, changes: Sequence[Change], at_us: int) -> None:
     """Write down what changes leave; for ``Broker.before_commit``."""
     for change in changes:
+        if change.event == "deleted" and writer.subject(change.tenant, change.entity["id"]) is None:
+            continue  # its history was deleted before it: it leaves nothing
         found = recorded(change, at_us)
         if "scope" in change.entity or not change.attributes:
             found += _scope(writer, change, at_us)
