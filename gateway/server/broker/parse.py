@@ -189,7 +189,7 @@ def parse_instance(name: str, raw: object, context: Context, nulls: bool, depth:
                 if found["type"] != NULL:
                     instance[iri] = found
         except Fault as fault:
-            raise fault.under(key) from None
+            raise (fault.under(key) if members is raw else fault) from None
     return instance
 
 
