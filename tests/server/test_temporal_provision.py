@@ -13,7 +13,8 @@ from gateway.server.broker.parse import Fault
 from gateway.server.contexts import Contexts
 from gateway.server.errors import Problem
 from gateway.server.temporal.parse import parse_change, parse_evolution
-from tests.server.support import ROOT
+from gateway.uplink.ngsild import evolution
+from tests.server.support import LD, ROOT, history, meter
 
 URL = f"{ROOT}/temporal/entities"
 CAR = "urn:ngsi-ld:Vehicle:B9211"
@@ -61,6 +62,15 @@ async def test_sent_twice_is_once(client: httpx.AsyncClient) -> None:
         await client.post(URL, json=body)
     found = (await read(client))["speed"]
     assert sorted((i["value"], i.get("datasetId", "")) for i in found) == [(7, "urn:d:1"), (120, "")]
+
+
+async def test_what_a_gateway_sends_again_is_once(client: httpx.AsyncClient) -> None:
+    """The way of what is old towards a broker that is not known to be a Lamppost server."""
+    old = [meter(1, number, f"2026-01-01T00:00:{number:02d}Z") for number in range(10)]
+    for part in (old, old[3:], old):
+        answer = await client.post(f"{URL}/", json=evolution(part), headers=LD)
+        assert answer.status_code in (201, 204), answer.text
+    assert await history(client) == [[number, f"2026-01-01T00:00:{number:02d}Z"] for number in range(10)]
 
 
 async def test_types_add_up(client: httpx.AsyncClient) -> None:

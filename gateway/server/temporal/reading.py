@@ -61,7 +61,7 @@ class Work:
             raise ResourceNotFound(f"{entity_id} has none of these attributes")
         answer = self._answer([subject])
         entity = answer.entities[0]
-        if self.ask.form != "aggregatedValues":
+        if self.ask.form != "aggregatedValues" and answer.cut_us is None:
             for sample in known:
                 name = self.ask.context.compact_name(sample.attribute)
                 if name not in entity and sample.mark != "deleted" and self.ask.shows(sample.attribute):
