@@ -64,10 +64,14 @@ class Platform:
         await self.storage.start()
         try:
             coap = await self._listen()
-            async with self.subscriptions.running(), Sweeper(self.broker).running(), self._taking(coap):
+            async with (
+                self.quality.running(),
+                self.subscriptions.running(),
+                Sweeper(self.broker).running(),
+                self._taking(coap),
+            ):
                 yield self
         finally:
-            await self.quality.close()
             await self.storage.close()
 
     async def _listen(self) -> CoapEnd | None:

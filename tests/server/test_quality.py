@@ -11,10 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.server.broker.parse import parse_entity
+from gateway.server.contexts import Contexts
+from gateway.server.platform import Platform
 from gateway.server.quality import service
 from gateway.server.quality.model import GAPS_MAX, OTHER_STEP, State, Track
+from gateway.server.settings import ServerSettings
 from gateway.server.storage.base import Sample
-from tests.server.support import LINK, ROOT, meter, serving, upsert
+from tests.server.support import LINK, ROOT, meter, serving, until, upsert
 
 A, B = "urn:a:1", "urn:a:2"
 
@@ -201,3 +205,20 @@ async def test_few_states_are_enough(tmp_path: Path, monkeypatch: pytest.MonkeyP
             await upsert(client, *(meter(number, n, second(n)) for number in range(10)))
         found = await report(client)
     assert [entity["attributes"]["totalActivePower"]["samples"] for entity in found] == [3] * 10
+
+
+async def test_it_is_saved_while_it_runs_in_slices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "SAVE_SECONDS", 0.05)
+    monkeypatch.setattr(service, "SLICE", 3)
+    platform = Platform(ServerSettings(data=tmp_path))
+    async with platform.running():
+        for n in range(10):
+            entity = parse_entity(
+                {"id": f"urn:x:{n}", "type": "T", "a": {"value": 1, "observedAt": second(n)}}, Contexts().core
+            )
+            await platform.broker.upsert_batch("", [entity])
+
+        async def all_saved() -> bool:
+            return len(await platform.storage.read(lambda reader: reader.documents("quality", ""))) == 10
+
+        await until(all_saved)

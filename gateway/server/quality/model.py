@@ -107,34 +107,33 @@ MEMBERS = tuple(each.name for each in fields(Track))
 class State:
     """Of one entity: attributes that always came together share one track."""
 
-    __slots__ = ("_names", "changed", "tokens", "tracks", "units")
+    __slots__ = ("_names", "tokens", "tracks", "units")
 
     def __init__(self) -> None:
         self.tracks: dict[str, Track] = {}
         self.units: dict[str, list[str]] = {}
         self.tokens: dict[str, bytes] = {}  # what an instance of the known unit has in it
-        self.changed = False
         self._names: tuple[str, ...] = ()  # these share one track
 
     def take(self, samples: Sequence[Sample]) -> None:
         """Samples in the order in which they arrived; only what was observed, of the default dataset, counts."""
         names: list[str] = []
         at_us = 0
-        for sample in samples:
-            if sample.mark != "observed" or sample.dataset:
+        tokens = self.tokens
+        for name, dataset, moment, instance, mark, _, _, _ in samples:
+            if mark != "observed" or dataset:
                 continue
-            name = sample.attribute
-            token = self.tokens.get(name)
-            if token is None or (token not in sample.instance if token else UNIT in sample.instance):
-                self._take_unit(name, sample.instance)
-            if names and (sample.at_us != at_us or name in names):
-                self._take_time(tuple(names), at_us)
-                names = []
-            at_us = sample.at_us
+            token = tokens.get(name)
+            if token is None or (token not in instance if token else UNIT in instance):
+                self._take_unit(name, instance)
+            if moment != at_us or name in names:
+                if names:
+                    self._take_time(tuple(names), at_us)
+                    names = []
+                at_us = moment
             names.append(name)
         if names:
             self._take_time(tuple(names), at_us)
-            self.changed = True
 
     def _take_time(self, names: tuple[str, ...], at_us: int) -> None:
         if names == self._names:

@@ -6,10 +6,13 @@ counting, never a sample.
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -22,6 +25,7 @@ from gateway.server.storage.base import Reader, Sample, Selection, Storage, Writ
 
 STATES_MAX = 20_000  # entities whose counters are in memory, about 30 MB
 SAVE_SECONDS = 60.0
+SLICE = 200  # counters of entities in one commit: bounds what a write may have to wait for
 SECONDS_MAX = 10.0
 Key = tuple[str, str]
 
@@ -35,44 +39,71 @@ class Report:
 
 
 class Quality:
-    """See the module. ``clock_s`` is monotonic."""
+    """See the module."""
 
-    def __init__(self, storage: Storage, clock_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, storage: Storage) -> None:
         self._storage = storage
-        self._clock_s = clock_s
         self._states: dict[Key, State] = {}
-        self._saved_s = clock_s()
+        self._changed: dict[Key, None] = {}
 
     def take(self, writer: Writer, tenant: str, entity_id: str, samples: Sequence[Sample]) -> None:
         """What one write adds to the history of an entity, in the order in which it came."""
         key = tenant, entity_id
         state = self._states.get(key)
         if state is None:
+            if len(self._states) >= STATES_MAX:
+                self._forget(writer, next(iter(self._states)))
             state = self._states[key] = _load(writer, tenant, entity_id)
         state.take(samples)
-        if len(self._states) > STATES_MAX or self._clock_s() - self._saved_s > SAVE_SECONDS:
-            self.save(writer)
+        self._changed[key] = None
 
-    def save(self, writer: Writer) -> None:
-        """Put all that changed on the disk; where too many are in memory, those touched first go."""
-        self._saved_s = self._clock_s()
-        for (tenant, entity_id), state in self._states.items():
-            if state.changed:
-                writer.put_document("quality", tenant, entity_id, orjson.dumps(state.dump()))
-                state.changed = False
-        for key in list(self._states)[: max(len(self._states) - STATES_MAX // 2, 0)]:
-            del self._states[key]
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Put what changed on the disk every ``SAVE_SECONDS``, and at the end."""
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(self._save_again_and_again())
+            try:
+                yield
+            finally:
+                task.cancel()
+                with suppress(Problem):
+                    await self.save()
 
-    async def close(self) -> None:
-        """Put everything on the disk, if it can be; before the storage is closed."""
-        with suppress(Problem):
-            await self._storage.write(self.save)
+    async def save(self) -> None:
+        """Put all that has changed until now on the disk, a slice after the other. Raises Problem."""
+        for _ in range(len(self._changed) // SLICE + 1):
+            keys: list[Key] = []
+            try:
+                await self._storage.write(partial(self._save_some, keys))
+            except Problem:
+                self._changed.update(dict.fromkeys(keys))  # they are not on the disk
+                raise
+
+    async def _save_again_and_again(self) -> None:
+        while True:
+            await asyncio.sleep(SAVE_SECONDS)
+            with suppress(Problem):  # a full disk, too many writes: later, then
+                await self.save()
+
+    def _save_some(self, keys: list[Key], writer: Writer) -> None:
+        keys[:] = islice(self._changed, SLICE)
+        for key in keys:
+            self._put(writer, key)
+
+    def _put(self, writer: Writer, key: Key) -> None:
+        writer.put_document("quality", *key, orjson.dumps(self._states[key].dump()))
+        del self._changed[key]
+
+    def _forget(self, writer: Writer, key: Key) -> None:
+        if key in self._changed:
+            self._put(writer, key)
+        del self._states[key]
 
     async def report(
         self, tenant: str, selection: Selection, attributes: Sequence[str], *, limit: int, offset: int
     ) -> Report:
         """Of the entities that are selected and have observed samples. Raises NonexistentTenant, TooComplexQuery."""
-        await self._storage.write(self.save)
+        await self.save()
         return await self._storage.read(lambda reader: _report(reader, tenant, selection, attributes, limit, offset))
 
 
