@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, TypeGuard
 
 from gateway.server.broker.model import (
@@ -16,9 +17,10 @@ from gateway.server.broker.model import (
     SYSTEM_MEMBERS,
     VALUE_MEMBERS,
     Stored,
+    time_us,
     word,
 )
-from gateway.server.broker.names import URI, Fault, check_time, check_uri, expand_checked
+from gateway.server.broker.names import URI, Fault, check_uri, expand_checked
 from gateway.server.broker.values import DEPTH_MAX, MEMBER_CHECKS, NOT_HERE, VALUE_CHECKS, future
 from gateway.server.contexts import Context
 
@@ -26,6 +28,7 @@ __all__ = ["URI", "Fault", "check_uri", "expand_checked", "kind_of", "parse_attr
 
 ATTRIBUTES_MAX = 1000
 INSTANCES_MAX = 1000
+NAMES_MAX = 2_000  # remembered of a context
 SCOPE = re.compile(r"/?\w+(?:/\w+)*\Z")
 PREVIOUS = "previous"
 OUTPUT_ONLY = frozenset({"entity", "entityList", "lang"})
@@ -42,7 +45,7 @@ def parse_entity(raw: object, context: Context, *, fragment: bool = False, nulls
     Raises BadRequestData.
     """
     try:
-        entity = parse_members(raw, context, lambda name, value: parse_attribute(name, value, context, nulls), nulls)
+        entity = parse_members(raw, context, nulls)
         if not fragment:
             for needed in ("id", "type"):
                 if needed not in entity:
@@ -52,22 +55,33 @@ def parse_entity(raw: object, context: Context, *, fragment: bool = False, nulls
     return entity
 
 
-def parse_members(raw: object, context: Context, attribute: Callable[[str, Any], Any], nulls: bool) -> Stored:
-    """The members of an entity, each attribute as the given function reads it. Raises Fault."""
+def parse_members(
+    raw: object, context: Context, nulls: bool, attribute: Callable[[str, Any], Any] | None = None
+) -> Stored:
+    """The members of an entity, each attribute as the given function reads it (as in an entity). Raises Fault."""
     if not isinstance(raw, dict):
         raise Fault("an entity must be a JSON object")
     if len(raw) > ATTRIBUTES_MAX:
         raise Fault(f"more than {ATTRIBUTES_MAX} members")
     entity: Stored = {}
     attributes: Stored = {}
+    known = _known_names(context)
     for name, value in raw.items():
+        if attribute is None and type(value) is dict:
+            iri = known.get(name)
+            if iri is not None and iri not in attributes and is_plain(value):  # the hot path
+                attributes[iri] = value.copy()
+                continue
         try:
             reader = ENTITY_MEMBERS.get(name)
             if reader is None:
                 iri = attribute_name(name, context)
                 if iri in attributes:
                     raise Fault("another member of the entity has the same expanded name")
-                attributes[iri] = attribute(name, value)
+                found = attribute(name, value) if attribute else parse_attribute(name, value, context, nulls)
+                attributes[iri] = found
+                if len(known) < NAMES_MAX and name not in GEO_NAMES:
+                    known[name] = iri
             elif value == NULL and name in REMOVABLE:
                 if not nulls:
                     raise Fault(NOT_HERE)
@@ -78,6 +92,12 @@ def parse_members(raw: object, context: Context, attribute: Callable[[str, Any],
             raise fault.under(name) from None
     entity.update(attributes)
     return entity
+
+
+@lru_cache(maxsize=64)
+def _known_names(context: Context) -> dict[str, str]:
+    """IRIs of names of attributes that were found good in a context; filled as they occur."""
+    return {}
 
 
 def attribute_name(name: str, context: Context) -> str:
@@ -164,8 +184,6 @@ def is_attribute(raw: Mapping[str, object]) -> bool:
 
 def parse_instance(name: str, raw: object, context: Context, nulls: bool, depth: int = 0) -> Stored:
     """One attribute instance (or sub-attribute) in stored form. Raises Fault."""
-    if type(raw) is dict and name not in GEO_NAMES and _is_plain(raw):
-        return raw.copy()
     if depth > DEPTH_MAX:
         raise Fault(f"nested more than {DEPTH_MAX} times")
     members, kind = kind_of(raw)
@@ -193,30 +211,31 @@ def parse_instance(name: str, raw: object, context: Context, nulls: bool, depth:
     return instance
 
 
-def _is_plain(raw: Mapping[str, Any]) -> bool:
-    """The short way for what nearly all devices send: a normalized Property of a simple value, unit and time."""
-    if raw.get("type") != "Property" or "value" not in raw:
-        return False
-    for key, value in raw.items():
-        if key == "value":
-            if type(value) not in SIMPLE or value == NULL:
-                return False
-        elif key == "observedAt":
-            check_observed(value)
-        elif type(value) is not str or not value or value == NULL or key not in ("type", "unitCode"):
-            return False
-    return True
-
-
 SIMPLE = frozenset({float, int, str, bool})
 
 
-def check_observed(value: object) -> None:
-    """Raises Fault with its place."""
-    try:
-        check_time(value)
-    except Fault as fault:
-        raise fault.under("observedAt") from None
+def is_plain(raw: Mapping[str, Any]) -> bool:
+    """The short way for what nearly all devices send: a normalized Property of a simple value, unit and time.
+
+    Such an object is its own stored form. False also where something is wrong: the long way says what.
+    """
+    if raw.get("type") != "Property":
+        return False
+    value, unit, observed = raw.get("value"), raw.get("unitCode"), raw.get("observedAt")
+    if type(value) not in SIMPLE or value == NULL:
+        return False
+    members = 2
+    if unit is not None:
+        if type(unit) is not str or not unit or unit == NULL:
+            return False
+        members = 3
+    if observed is not None:
+        try:
+            time_us(observed)
+        except (ValueError, TypeError):
+            return False
+        members += 1
+    return len(raw) == members
 
 
 def read_member(instance: Stored, key: str, value: object, context: Context, nulls: bool) -> None:

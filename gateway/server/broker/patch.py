@@ -70,7 +70,7 @@ class Patch:
 def parse_patch(raw: object, how: How) -> Patch:
     """Raises BadRequestData."""
     try:
-        return Patch(parse_members(raw, how.context, lambda name, value: _several(name, value, how), True), how)
+        return Patch(parse_members(raw, how.context, True, lambda name, value: _several(name, value, how)), how)
     except Fault as fault:
         raise fault.problem() from None
 
