@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import orjson
 
@@ -22,7 +22,7 @@ from gateway.server.storage.base import Reader, Sample, Writer
 SCAN_SECONDS_MAX = 10.0
 Element: TypeAlias = Stored | Patch
 TypeTest: TypeAlias = Callable[[frozenset[str]], bool]
-BatchRule: TypeAlias = Callable[[Stored | None, Element, str, bool], Merged]
+BatchRule: TypeAlias = Callable[[Stored | None, Any, str, bool], Merged]
 """(what is there, what arrives, now, whether it was written by this batch before) -> merged, or a Problem"""
 
 
@@ -44,43 +44,37 @@ class _Draft:
     samples: list[Sample]
 
 
-def create(before: Stored | None, entity: Element, now: str, own: bool) -> Merged:
+def create(before: Stored | None, entity: Stored, now: str, own: bool) -> Merged:
     """Batch create."""
     if before is not None:
         raise AlreadyExists(f"there is an entity {before['id']} already")
-    assert isinstance(entity, dict)
     return merge.create(entity, now)
 
 
-def replace(before: Stored | None, entity: Element, now: str, own: bool) -> Merged:
+def replace(before: Stored | None, entity: Stored, now: str, own: bool) -> Merged:
     """Batch upsert: a later element of the same batch updates what the first one made or replaced (clause 5.5.11)."""
-    assert isinstance(entity, dict)
     if before is None:
         return merge.create(entity, now)
     return merge.update(before, entity, now) if own else merge.replace(before, entity, now)
 
 
-def renew(before: Stored | None, entity: Element, now: str, own: bool) -> Merged:
+def renew(before: Stored | None, entity: Stored, now: str, own: bool) -> Merged:
     """Batch upsert with update: what was observed before what is there goes to history only."""
-    assert isinstance(entity, dict)
     return merge.create(entity, now) if before is None else merge.update(before, entity, now, newest=True)
 
 
-def update(before: Stored | None, entity: Element, now: str, own: bool) -> Merged:
+def update(before: Stored | None, entity: Stored, now: str, own: bool) -> Merged:
     """Batch update."""
-    assert isinstance(entity, dict)
     return merge.update(_there(before, entity), entity, now)
 
 
-def append(before: Stored | None, entity: Element, now: str, own: bool) -> Merged:
+def append(before: Stored | None, entity: Stored, now: str, own: bool) -> Merged:
     """Batch update with noOverwrite."""
-    assert isinstance(entity, dict)
     return merge.update(_there(before, entity), entity, now, overwrite=False)
 
 
-def merge_patch(before: Stored | None, fragment: Element, now: str, own: bool) -> Merged:
+def merge_patch(before: Stored | None, fragment: Patch, now: str, own: bool) -> Merged:
     """Batch merge."""
-    assert isinstance(fragment, Patch)
     return patch.merge(_there(before, fragment), fragment, now)
 
 
