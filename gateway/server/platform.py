@@ -11,6 +11,7 @@ from gateway import __version__
 from gateway.prometheus import family
 from gateway.server.broker.attribute_routes import AttributeRoutes
 from gateway.server.broker.batch_routes import BatchRoutes
+from gateway.server.broker.discovery_routes import DiscoveryRoutes
 from gateway.server.broker.entity_routes import EntityRoutes
 from gateway.server.broker.queries import Queries
 from gateway.server.broker.query_routes import QueryRoutes
@@ -110,6 +111,7 @@ class Platform:
             *AttributeRoutes(self.broker, self.contexts).routes(),
             *BatchRoutes(self.broker, self.contexts).routes(),
             *QueryRoutes(self.queries, self.contexts).routes(),
+            *DiscoveryRoutes(self.queries, self.contexts).routes(),
             *TemporalRoutes(self.temporal, self.contexts).routes(),
             *QualityRoutes(self.quality, self.contexts).routes(),
             *SubscriptionRoutes(self.subscriptions, self.contexts).routes(),

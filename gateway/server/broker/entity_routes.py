@@ -6,10 +6,10 @@ from urllib.parse import quote
 
 from gateway.server import wire
 from gateway.server.broker.answers import entity_id_of
+from gateway.server.broker.asked import CONDITIONS, check_narrow, query_from
 from gateway.server.broker.parse import parse_entity
 from gateway.server.broker.patch import parse_patch
-from gateway.server.broker.query import build_query, expand_names
-from gateway.server.broker.query_routes import check_narrow
+from gateway.server.broker.query import expand_names
 from gateway.server.broker.service import Broker
 from gateway.server.broker.writing import MERGE_PARAMETERS, how_of, read_body, same_id, types_of
 from gateway.server.contexts import Contexts
@@ -17,7 +17,7 @@ from gateway.server.errors import BadRequestData
 from gateway.server.routing import Route
 from gateway.server.wire import ROOT, Request, Response, answer
 
-PURGE_PARAMETERS = frozenset({"type", "id", "idPattern", "q", "local", "keep", "drop"})
+PURGE_PARAMETERS = (CONDITIONS - {"attrs"}) | {"local", "keep", "drop"}
 
 
 class EntityRoutes:
@@ -82,13 +82,7 @@ class EntityRoutes:
         """DELETE /entities: what a query means, or some attributes of it (``drop``, or all but ``keep``)."""
         parameters = request.query(PURGE_PARAMETERS)
         context = await wire.context_of(request, self._contexts)
-        query = build_query(
-            context,
-            types=parameters.get("type"),
-            ids=wire.comma_list(parameters, "id"),
-            id_pattern=parameters.get("idPattern"),
-            q=parameters.get("q"),
-        )
+        query = query_from(parameters, context)
         check_narrow(query, parameters)
         if "keep" in parameters and "drop" in parameters:
             raise BadRequestData("keep and drop exclude each other")

@@ -1,86 +1,130 @@
-"""HTTP of reading current state: entities, types (CIM 009 clauses 6.4, 6.5, 6.25)."""
+"""HTTP of reading current state: entities (CIM 009 clauses 6.4.3.2, 6.5.3.1, 6.23)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from gateway.server import wire
-from gateway.server.broker.answers import VIEW_PARAMETERS, entity_id_of, respond, view_of
-from gateway.server.broker.queries import Queries
-from gateway.server.broker.query import Query, build_query
-from gateway.server.broker.represent import View, represent
+from gateway.server.broker.answers import Preferences, entity_id_of, preferences_of, respond
+from gateway.server.broker.asked import QUERY_PARAMETERS, RETRIEVE_PARAMETERS, Asked, asked_of, single_of
+from gateway.server.broker.fragments import Fragments
+from gateway.server.broker.model import Stored
+from gateway.server.broker.queries import PLAIN, Queries
+from gateway.server.broker.query import Query
+from gateway.server.broker.query_body import query_of
+from gateway.server.broker.represent import View, amended, represent
 from gateway.server.contexts import Contexts
 from gateway.server.errors import BadRequestData, ResourceNotFound
 from gateway.server.routing import Route
 from gateway.server.wire import ROOT, Request, Response
 
-QUERY_PARAMETERS = VIEW_PARAMETERS | {"type", "id", "idPattern", "q", "limit", "offset", "count"}
+BODY_PARAMETERS = QUERY_PARAMETERS - {"type", "id", "idPattern"}
 
 
 class QueryRoutes:
-    """The handlers that read current state."""
+    """The handlers that read entities."""
 
     def __init__(self, queries: Queries, contexts: Contexts) -> None:
         self._queries = queries
         self._contexts = contexts
+        self._fragments = Fragments()
 
     def routes(self) -> list[Route]:
         """What is offered."""
         return [
             Route("GET", f"{ROOT}/entities", self.query),
             Route("GET", f"{ROOT}/entities/{{id}}", self.retrieve),
-            Route("GET", f"{ROOT}/types", self.types),
+            Route("POST", f"{ROOT}/entityOperations/query", self.query_by_body),
         ]
 
     async def query(self, request: Request) -> Response:
         """GET /entities."""
         parameters = request.query(QUERY_PARAMETERS)
-        media = wire.negotiate(request.header(b"accept"))
+        media = wire.negotiate(request.header(b"accept"), geo=True)
         context = await wire.context_of(request, self._contexts)
-        page = wire.paging(parameters)
-        query = build_query(
-            context,
-            types=parameters.get("type"),
-            ids=wire.comma_list(parameters, "id"),
-            id_pattern=parameters.get("idPattern"),
-            attrs=wire.comma_list(parameters, "attrs"),
-            q=parameters.get("q"),
-        )
-        check_narrow(query, parameters)
-        view = view_of(parameters, context, media)
-        found = await self._queries.query(request.tenant, query, limit=page.limit, offset=page.offset, count=page.count)
-        headers = wire.page_headers(request, parameters, page, found.more, found.total, media)
-        return respond([represent(entity, view) for entity in found.entities], view, media, headers)
+        preferences = preferences_of(request)
+        asked = asked_of(parameters, context, media, preferences)
+        return await self._answer(request, parameters, asked)
+
+    async def query_by_body(self, request: Request) -> Response:
+        """POST /entityOperations/query."""
+        parameters = request.query(BODY_PARAMETERS)
+        media = wire.negotiate(request.header(b"accept"), geo=True)
+        raw = wire.json_body(request)
+        context = await wire.context_of_part(raw, request, wire.body_media(request), self._contexts)
+        members, selectors = query_of(raw, context)
+        if both := parameters.keys() & members.keys() - {"local"}:
+            raise BadRequestData(f"{', '.join(sorted(both))}: given in the URL and in the body")
+        asked = asked_of({**parameters, **members}, context, media, preferences_of(request), selectors)
+        return await self._answer(request, parameters, asked)
 
     async def retrieve(self, request: Request) -> Response:
         """GET /entities/{id}."""
-        parameters = request.query(VIEW_PARAMETERS | {"type"})
-        media = wire.negotiate(request.header(b"accept"))
+        parameters = request.query(RETRIEVE_PARAMETERS)
+        media = wire.negotiate(request.header(b"accept"), geo=True)
         context = await wire.context_of(request, self._contexts)
-        view = view_of(parameters, context, media)
+        preferences = preferences_of(request)
+        query, view, join = single_of(parameters, context, media, preferences)
         entity_id = entity_id_of(request)
-        query = build_query(context, types=parameters.get("type"), attrs=wire.comma_list(parameters, "attrs"))
+        if query == EVERYTHING and join is None and view.version is None:
+            shown = self._fragments.shown(await self._queries.document(request.tenant, entity_id), view)
+            if shown is None:
+                raise ResourceNotFound(f"there is no entity {entity_id}")
+            return respond(shown, view, media)
         entity = await self._queries.retrieve(request.tenant, entity_id)
         if not query.matches(entity):
             raise ResourceNotFound(f"{entity_id} has no such type or attribute")
-        return respond(represent(entity, view), view, media)
+        found = [entity] if join is None else await self._queries.linked(request.tenant, entity, join, view)
+        status, headers = _version(found, view, preferences)
+        if join is not None and join.kind == "flat":
+            return respond(_collection(found, view), view, media, headers, status)
+        return respond(represent(found[0], view), view, media, headers, status)
 
-    async def types(self, request: Request) -> Response:
-        """GET /types."""
-        wire.boolean(request.query({"local"}), "local")
-        media = wire.negotiate(request.header(b"accept"))
-        context = await wire.context_of(request, self._contexts)
-        names = [context.compact_name(iri) for iri in await self._queries.types(request.tenant)]
-        body: dict[str, Any] = {"id": "urn:ngsi-ld:EntityTypeList:local", "type": "EntityTypeList", "typeList": names}
-        if media == wire.LD:
-            body["@context"] = context.spec
-        return respond(body, View(context), media)
+    async def _answer(self, request: Request, parameters: dict[str, str], asked: Asked) -> Response:
+        page, view = asked.page, asked.view
+        fragments = await self._encoded(request, parameters, asked)
+        if fragments is not None:
+            return fragments
+        found = await self._queries.query(
+            request.tenant, asked.query, limit=page.limit, offset=page.offset, count=page.count, shape=asked.shape
+        )
+        headers = wire.page_headers(request, parameters, page, found.more, found.total, asked.media)
+        status, preferred = _version(found.entities, view, preferences_of(request))
+        return respond(_collection(found.entities, view), view, asked.media, {**headers, **preferred}, status)
+
+    async def _encoded(self, request: Request, parameters: dict[str, str], asked: Asked) -> Response | None:
+        """The short way, where indexes know the page and nothing is made of it but its representation."""
+        page, view = asked.page, asked.view
+        if page.count or asked.shape != PLAIN or view.version is not None or view.geometry is not None:
+            return None
+        found = await self._queries.documents(request.tenant, asked.query, limit=page.limit, offset=page.offset)
+        if found is None:
+            return None
+        documents, more = found
+        shown = [self._fragments.shown(document, view) for document in documents]
+        headers = wire.page_headers(request, parameters, page, more, None, asked.media)
+        body = b"[" + b",".join(part for part in shown if part is not None) + b"]"
+        return respond(body, view, asked.media, headers)
 
 
-def check_narrow(query: Query, parameters: Mapping[str, str]) -> None:
-    """A query must say more than which ids (clause 5.7.2), or be local."""
-    local = wire.boolean(parameters, "local") or parameters.get("type", "").strip() == "*"
-    if local or query.types is not None or query.attrs or (query.q is not None and not query.q.system_only):
-        return
-    raise BadRequestData("the query is too wide: give type, attrs or q, or local=true")
+EVERYTHING = Query()
+
+
+def _collection(entities: list[Stored], view: View) -> object:
+    """A list of entities, or a FeatureCollection, which has its context once."""
+    shown = [represent(entity, view) for entity in entities]
+    if view.geometry is None:
+        return shown
+    result: dict[str, Any] = {"type": "FeatureCollection", "features": shown}
+    if view.with_context:
+        for feature in shown:
+            del feature["@context"]
+        result["@context"] = view.context.spec
+    return result
+
+
+def _version(entities: list[Stored], view: View, preferences: Preferences) -> tuple[int, dict[str, str]]:
+    """203 and Preference-Applied where an older version of the API was wanted and that changes something."""
+    if preferences.version is None or not any(amended(entity, view) for entity in entities):
+        return 200, {}
+    return 203, {"Preference-Applied": f"ngsi-ld={preferences.version[0]}.{preferences.version[1]}"}

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 import orjson
 
 from gateway.server.broker import merge, patch
+from gateway.server.broker.links import Links
 from gateway.server.broker.merge import Merged
 from gateway.server.broker.model import BatchResult, Change, Stored, instances, time_text
 from gateway.server.broker.patch import Patch
@@ -207,11 +208,12 @@ def matching(reader: Reader, tenant: str, query: Query, at_us: int) -> list[str]
     check_tenant(reader, tenant)
     deadline = time.monotonic() + SCAN_SECONDS_MAX
     ids: list[str] = []
+    links = Links(reader, tenant)
     for document in reader.entities(tenant, query.selection):
         if time.monotonic() > deadline:
             raise TooComplexQuery(f"the query took more than {SCAN_SECONDS_MAX:.0f} s")
         entity = load(document, at_us)
-        if entity is not None and query.matches(entity):
+        if entity is not None and query.matches(entity, links):
             ids.append(entity["id"])
     return ids
 
@@ -222,7 +224,7 @@ def purge(writer: Writer, tenant: str, ids: Sequence[str], what: Purge) -> Appli
     for entity_id in ids:
         document = writer.entity(tenant, entity_id)
         entity = None if document is None else load(document, what.at_us)
-        if entity is None or not what.query.matches(entity):
+        if entity is None or not what.query.matches(entity, Links(writer, tenant)):
             continue
         names = what.names(entity)
         if names is None:
