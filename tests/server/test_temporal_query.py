@@ -19,6 +19,9 @@ CARS = [f"urn:ngsi-ld:Vehicle:{name}" for name in ("a", "b", "c")]
 AFTER = {"timerel": "after", "timeAt": "2020-09-01T00:00:00Z"}
 
 
+NEAR = {"georel": "near;maxDistance==1000", "geometry": "Point"}
+
+
 def at(minute: float) -> str:
     return f"2020-09-01T12:{int(minute):02d}:{int(minute * 60) % 60:02d}Z"
 
@@ -77,6 +80,14 @@ async def ids(client: httpx.AsyncClient, **parameters: str) -> list[str]:
         ({"type": "Vehicle", "timeproperty": "createdAt"}, "ab"),
         ({"type": "Vehicle", "timeproperty": "modifiedAt", "timerel": "before", "timeAt": at(0)}, ""),
         ({"type": "Vehicle", "csf": "x==1"}, "ab"),
+        ({**NEAR, "coordinates": "[1,1]"}, "a"),
+        ({**NEAR, "coordinates": "[1,1]", "timerel": "after", "timeAt": at(2)}, ""),
+        ({**NEAR, "coordinates": "[1,1]", "geoproperty": "place"}, ""),
+        ({"georel": "within", "geometry": "Polygon", "coordinates": "[[[0,0],[3,0],[3,3],[0,3],[0,0]]]"}, "ab"),
+        ({"scopeQ": "/fleet/b"}, "b"),
+        ({"scopeQ": "/fleet/#"}, "ab"),
+        ({"scopeQ": "/fleet/+;/fleet/a"}, "a"),
+        ({"scopeQ": "/fleet/#", "timerel": "after", "timeAt": at(2)}, ""),
         ({"type": "*", "orderBy": "id;desc"}, "cba"),
         ({"type": "*", "orderBy": "id;desc", "limit": "1", "offset": "1"}, "b"),
         ({"type": "Vehicle", "splitEntities": "false", "join": "@none"}, "ab"),
@@ -114,6 +125,10 @@ async def test_which_entities(client: httpx.AsyncClient, parameters: dict[str, s
         ({**AFTER, "type": "Vehicle", "pick": "speed", "omit": "speed"}, 400, "BadRequestData"),
         ({**AFTER, "type": "Vehicle", "pick": "owner{name}"}, 400, "BadRequestData"),
         ({**AFTER, "type": "Vehicle", "datasetId": "x"}, 400, "BadRequestData"),
+        ({**AFTER, **NEAR}, 400, "BadRequestData"),
+        ({**AFTER, **NEAR, "coordinates": "[1]"}, 400, "BadRequestData"),
+        ({**AFTER, "scopeQ": "a b"}, 400, "BadRequestData"),
+        ({**AFTER, "type": "Vehicle", "lang": "!"}, 400, "BadRequestData"),
         ({**AFTER, "type": "Vehicle", "join": "inline"}, 400, "BadRequestData"),
         ({**AFTER, "type": "Vehicle", "orderBy": "speed"}, 400, "BadRequestData"),
         ({**AFTER, "type": "Vehicle", "options": "sometimes"}, 400, "InvalidRequest"),
@@ -306,6 +321,8 @@ TEMPORAL_Q = {"timerel": "after", "timeAt": "2020-09-01T00:00:00Z"}
         ({"attrs": ["fuel", "brand"]}, "abc"),
         ({"entities": [{"type": "Vehicle"}], "q": "speed>20"}, "b"),
         ({"q": "speed>20"}, "b"),
+        ({"geoQ": {**NEAR, "coordinates": [2, 2]}}, "b"),
+        ({"geoQ": {**NEAR, "coordinates": "[2, 2]"}, "scopeQ": "/fleet/a"}, ""),
         ({"entities": [{"type": "Vehicle"}], "ordering": {"orderBy": ["id;desc"]}, "splitEntities": False}, "ba"),
         ({"entities": [{"type": "Vehicle"}], "temporalQ": {"timerel": "before", "timeAt": at(0)}}, ""),
         ({"entities": [{"type": "Vehicle"}], "temporalQ": {**TEMPORAL_Q, "lastN": 1}}, "ab"),
@@ -364,6 +381,8 @@ async def test_pages_and_forms_of_a_query_by_body(client: httpx.AsyncClient) -> 
         {"q": 5},
         {"q": "speed>"},
         {"join": "inline"},
+        {"geoQ": {"georel": "within"}},
+        {"geoQ": {**NEAR, "coordinates": 5}},
         {"local": "perhaps"},
     ],
     ids=str,
@@ -394,3 +413,15 @@ async def test_numbers_by_columns_are_those_one_by_one(client: httpx.AsyncClient
     answers = [await client.get(URL, params=question) for question in (short, {**plain, **AFTER})]
     assert answers[0].json() == answers[1].json()
     assert answers[0].json()[0]["speed"][0]["values"] == [[value, at(minute)] for minute, value in enumerate(values)]
+
+
+async def test_languages(client: httpx.AsyncClient) -> None:
+    name = {"type": "LanguageProperty", "languageMap": {"en": "bridge", "nl": "brug"}, "observedAt": at(1)}
+    await client.post(URL, json={"id": CARS[0], "type": "Vehicle", "name": [name]})
+    one = f"{URL}/{CARS[0]}"
+    (found,) = (await client.get(one, params={"lang": "nl"})).json()["name"]
+    assert {k: found[k] for k in ("type", "value", "lang")} == {"type": "Property", "value": "brug", "lang": "nl"}
+    simple = (await client.get(one, params={"lang": "nl", "options": "temporalValues"})).json()["name"]
+    assert simple == {"type": "Property", "values": [["brug", at(1)]]}
+    both = {"type": "Vehicle", "q": 'name[en]=="bridge"', "lang": "nl", **AFTER}
+    assert [entity["name"][0]["value"] for entity in (await client.get(URL, params=both)).json()] == ["brug"]

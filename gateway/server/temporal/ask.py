@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from gateway.server import wire
+from gateway.server.broker.answers import languages_of
 from gateway.server.broker.model import time_us
 from gateway.server.broker.parse import Fault, check_uri
 from gateway.server.broker.query import expand_names
@@ -52,7 +53,7 @@ class Ask:
     span: Span
     form: Form = "normalized"
     system: bool = False
-    lang: str | None = None
+    languages: tuple[str, ...] = ()
     picked: frozenset[str] | None = None
     omitted: frozenset[str] = frozenset()
     aggregation: Aggregation | None = None
@@ -87,7 +88,7 @@ def ask_of(parameters: Mapping[str, str], context: Context, *, timed: bool) -> A
         _span(parameters, attributes, timed=timed, observed=form == "aggregatedValues"),
         form,
         "sysAttrs" in words,
-        parameters.get("lang"),
+        languages_of(parameters.get("lang")),
         picked,
         frozenset(omit),
         _aggregation(parameters) if form == "aggregatedValues" else None,

@@ -125,11 +125,12 @@ class Work:
                 fix="Ask for a shorter interval, or leave out the conditions.",
             )
         seen: Stored = {"id": subject.id, "type": subject.types}
+        plain = replace(self.ask, languages=())
         scopes: list[str] = []
         for sample in samples:
             if sample.mark == "deleted":
                 continue
-            instance = show.instance(sample, self.ask)
+            instance = show.instance(sample, plain)
             if sample.attribute == SCOPE:
                 scopes += instance["value"]
             else:

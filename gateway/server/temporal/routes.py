@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
 from gateway.server import wire
 from gateway.server.broker.answers import entity_id_of, respond
+from gateway.server.broker.geo_query import parse_geo
 from gateway.server.broker.model import time_text
 from gateway.server.broker.parse import Fault, check_uri, expand_checked
 from gateway.server.broker.query import Query, build_query
 from gateway.server.broker.record import SCOPE
 from gateway.server.broker.represent import View
+from gateway.server.broker.scope_query import parse_scope_query
 from gateway.server.contexts import Context, Contexts
 from gateway.server.errors import BadRequestData, ResourceNotFound
 from gateway.server.routing import Route
@@ -26,7 +29,8 @@ from gateway.server.wire import ROOT, Request, Response, answer
 
 COLLECTION = f"{ROOT}/temporal/entities"
 BODY_PARAMETERS = frozenset({"limit", "offset", "count", "options", "format", "local"})
-QUERY_PARAMETERS = PARAMETERS | {"type", "id", "idPattern", "q", "limit", "offset", "count", "orderBy"}
+CONDITIONS = frozenset({"q", "expandValues", "jsonKeys", "georel", "geometry", "coordinates", "geoproperty", "scopeQ"})
+QUERY_PARAMETERS = PARAMETERS | CONDITIONS | {"type", "id", "idPattern", "q", "limit", "offset", "count", "orderBy"}
 
 
 class TemporalRoutes:
@@ -166,8 +170,15 @@ def _query(parameters: Mapping[str, str], context: Context) -> Query:
         id_pattern=parameters.get("idPattern"),
         attrs=wire.comma_list(parameters, "attrs"),
         q=parameters.get("q"),
+        expand_values=wire.comma_list(parameters, "expandValues"),
+        json_keys=wire.comma_list(parameters, "jsonKeys"),
     )
-    _check_narrow(query, parameters)
+    geo = parse_geo(context, *(parameters.get(name) for name in ("georel", "geometry", "coordinates", "geoproperty")))
+    scope = parse_scope_query(parameters["scopeQ"]) if "scopeQ" in parameters else None
+    query = replace(query, geo=geo, scope=scope)
+    local = wire.boolean(parameters, "local") or parameters.get("type", "").strip() == "*"
+    if not local and not query.narrow:
+        raise BadRequestData("the query is too wide: give type, attrs, q, a geo-query or scopeQ, or local=true")
     return query
 
 
@@ -189,14 +200,6 @@ def _content_range(cut_us: tuple[int, int], ask: Ask) -> str:
     if last_n is None:
         return f"date-time {time_text(oldest if since is None else since)}-{time_text(newest)}/*"
     return f"date-time {time_text(newest if until is None else until)}-{time_text(oldest)}/{last_n}"
-
-
-def _check_narrow(query: Query, parameters: Mapping[str, str]) -> None:
-    """A query must say more than which ids (clause 5.7.4), or be local."""
-    local = wire.boolean(parameters, "local") or parameters.get("type", "").strip() == "*"
-    if local or query.types is not None or query.attrs or (query.q is not None and not query.q.system_only):
-        return
-    raise BadRequestData("the query is too wide: give type, attrs, q or georel, or local=true")
 
 
 def _expanded(name: str, context: Context) -> str:

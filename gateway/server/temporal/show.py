@@ -9,6 +9,7 @@ import orjson
 
 from gateway.server.broker.model import SYSTEM_MEMBERS, VALUE_MEMBERS, Stored, time_text
 from gateway.server.broker.represent import View, represent
+from gateway.server.broker.represent_filter import in_language
 from gateway.server.storage.base import Sample
 from gateway.server.temporal.ask import Ask
 from gateway.server.temporal.slices import time_of
@@ -53,9 +54,7 @@ def evolution(samples: Sequence[Sample], ask: Ask) -> dict[str, Any]:
 
 def instance(sample: Sample, ask: Ask) -> Stored:
     """One instance in stored form, with what only history knows of it."""
-    found: Stored = orjson.loads(sample.instance)
-    if not ask.system:
-        _without_system(found)
+    found = loaded(sample, ask)
     if sample.mark == "observed":
         found["observedAt"] = time_text(sample.at_us)
     if sample.dataset:
@@ -68,6 +67,14 @@ def instance(sample: Sample, ask: Ask) -> Stored:
     if sample.mark == "deleted":
         found["deletedAt"] = time_text(sample.at_us)
     return found
+
+
+def loaded(sample: Sample, ask: Ask) -> Stored:
+    """An instance as it was stored, in the language asked for."""
+    found: Stored = orjson.loads(sample.instance)
+    if not ask.system:
+        _without_system(found)
+    return in_language(found, ask.languages) if ask.languages else found
 
 
 def empty(newest: Sample, ask: Ask) -> object:
@@ -84,12 +91,12 @@ def _simplified(datasets: dict[str, list[Sample]], ask: Ask) -> object:
 
 
 def _values(dataset: str, samples: Sequence[Sample], ask: Ask) -> dict[str, Any]:
-    loaded = [orjson.loads(sample.instance) for sample in samples]
-    kind = loaded[0 if ask.span.last_n is not None else -1]["type"]
+    instances = [loaded(sample, ask) for sample in samples]
+    kind = instances[0 if ask.span.last_n is not None else -1]["type"]
     member = VALUE_MEMBERS[kind]
     pairs: list[list[object]] = []
-    for sample, found in zip(samples, loaded, strict=True):
-        value = found.get(VALUE_MEMBERS[found["type"]])
+    for sample, found in zip(samples, instances, strict=True):
+        value: Any = found.get(VALUE_MEMBERS[found["type"]])
         if member == "vocab" and sample.mark != "deleted":
             value = ask.context.compact_names(value)
         pairs.append([{member: value} if member in KEEP_WRAPPED else value, time_text(time_of(sample, ask.span))])
