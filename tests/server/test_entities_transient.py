@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ import pytest
 from gateway.server.broker.model import Change, Stored, time_text
 from gateway.server.broker.parse import parse_entity
 from gateway.server.broker.service import Broker
+from gateway.server.broker.sweeper import Sweeper
 from gateway.server.broker.transient import alive, due_us
 from gateway.server.contexts import Contexts
-from gateway.server.errors import ResourceNotFound
+from gateway.server.errors import ResourceNotFound, StorageFull
+from gateway.server.storage.base import Writer
 from gateway.server.storage.sqlite import SqliteStorage
 from tests.server.support import ROOT, until
 
@@ -121,3 +124,26 @@ async def test_the_server_sweeps(client: httpx.AsyncClient) -> None:
     await until(deleted)
     found = (await client.get(f"{ROOT}/entities/{ONE}")).json()
     assert "a" not in found and found["b"]["value"] == 2
+
+
+async def test_sweeping_goes_on_after_a_failure(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    storage, now = SqliteStorage(tmp_path), START_US
+    await storage.start()
+    broker = Broker(storage, lambda: now * 1000)
+    failures = [StorageFull("no room"), ValueError("a fault of a hook")] * 2
+
+    def hook(writer: Writer, changes: Sequence[Change]) -> None:
+        if failures and changes[0].event == "deleted":
+            raise failures.pop()
+
+    broker.before_commit(hook)
+    await broker.create("", stored(a=1, expiresAt=at(10)))
+    now = START_US + 10_000_000
+
+    async def gone() -> bool:
+        return await storage.lookup("", ONE) is None
+
+    async with Sweeper(broker, pause_s=0.01).running():
+        await until(gone)
+    assert not failures and caplog.text.count("what has expired stays for now") == 1, "said once"
+    await storage.close()

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 from gateway.server.broker.service import Broker
 from gateway.server.errors import Problem
+from gateway.server.outcome import Outcome
 
 log = logging.getLogger(__name__)
 PAUSE_S = 1.0  # reads do not show what has expired, so nobody waits for this
@@ -36,11 +37,10 @@ class Sweeper:
         failing = False
         while True:
             swept = 0
-            try:
+            with Outcome() as outcome:
                 swept = await self._broker.sweep(AT_ONCE_MAX)
-                failing = False
-            except Problem as problem:  # the storage is behind or fails: it says so itself; later again
-                if not failing:
-                    log.warning("what has expired stays for now: %s", problem)
-                failing = True
+            if outcome.error is not None and not failing:  # the storage is behind, full or fails: later again
+                trace = None if isinstance(outcome.error, Problem) else outcome.error
+                log.warning("what has expired stays for now: %s", outcome.error, exc_info=trace)
+            failing = outcome.error is not None
             await asyncio.sleep(0 if swept == AT_ONCE_MAX else self._pause_s)
