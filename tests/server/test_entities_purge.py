@@ -43,6 +43,27 @@ async def test_purge(
     assert {int(entity["id"][-1]): set(entity) - {"id", "type"} for entity in found} == left
 
 
+async def test_purge_by_place_scope_and_link(client: httpx.AsyncClient) -> None:
+    entities: list[dict[str, Any]] = [
+        {"id": "urn:x:1", "type": "A", "location": {"type": "Point", "coordinates": [1, 1]}},
+        {"id": "urn:x:2", "type": "A", "location": {"type": "Point", "coordinates": [50, 1]}, "scope": "/a/b"},
+        {"id": "urn:x:3", "type": "A", "r": {"object": "urn:x:2"}},
+    ]
+    assert (await client.post(f"{ROOT}/entityOperations/create", json=entities)).status_code == 201
+
+    async def purge(**parameters: str) -> set[str]:
+        answer = await client.delete(f"{ROOT}/entities", params=parameters)
+        assert answer.status_code == 204, answer.text
+        found = (await client.get(f"{ROOT}/entities", params={"local": "true"})).json()
+        return {entity["id"] for entity in found}
+
+    assert await purge(q="r{scope};r{ghost==1}", local="true") == {"urn:x:1", "urn:x:2", "urn:x:3"}
+    near = {"georel": "near;maxDistance==1000", "geometry": "Point", "coordinates": "[1,1]"}
+    assert await purge(**near) == {"urn:x:2", "urn:x:3"}
+    assert await purge(q="r{location}") == {"urn:x:2"}
+    assert await purge(scopeQ="/a/#") == set()
+
+
 async def test_purge_of_many_and_of_a_tenant(client: httpx.AsyncClient) -> None:
     tenant = {"NGSILD-Tenant": "t"}
     assert (await client.delete(f"{ROOT}/entities", params={"type": "A"}, headers=tenant)).status_code == 404

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from gateway.server.broker.model import time_us
+from gateway.server.broker.model import NULL, time_us
 from gateway.server.contexts import Context
 from gateway.server.errors import BadRequestData, OperationNotSupported
 
@@ -39,7 +39,8 @@ class Fault(Exception):  # noqa: N818  (it never leaves the modules of the rules
 def expand_checked(name: object, context: Context) -> str:
     """The IRI of a name that keeps to the rules for names (clause 4.6.2). Raises Fault."""
     if not isinstance(name, str) or name not in _good_names:
-        if not isinstance(name, str) or not (NAME.match(name) or PREFIXED.match(name)) or len(name) > ID_CHARS_MAX:
+        named = isinstance(name, str) and (NAME.match(name) or PREFIXED.match(name)) and name != NULL
+        if not isinstance(name, str) or not named or len(name) > ID_CHARS_MAX:
             raise Fault(f"{name!r} is not a name: a letter, then letters, digits, _; or prefix:name; or an IRI")
         if len(_good_names) < NAMES_REMEMBERED_MAX:
             _good_names.add(name)
@@ -48,7 +49,7 @@ def expand_checked(name: object, context: Context) -> str:
 
 def check_uri(value: object) -> str:
     """A URI or IRI with a scheme. Raises Fault."""
-    if not isinstance(value, str) or len(value) > ID_CHARS_MAX or not URI.match(value):
+    if not isinstance(value, str) or len(value) > ID_CHARS_MAX or not URI.match(value) or value == NULL:
         raise Fault(f"must be a URI with a scheme, like urn:ngsi-ld:Room:1, of at most {ID_CHARS_MAX} characters")
     return value
 

@@ -89,7 +89,7 @@ def check_language(value: object, *, nulls: bool = False) -> object:
     for tag, text in value.items():
         if not isinstance(text, str) and not (isinstance(text, list) and all(isinstance(t, str) for t in text)):
             raise Fault("must be a string or a list of strings", tag)
-        if text == NULL and not nulls:
+        if (text == NULL and not nulls) or (isinstance(text, list) and NULL in text):
             raise Fault(NOT_HERE, tag)
     return value
 
@@ -103,6 +103,8 @@ def _vocab(value: object, context: Context) -> object:
         return context.expand_name(value)
     if not isinstance(value, list) or not value or not all(isinstance(part, str) for part in value):
         raise Fault("must be a string or a list of strings")
+    if NULL in value:
+        raise Fault(NOT_HERE)
     return [context.expand_name(part) for part in value]
 
 
