@@ -89,10 +89,9 @@ def check_span(things: Sequence[Sample], span: Span, got: list[Sample]) -> None:
 
 
 class Contract(RuleBasedStateMachine):
-    """``make`` opens the implementation; ``tidy`` lets it move things from one place of its own to another."""
+    """``make`` opens the implementation."""
 
     make: Make
-    tidy: Callable[[Storage], Any] = staticmethod(lambda _: None)
 
     def __init__(self) -> None:
         super().__init__()
@@ -108,8 +107,11 @@ class Contract(RuleBasedStateMachine):
         self.loop.run_until_complete(self.storage.start())
 
     def teardown(self) -> None:
-        self.loop.run_until_complete(self.storage.close())
+        self.teardown_storage()
         self.loop.close()
+
+    def teardown_storage(self) -> None:
+        self.loop.run_until_complete(self.storage.close())
         shutil.rmtree(self.folder)
 
     def write(self, work: Callable[[Writer], T]) -> T:
@@ -255,8 +257,13 @@ class Contract(RuleBasedStateMachine):
         self.start()
 
     @rule()
-    def move(self) -> None:
-        type(self).tidy(self.storage)
+    def crash(self) -> None:
+        """The files as they are now, opened by another one."""
+        copy = Path(tempfile.mkdtemp(dir=self.folder.parent))
+        shutil.copytree(self.folder, copy, dirs_exist_ok=True)
+        self.teardown_storage()
+        self.folder = copy
+        self.start()
 
     @rule(
         name=names,

@@ -1,4 +1,75 @@
--- Documents of every kind but entities, notifications that wait, samples with system dates and numbers.
+-- A log of what was written, current state and history behind it; documents of every kind but entities; notifications.
+
+-- What the newest commit left: its number, and the next numbers of subjects and samples.
+CREATE TABLE state (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    seq INTEGER NOT NULL,
+    next_subject INTEGER NOT NULL,
+    next_sample INTEGER NOT NULL
+) STRICT;
+
+-- One row a commit, until all of it is in the tables. body: see log.py.
+CREATE TABLE log (
+    seq INTEGER PRIMARY KEY,
+    body BLOB NOT NULL
+) STRICT;
+
+-- Current state, as far as seq; document NULL: there is none, but history.
+CREATE TABLE current (
+    subject INTEGER PRIMARY KEY,
+    seq INTEGER NOT NULL,
+    expires_us INTEGER,
+    document BLOB
+) STRICT;
+
+INSERT INTO current (subject, seq, document)
+    SELECT key, 0, document FROM subject LEFT JOIN entity ON entity.subject = key;
+CREATE INDEX current_expires ON current (expires_us) WHERE expires_us IS NOT NULL;
+ALTER TABLE subject ADD COLUMN live INTEGER NOT NULL DEFAULT 1;
+UPDATE subject SET live = key IN (SELECT subject FROM entity);
+DROP TABLE entity;
+DROP TABLE entity_type;
+
+-- Changes of history in their order that are not in chunks yet. size: how many. body: see changes.py.
+CREATE TABLE recent (
+    key INTEGER PRIMARY KEY,
+    subject INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    body BLOB NOT NULL
+) STRICT;
+
+CREATE INDEX recent_subject ON recent (subject, size);
+
+INSERT INTO recent (subject, size, body)
+    SELECT subject, count(*), CAST(json_group_array(json_array(
+        0, attribute, dataset, observed_us, 0, number, modified_us, modified_us, CAST(instance AS TEXT))) AS BLOB)
+    FROM (
+        SELECT series.subject, attribute.iri AS attribute, ifnull(dataset.iri, '') AS dataset, observed_us, modified_us,
+            instance, row_number() OVER (ORDER BY series, observed_us) AS number,
+            row_number() OVER (PARTITION BY series ORDER BY observed_us) / 500 AS part, series
+        FROM history JOIN series ON series.key = series
+        JOIN name AS attribute ON attribute.key = series.attribute
+        LEFT JOIN name AS dataset ON dataset.key = series.dataset
+    ) GROUP BY series, part;
+
+INSERT INTO state (id, seq, next_subject, next_sample)
+    SELECT 1, 0, (SELECT ifnull(max(key), 0) + 1 FROM subject), (SELECT count(*) + 1 FROM history);
+DROP TABLE history;
+DROP TABLE series;
+
+-- Samples of one series between two times, in columns (chunks.py). The chunks of a series do not overlap.
+CREATE TABLE chunk (
+    key INTEGER PRIMARY KEY,
+    subject INTEGER NOT NULL,
+    attribute INTEGER NOT NULL,
+    dataset INTEGER NOT NULL,
+    first_us INTEGER NOT NULL,
+    last_us INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    body BLOB NOT NULL
+) STRICT;
+
+CREATE INDEX chunk_series ON chunk (subject, attribute, dataset, first_us, last_us, size);
 
 CREATE TABLE document (
     key INTEGER PRIMARY KEY,
@@ -29,22 +100,3 @@ CREATE TABLE note (
 
 CREATE INDEX note_due ON note (dead, due_us);
 CREATE INDEX note_subscription ON note (tenant, subscription, dead, key);
-
--- mark: 0 observed, 1 written, 2 deleted.
-CREATE TABLE sample (
-    number INTEGER PRIMARY KEY,
-    series INTEGER NOT NULL,
-    at_us INTEGER NOT NULL,
-    mark INTEGER NOT NULL,
-    created_us INTEGER NOT NULL,
-    modified_us INTEGER NOT NULL,
-    instance BLOB NOT NULL,
-    UNIQUE (series, at_us, mark)
-) STRICT;
-
-INSERT INTO sample (series, at_us, mark, created_us, modified_us, instance)
-    SELECT series, observed_us, 0, modified_us, modified_us, instance FROM history ORDER BY observed_us;
-DROP TABLE history;
-
-ALTER TABLE entity ADD COLUMN expires_us INTEGER;
-CREATE INDEX entity_expires ON entity (expires_us) WHERE expires_us IS NOT NULL;
