@@ -30,16 +30,23 @@ Rows: TypeAlias = dict[tuple[int, int], Row]  # by identity within a series: at_
 ZSTD = b"\x28\xb5\x2f\xfd"
 
 
-def put(sample: Sample, number: int, now_us: int) -> Change:
-    """Of a sample that arrives."""
-    attribute, dataset, at_us, instance, mark = sample[:5]
-    return (PUT, attribute, dataset, at_us, MARK_NUMBERS[mark], number, now_us, now_us, instance)
+def tight(document: bytes) -> bytes:
+    """A copy. What orjson returns occupies 4 KiB at least, however short it is: too much for what is kept."""
+    return bytes(memoryview(document))
+
+
+def put(samples: Iterable[Sample], number: int, now_us: int) -> list[Change]:
+    """Of samples that arrive; ``number`` is that of the first."""
+    return [
+        (PUT, attribute, dataset, at_us, MARK_NUMBERS[mark], place, now_us, now_us, bytes(memoryview(instance)))
+        for place, (attribute, dataset, at_us, instance, mark, _, _, _) in enumerate(samples, number)
+    ]
 
 
 def replace(sample: Sample, old: Sample, now_us: int) -> Change:
     """Of a sample that takes the place of another one."""
     attribute, dataset, at_us, instance, mark = sample[:5]
-    return (SET, attribute, dataset, at_us, MARK_NUMBERS[mark], old.number, old.created_us, now_us, instance)
+    return (SET, attribute, dataset, at_us, MARK_NUMBERS[mark], old.number, old.created_us, now_us, tight(instance))
 
 
 def sample(series: Series, row: Row) -> Sample:

@@ -1,13 +1,11 @@
 """A chunk: samples of one series in columns, compressed. Pure; every sample comes back as it was, to the byte.
 
-Of an instance the number and the date of observation are taken out; what is left is the same for most of a series and
-is written once.
+Of an instance the number is taken out; what is left is the same for most of a series and is written once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -22,8 +20,7 @@ from gateway.server.storage.columns import EXACT, Ints, pack, pack_floats, unpac
 SIZE = 512  # samples; the last chunk of a series grows up to it
 LEVEL = 3
 NO_NUMBER, INTEGER, FLOAT, NUMBER_KEPT = 0, 1, 2, 3  # kept: the text of the number stays in the instance
-AT, VALUE = b"\x00", b"\x01"  # stand for what was taken out; JSON has no such bytes
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+VALUE = b"\x01"  # stands for what was taken out; JSON has no such byte
 
 
 def split(rows: Sequence[Row]) -> list[Sequence[Row]]:
@@ -47,7 +44,7 @@ def encode(rows: Sequence[Row]) -> bytes:
     rests: dict[bytes, int] = {}
     picks, kinds, values = [], [], []
     for row in rows:
-        kind, value, rest = _take_apart(row[5], row[0])
+        kind, value, rest = _take_apart(row[5])
         picks.append(rests.setdefault(rest, len(rests)))
         kinds.append(kind)
         values.append(value)
@@ -74,7 +71,7 @@ def decode(body: bytes) -> list[Row]:
     picks, kinds = unpack(columns[6]).tolist(), unpack(columns[7]).tolist()
     values, rests = unpack_floats(columns[8]).tolist(), columns[5]
     return [
-        (at, mark, number, made, changed, _put_together(rests[pick], kind, value, at))
+        (at, mark, number, made, changed, _put_together(rests[pick], kind, value))
         for at, mark, number, made, changed, pick, kind, value in zip(
             at_us, marks, numbers, created, modified, picks, kinds, values, strict=True
         )
@@ -110,38 +107,19 @@ def _columns(body: bytes) -> list[Any]:
     return found
 
 
-def _take_apart(instance: bytes, at_us: int) -> tuple[int, float, bytes]:
+def _take_apart(instance: bytes) -> tuple[int, float, bytes]:
     """Kind of number, number, the rest. The first byte of the rest says whether something was taken out."""
     number = number_of(instance)
-    kind = NO_NUMBER if number is None else NUMBER_KEPT
-    if AT in instance or VALUE in instance:
-        return kind, float(number or 0), b"=" + instance
-    rest = instance
-    if number is not None and abs(number) <= EXACT:
-        token = b'"value":' + orjson.dumps(number)
-        if token in instance:
-            kind = INTEGER if type(number) is int else FLOAT
-            rest = instance.replace(token, b'"value":' + VALUE, 1)
-    if b'"observedAt":"' in rest:
-        rest = rest.replace(_text(at_us), AT)
-    return kind, float(number or 0), b"-" + rest
+    if number is None:
+        return NO_NUMBER, 0.0, b"=" + instance
+    token = b'"value":' + orjson.dumps(number)
+    if abs(number) > EXACT or VALUE in instance or token not in instance:
+        return NUMBER_KEPT, float(number), b"=" + instance
+    kind = INTEGER if type(number) is int else FLOAT
+    return kind, float(number), b"-" + instance.replace(token, b'"value":' + VALUE, 1)
 
 
-def _put_together(rest: bytes, kind: int, value: float, at_us: int) -> bytes:
-    instance = rest[1:]
+def _put_together(rest: bytes, kind: int, value: float) -> bytes:
     if rest[:1] == b"=":
-        return instance
-    if AT in instance:
-        instance = instance.replace(AT, _text(at_us))
-    if kind in (INTEGER, FLOAT):
-        instance = instance.replace(VALUE, orjson.dumps(int(value) if kind == INTEGER else value))
-    return instance
-
-
-def _text(at_us: int) -> bytes:
-    try:
-        text = (EPOCH + timedelta(microseconds=at_us)).strftime("%Y-%m-%dT%H:%M:%S")
-    except OverflowError:
-        return b"\x02"  # no date has this; nothing is taken out
-    fraction = f"{at_us % 1_000_000:06d}".rstrip("0")
-    return (f"{text}.{fraction}Z" if fraction else f"{text}Z").encode()
+        return rest[1:]
+    return rest[1:].replace(VALUE, orjson.dumps(int(value) if kind == INTEGER else value))

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 Ints: TypeAlias = NDArray[np.int64]
 Floats: TypeAlias = NDArray[np.float64]
 Packed: TypeAlias = list[Any]
-SIZES = (np.int8, np.int16, np.int32, np.int64)
+SIZES = (np.dtype(np.int8), np.dtype(np.int16), np.dtype(np.int32), np.dtype(np.int64))
+LIMITS = tuple(2 ** (8 * size.itemsize - 1) for size in SIZES)
 DECIMALS_MAX = 6
 EXACT = 2.0**53
 
@@ -26,7 +27,7 @@ def pack(values: Ints, order: int = 1) -> Packed:
     size = 0
     if len(values):
         low, high = int(values.min()), int(values.max())
-        size = next(n for n, kind in enumerate(SIZES) if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max)
+        size = next(n for n, limit in enumerate(LIMITS) if -limit <= low and high < limit)
     return [heads, size, values.astype(SIZES[size]).tobytes()]
 
 
@@ -55,4 +56,5 @@ def unpack_floats(packed: Packed) -> Floats:
     decimals, data = packed
     if decimals < 0:
         return np.ascontiguousarray(np.frombuffer(data, np.uint8).reshape(8, -1).T).view(np.float64).reshape(-1)
-    return unpack(data) / 10.0**decimals
+    scaled: Floats = unpack(data) / 10.0**decimals
+    return scaled

@@ -118,7 +118,7 @@ class Draft(View, Queues):
     ) -> None:
         """Insert or replace."""
         edit = self._open(tenant, entity_id)
-        edit.entry = Entry(entity_id, edit.key, self._state.same_types(types), True, document, expires_us)
+        edit.entry = Entry(entity_id, edit.key, self._state.same_types(types), True, ch.tight(document), expires_us)
         edit.new_state = True
 
     def put_subject(self, tenant: str, entity_id: str, types: Sequence[str]) -> None:
@@ -151,7 +151,7 @@ class Draft(View, Queues):
         edit = self._opened(tenant, entity_id)
         number = self._state.next_sample
         self._state.next_sample = number + len(samples)
-        edit.changes.extend(ch.put(one, number + place, now_us) for place, one in enumerate(samples))
+        edit.changes += ch.put(samples, number, now_us)
 
     def replace_sample(self, tenant: str, entity_id: str, old: Sample, new: Sample, now_us: int) -> None:
         """Put the new one in place of the old one."""

@@ -19,7 +19,7 @@ from gateway.server.storage.state import Pending, State, Subject, Version
 
 SLICE_SECONDS = 0.010
 SLICE_SUBJECTS = 64
-COMPACT_CHANGES = 256  # of one subject: then they go into chunks
+COMPACT_CHANGES = 2_000  # of one subject: then they go into chunks
 
 
 class WriteBehind:
