@@ -17,7 +17,7 @@ import zstandard
 
 from gateway.server.errors import StorageFailed, StorageFull
 from gateway.server.outcome import Outcome
-from gateway.server.storage import log
+from gateway.server.storage import log, opening
 from gateway.server.storage.changes import Change
 from gateway.server.storage.draft import Draft, Edit, Name
 from gateway.server.storage.opening import damaged, translate
@@ -37,7 +37,7 @@ class Readers:
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         self._active: dict[int, int] = {}
         self._next = 0
 
@@ -47,6 +47,17 @@ class Readers:
             self._next += 1
             self._active[self._next] = self._state.seq
             return self._next
+
+    def publish(self, seq: int) -> None:
+        """What commit ``seq`` made may be seen."""
+        with self._lock:
+            self._state.seq = seq
+            self._lock.notify_all()
+
+    def wait_for(self, seq: int) -> None:
+        """Until a commit that is in the file is in memory too: microseconds."""
+        with self._lock:
+            self._lock.wait_for(lambda: self._state.seq >= seq)
 
     def leave(self, reader: int) -> None:
         """A reader ends."""
@@ -166,7 +177,7 @@ class Engine:
                 )
             self.state.publish(seq, subject, version, edit.changes)
             touched.append(subject)
-        self.state.seq = seq
+        self.readers.publish(seq)
         self.state.later(seq, touched)
 
     def _note_row(self, seq: int, size: int) -> None:
@@ -210,7 +221,7 @@ class Engine:
             moved = self._behind.slice(seq, seconds)
             self._finish(seq)
             self._behind.done(seq, moved)
-            self.state.seq = seq
+            self.readers.publish(seq)
             first = next(iter(self.state.dirty.values()), seq)
             while self._rows and self._rows[0][0] < first:
                 self._log_bytes -= self._rows.popleft()[1]
@@ -220,7 +231,7 @@ class Engine:
             self._behind.forget()
             self._not_before = time.monotonic() + RETRY_SECONDS
             logger.warning("moving from the log to the tables failed (tried again): %s", outcome.error)
-        self._sql.execute("PRAGMA synchronous = FULL")
+        self._sql.execute(f"PRAGMA synchronous = {opening.SYNCHRONOUS}")
 
 
 def _attempt(connection: sqlite3.Connection, draft: Draft, work: Work) -> Outcome:

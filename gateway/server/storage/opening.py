@@ -13,6 +13,7 @@ from gateway.server.storage import schema
 
 FILE = "server.db"
 LOCK = "server.lock"
+SYNCHRONOUS = "FULL"
 BUSY_MS = 5_000
 JOURNAL_BYTES = 64 * 2**20
 PAGE_BYTES = 4096
@@ -43,7 +44,7 @@ def connect(folder: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(folder / FILE, isolation_level=None, check_same_thread=False, cached_statements=256)
     connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
     connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute(f"PRAGMA synchronous = {SYNCHRONOUS}")
     connection.execute(f"PRAGMA journal_size_limit = {JOURNAL_BYTES}")
     connection.execute("PRAGMA cache_size = -8192")
     connection.execute("PRAGMA temp_store = MEMORY")

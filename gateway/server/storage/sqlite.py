@@ -33,7 +33,6 @@ READS_WAITING_MAX = 256
 PROGRESS_STEPS = 20_000  # virtual machine steps between two looks at the clock, about 1 ms
 GROUP_WEIGHT_MAX = 2_000  # documents in one commit: bounds the latency of who waits behind
 CACHE_BYTES = 256 * 2**20  # of documents that are in the tables too
-PUBLISH_WAIT_S = 0.000_2
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,8 +201,7 @@ class SqliteStorage:
         try:
             connection.execute("BEGIN")
             seq = connection.execute("SELECT seq FROM state").fetchone()[0]
-            while engine.state.seq < seq:  # committed, and in memory within microseconds
-                time.sleep(PUBLISH_WAIT_S)
+            engine.readers.wait_for(seq)
             return work(View(connection, engine.state, seq, deadline))
         except sqlite3.Error as error:
             raise translate(error) from error
