@@ -71,6 +71,8 @@ async def test_deletions(client: httpx.AsyncClient, attribute: dict[str, Any], g
     assert only["deletedAt"] == last["deletedAt"]
     await client.delete(f"{ROOT}/entities/{CAR}")
     assert [i["value"] for i in await history(client, "other")] == [1, NULL]
+    whole = (await client.get(f"{ROOT}/temporal/entities/{CAR}", params={"options": "sysAttrs"})).json()
+    assert whole["deletedAt"] == whole["other"][-1]["deletedAt"] >= whole["createdAt"]
     assert len(await history(client, "thing")) == 2
 
 

@@ -200,14 +200,15 @@ class Work:
         return show.header(subject.id, subject.types, self._dates(subject) if self.ask.system else {}, self.ask)
 
     def _dates(self, subject: Subject) -> Stored:
-        """When the entity came and changed: of what is there now, or else by its history."""
+        """When the entity came, changed and went: of what is there now, or else by its history."""
         document = self.reader.entity(self.tenant, subject.id) if subject.live else None
         if document is not None:
             entity: Mapping[str, Any] = orjson.loads(document)
             return {name: entity[name] for name in ("createdAt", "modifiedAt", "expiresAt") if name in entity}
         first = self.reader.history(self.tenant, subject.id, Span(limit=0, time_property="createdAt"))
         last = self.reader.history(self.tenant, subject.id, Span(last_n=1, time_property="modifiedAt"))
-        dates: Stored = {}
+        gone = self.reader.history(self.tenant, subject.id, Span(last_n=1, time_property="deletedAt"))
+        dates: Stored = {"deletedAt": time_text(max(sample.at_us for sample in gone))} if gone else {}
         if first:
             dates["createdAt"] = time_text(first[0].created_us)
             dates["modifiedAt"] = time_text(max(sample.modified_us for sample in last))
