@@ -17,6 +17,7 @@ from gateway.server.broker.query import Query
 from gateway.server.broker.record import SCOPE
 from gateway.server.broker.tenants import check_tenant
 from gateway.server.errors import InvalidRequest, ResourceNotFound, TooComplexQuery
+from gateway.server.settings import PAGE_MAX
 from gateway.server.storage.base import Reader, Sample, Selection, Span, Subject
 from gateway.server.temporal import columns, show
 from gateway.server.temporal.ask import Ask
@@ -40,12 +41,13 @@ class Answer:
 
 @dataclass(slots=True)
 class Work:
-    """One question to one view of the storage."""
+    """One question to one view of the storage. ``present``: the newest samples in the interval, by entity id."""
 
     reader: Reader
     tenant: str
     ask: Ask
     deadline: float = field(default_factory=lambda: time.monotonic() + SECONDS_MAX)
+    present: dict[str, list[Sample]] = field(default_factory=dict)
 
     def retrieve(self, entity_id: str, query: Query) -> Answer:
         """Raises ResourceNotFound, NonexistentTenant."""
@@ -109,11 +111,16 @@ class Work:
 
     def _present(self, entity_id: str) -> list[Sample]:
         """The newest sample of each wanted series that has one in the interval."""
+        known = self.present.get(entity_id)
+        if known is not None:
+            return known
         found = self.reader.history(self.tenant, entity_id, replace(self.ask.span, last_n=1))
         found.sort(key=lambda sample: sample.dataset)
-        if self.ask.picked is not None and not self.ask.span.attributes:
-            return found  # id or type alone is wanted
-        return [sample for sample in found if self.ask.shows(sample.attribute)]
+        if self.ask.picked is None or self.ask.span.attributes:  # otherwise id or type alone is wanted
+            found = [sample for sample in found if self.ask.shows(sample.attribute)]
+        if found and len(self.present) < PAGE_MAX:
+            self.present[entity_id] = found
+        return found
 
     def _seen(self, subject: Subject) -> Stored:
         """The entity as conditions see it: each attribute has all its instances of the interval."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -37,6 +37,7 @@ class Summary:
     fitting: bool = False
     _values: int = 0
     _results: int = 0
+    _edges: dict[tuple[int, int], tuple[str, str]] = field(default_factory=dict)  # series mostly have the same periods
 
     def of(self, entity_id: str, newest: Sample) -> dict[str, Any] | None:
         """One series, of which the newest sample in the span is given; None where no method applies.
@@ -50,17 +51,20 @@ class Summary:
             found = self._mixed(entity_id, newest, start)
         shown: dict[str, Any] = {"type": orjson.loads(newest.instance)["type"]}
         last = time_of(newest, self.span)
+        self._results += self._bounded(sum(map(len, found.values())))
         for method, pairs in found.items():
             shown[method] = [[value, *self._texts(start, number, last)] for number, value in pairs]
-            self._results += len(pairs)
-        if self._results > RESULTS_MAX:
-            raise TooManyResults(
-                f"more than {RESULTS_MAX} aggregated values", fix="Ask for longer periods, or fewer entities."
-            )
         self.fitting = self.fitting or bool(found)
         if not found:
             return None
         return {**shown, "datasetId": newest.dataset} if newest.dataset else shown
+
+    def _bounded(self, more: int) -> int:
+        if self._results + more > RESULTS_MAX:
+            raise TooManyResults(
+                f"more than {RESULTS_MAX} aggregated values", fix="Ask for longer periods, or fewer entities."
+            )
+        return more
 
     def _first(self, entity_id: str, newest: Sample) -> int:
         """Where reading begins: not before the oldest sample where the interval is long or open."""
@@ -86,6 +90,7 @@ class Summary:
                 return None
             if len(columns.at_us):
                 parts.append(sums(period, start, columns.at_us, columns.values, wanted))
+                self._bounded(sum(len(part.numbers) for part in parts) - len(parts))
         if not parts:
             return None
         whole = combine(parts)
@@ -118,7 +123,11 @@ class Summary:
         if not (period.months or period.us):
             until = self.span.until_us
             return exact_text(start), exact_text(last if until is None else until)
-        return exact_text(period.edge(start, number)), exact_text(period.edge(start, number + 1))
+        known = self._edges.get((start, number))
+        if known is None:
+            known = exact_text(period.edge(start, number)), exact_text(period.edge(start, number + 1))
+            self._edges[start, number] = known
+        return known
 
     def _check(self) -> None:
         if time.monotonic() > self.deadline:
