@@ -286,19 +286,19 @@ async def test_where_the_context_is(rooms: httpx.AsyncClient) -> None:
 
 # linked entities
 
-HOUSE = {
+HOUSE: dict[str, Any] = {
     "id": "urn:ngsi-ld:House:7",
     "type": "House",
     "name": {"type": "Property", "value": "Old mill"},
     "street": {"type": "Relationship", "object": "urn:ngsi-ld:Street:1"},
 }
-STREET = {
+STREET: dict[str, Any] = {
     "id": "urn:ngsi-ld:Street:1",
     "type": "Street",
     "name": {"type": "Property", "value": "High"},
     "houses": {"type": "ListRelationship", "objectList": ["urn:ngsi-ld:House:7", "urn:ngsi-ld:House:8"]},
 }
-FLAT = {"id": "urn:ngsi-ld:Flat:1", "type": "Flat", "isIn": {"type": "Relationship", "object": "urn:ngsi-ld:House:7"}}
+FLAT: dict[str, Any] = {"id": "urn:ngsi-ld:Flat:1", "type": "Flat", "isIn": {"type": "Relationship", "object": "urn:ngsi-ld:House:7"}}
 AT_FLAT = f"{ENTITIES}/urn:ngsi-ld:Flat:1"
 
 
@@ -333,7 +333,7 @@ async def test_join_flat(client: httpx.AsyncClient) -> None:
     await put(client, HOUSE, STREET, FLAT)
     assert (await client.get(AT_FLAT, params={"join": "flat"})).json() == [FLAT, HOUSE]
     assert (await client.get(AT_FLAT, params={"join": "flat", "joinLevel": 5})).json() == [FLAT, HOUSE, STREET]
-    query = {"type": "Flat,House", "join": "flat", "count": "true", "limit": 5}
+    query: dict[str, str | int] = {"type": "Flat,House", "join": "flat", "count": "true", "limit": 5}
     found = await client.get(ENTITIES, params=query)
     assert found.json() == [HOUSE, FLAT, STREET] and found.headers["ngsild-results-count"] == "2"
     features = (await client.get(AT_FLAT, params={"join": "flat"}, headers=GEO)).json()

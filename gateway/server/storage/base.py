@@ -52,7 +52,11 @@ class Subject(NamedTuple):
 
 
 class Term(NamedTuple):
-    """A value of the attribute's default instance (number, text, boolean, URI of a Relationship) compares so."""
+    """A value of the attribute (number, text, boolean, URI of a Relationship) compares so.
+
+    An attribute that is not one instance with such a plain value (several instances, lists, objects, maps of languages,
+    terms, typed values) may compare in ways that storage does not know: an entity with one always fulfils the term.
+    """
 
     attribute: str
     operator: Literal["==", ">", ">=", "<", "<="]
@@ -60,7 +64,10 @@ class Term(NamedTuple):
 
 
 class Area(NamedTuple):
-    """The geometry of the attribute touches this box of WGS84 degrees; ``west`` > ``east`` crosses the date line."""
+    """A geometry of the attribute (of any of its instances) touches this box of WGS84 degrees.
+
+    ``west`` > ``east`` crosses the date line.
+    """
 
     attribute: str
     west: float
