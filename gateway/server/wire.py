@@ -33,6 +33,7 @@ ROOT = "/ngsi-ld/v1"
 CONTEXT_REL = "http://www.w3.org/ns/json-ld#context"
 LINK = re.compile(r"<([^<>]*)>((?:\s*;\s*[\w*-]+\s*=\s*(?:\"[^\"]*\"|[^\s\",;]+))*)")
 REL = re.compile(r";\s*rel\s*=\s*(?:\"([^\"]*)\"|([^\s\",;]+))")
+VISIBLE = "".join(chr(c) for c in range(32, 127))
 TENANT = re.compile(r"[\x21-\x7e]{1,256}\Z")
 # fmt: off
 NOT_OFFERED = frozenset({
@@ -121,7 +122,7 @@ def answer(
 
 def _header_value(value: str) -> bytes:
     """Header values are visible ASCII: everything else is percent-encoded, as URIs have it."""
-    return quote(value, safe="".join(chr(c) for c in range(32, 127))).encode("ascii")
+    return quote(value, safe=VISIBLE).encode("ascii")
 
 
 def problem(error: Problem) -> Response:

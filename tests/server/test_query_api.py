@@ -203,7 +203,7 @@ ONE, TWO = {"type": "Property", "value": 1, "datasetId": "urn:d:1"}, {"type": "P
         ),
     ],
 )
-async def test_views(rooms: httpx.AsyncClient, parameters: dict[str, str], expected: dict[str, Any]) -> None:
+async def test_views(rooms: httpx.AsyncClient, parameters: dict[str, Any], expected: dict[str, Any]) -> None:
     assert await one(rooms, "4", **parameters) == expected
     query = {"type": "Room", "id": f"{PREFIX}4", **parameters}
     assert (await rooms.get(ENTITIES, params=query)).json() == [expected]
@@ -298,7 +298,11 @@ STREET: dict[str, Any] = {
     "name": {"type": "Property", "value": "High"},
     "houses": {"type": "ListRelationship", "objectList": ["urn:ngsi-ld:House:7", "urn:ngsi-ld:House:8"]},
 }
-FLAT: dict[str, Any] = {"id": "urn:ngsi-ld:Flat:1", "type": "Flat", "isIn": {"type": "Relationship", "object": "urn:ngsi-ld:House:7"}}
+FLAT: dict[str, Any] = {
+    "id": "urn:ngsi-ld:Flat:1",
+    "type": "Flat",
+    "isIn": {"type": "Relationship", "object": "urn:ngsi-ld:House:7"},
+}
 AT_FLAT = f"{ENTITIES}/urn:ngsi-ld:Flat:1"
 
 

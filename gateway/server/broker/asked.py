@@ -71,11 +71,11 @@ def asked_of(
 
 def single_of(
     parameters: Mapping[str, str], context: Context, media: wire.Media, preferences: Preferences
-) -> tuple[Query, View, Join | None]:
+) -> tuple[Query, View, Join | None, wire.Media]:
     """The same for one entity by its id."""
     view = view_of(parameters, context, media, preferences)
     query = build_query(context, types=parameters.get("type"), attrs=wire.comma_list(parameters, "attrs"))
-    return replace(query, pick=view.pick), view, _join(parameters)
+    return replace(query, pick=view.pick), view, _join(parameters), media
 
 
 def check_narrow(query: Query, parameters: Mapping[str, str]) -> None:
