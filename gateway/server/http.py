@@ -60,7 +60,7 @@ class App:
         self.platform = platform
         self._guard = Guard(settings.token, host=settings.host, secure=settings.secure, hosts=settings.hosts)
         self._router = Router([*platform.routes(), *self._own_routes()])
-        self._console = Console(platform.broker, platform.temporal)
+        self._console = Console(platform.broker, platform.queries, platform.temporal)
         self._pages = Starlette(routes=self._console.routes())
         self._body_max = settings.body_max
         self._body_bytes = 0

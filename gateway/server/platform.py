@@ -9,13 +9,21 @@ from typing import TYPE_CHECKING
 
 from gateway import __version__
 from gateway.prometheus import family
-from gateway.server.broker.routes import EntityRoutes
+from gateway.server.broker.attribute_routes import AttributeRoutes
+from gateway.server.broker.batch_routes import BatchRoutes
+from gateway.server.broker.discovery_routes import DiscoveryRoutes
+from gateway.server.broker.entity_routes import EntityRoutes
+from gateway.server.broker.queries import Queries
+from gateway.server.broker.query_routes import QueryRoutes
 from gateway.server.broker.service import Broker
+from gateway.server.broker.sweeper import Sweeper
 from gateway.server.contexts import Contexts
 from gateway.server.egress import Egress
 from gateway.server.ingest.routes import IngestRoutes
 from gateway.server.ingest.service import Ingest
 from gateway.server.monitoring.metrics import RequestCounter
+from gateway.server.quality.routes import QualityRoutes
+from gateway.server.quality.service import Quality
 from gateway.server.routing import Route
 from gateway.server.settings import ServerSettings
 from gateway.server.storage.base import Storage
@@ -40,7 +48,12 @@ class Platform:
         self.storage: Storage = storage or SqliteStorage(settings.data, bytes_max=settings.storage_max)
         self.contexts = Contexts(self._fetch)
         self.broker = Broker(self.storage)
+        self.queries = Queries(self.storage)
         self.temporal = Temporal(self.storage)
+        self.broker.before_commit(self.temporal.record)
+        self.quality = Quality(self.storage)
+        self.broker.on_history(self.quality.take)
+        self.temporal.on_history(self.quality.take)
         self.ingest = Ingest(self.storage, self.broker, self.contexts)
         self.subscriptions = Subscriptions(self.storage, self.broker, self.contexts, Egress(settings.notify_prefixes))
         self.counter = RequestCounter()
@@ -52,7 +65,12 @@ class Platform:
         await self.storage.start()
         try:
             coap = await self._listen()
-            async with self.subscriptions.running(), self._taking(coap):
+            async with (
+                self.quality.running(),
+                self.subscriptions.running(),
+                Sweeper(self.broker).running(),
+                self._taking(coap),
+            ):
                 yield self
         finally:
             await self.storage.close()
@@ -90,7 +108,12 @@ class Platform:
         """The routes of NGSI-LD and of the compact protocol."""
         return [
             *EntityRoutes(self.broker, self.contexts).routes(),
+            *AttributeRoutes(self.broker, self.contexts).routes(),
+            *BatchRoutes(self.broker, self.contexts).routes(),
+            *QueryRoutes(self.queries, self.contexts).routes(),
+            *DiscoveryRoutes(self.queries, self.contexts).routes(),
             *TemporalRoutes(self.temporal, self.contexts).routes(),
+            *QualityRoutes(self.quality, self.contexts).routes(),
             *SubscriptionRoutes(self.subscriptions, self.contexts).routes(),
             *IngestRoutes(self.ingest).routes(),
         ]

@@ -25,13 +25,15 @@ from gateway.server.errors import (
 from gateway.server.settings import PAGE_DEFAULT, PAGE_MAX, PARAMETERS_MAX, QUERY_BYTES_MAX
 
 Headers = list[tuple[bytes, bytes]]
-Media = Literal["application/json", "application/ld+json"]
+Media = Literal["application/json", "application/ld+json", "application/geo+json"]
 JSON: Media = "application/json"
 LD: Media = "application/ld+json"
+GEO: Media = "application/geo+json"
 ROOT = "/ngsi-ld/v1"
 CONTEXT_REL = "http://www.w3.org/ns/json-ld#context"
 LINK = re.compile(r"<([^<>]*)>((?:\s*;\s*[\w*-]+\s*=\s*(?:\"[^\"]*\"|[^\s\",;]+))*)")
 REL = re.compile(r";\s*rel\s*=\s*(?:\"([^\"]*)\"|([^\s\",;]+))")
+VISIBLE = "".join(chr(c) for c in range(32, 127))
 TENANT = re.compile(r"[\x21-\x7e]{1,256}\Z")
 # fmt: off
 NOT_OFFERED = frozenset({
@@ -110,16 +112,17 @@ class Response:
 def answer(
     status: int, content: object = None, media: str = JSON, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """An answer with JSON content, or none."""
+    """An answer with JSON content (bytes are JSON already), or none."""
     encoded = [(name.lower().encode("ascii"), _header_value(value)) for name, value in (headers or {}).items()]
     if content is None:
         return Response(status, b"", tuple(encoded))
-    return Response(status, orjson.dumps(content), ((b"content-type", media.encode("ascii")), *encoded))
+    body = content if isinstance(content, bytes) else orjson.dumps(content)
+    return Response(status, body, ((b"content-type", media.encode("ascii")), *encoded))
 
 
 def _header_value(value: str) -> bytes:
     """Header values are visible ASCII: everything else is percent-encoded, as URIs have it."""
-    return quote(value, safe="".join(chr(c) for c in range(32, 127))).encode("ascii")
+    return quote(value, safe=VISIBLE).encode("ascii")
 
 
 def problem(error: Problem) -> Response:
@@ -157,14 +160,16 @@ async def context_of(request: Request, contexts: Contexts) -> Context:
 
 
 @lru_cache(maxsize=256)
-def negotiate(accept: str | None) -> Media:
-    """The media type of the answer. Raises NotAcceptable."""
+def negotiate(accept: str | None, *, geo: bool = False) -> Media:
+    """The media type of the answer; ``geo``: GeoJSON can be given, too. Raises NotAcceptable."""
     best: tuple[float, bool, Media] | None = None
     for part in (accept or "*/*").lower().split(","):
         media, *parameters = (piece.strip() for piece in part.split(";"))
         weight = next((_weight(p[2:]) for p in parameters if p.startswith("q=")), 1.0)
         kind: Media | None = LD if media == LD else JSON if media in (JSON, "application/*", "*/*") else None
-        exact = media in (JSON, LD)
+        if media == GEO and geo:
+            kind = GEO
+        exact = media in (JSON, LD, GEO)
         if kind is not None and weight > 0 and (best is None or (weight, exact) > best[:2]):
             best = (weight, exact, kind)
     if best is None:

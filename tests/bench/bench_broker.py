@@ -1,4 +1,6 @@
-"""Batch upserts of 100 entities into a real server process: per second and per CPU-second, with history and fsync.
+"""Batch upserts of 100 entities into a real server process: figures per second and CPU-second.
+
+With history and fsync; then reads.
 
 BENCH_SECONDS (default 15), BENCH_ENTITIES distinct entities (default 20,000), BENCH_CLIENTS connections (default 4).
 """
@@ -24,6 +26,7 @@ from gateway.server.broker.model import time_text
 
 SERVER = Path(__file__).parents[1] / "server" / "server_process.py"
 CONTEXT = "https://raw.githubusercontent.com/smart-data-models/dataModel.Energy/master/context.jsonld"
+LINK = f'<{CONTEXT}>; rel="http://www.w3.org/ns/json-ld#context"; type="application/ld+json"'
 BATCH = 100
 START_US = 1_767_225_600_000_000
 NAMES = ("totalActivePower", "totalReactivePower", "totalActiveEnergyImport", "totalActiveEnergyExport", "frequency")
@@ -67,6 +70,42 @@ async def load(address: str, batches: list[bytes], clients: int, seconds: float)
     return took
 
 
+async def read(address: str, targets: list[str], clients: int, seconds: float) -> int:
+    """Ask for these in turn until the time is over; how many answers."""
+    end, answers = time.monotonic() + seconds, 0
+
+    async def one(first: int) -> None:
+        nonlocal answers
+        async with httpx.AsyncClient(base_url=f"{address}/ngsi-ld/v1", timeout=60) as client:
+            number = first
+            while time.monotonic() < end:
+                answer = await client.get(targets[number % len(targets)], headers={"Link": LINK})
+                answer.raise_for_status()
+                answers += 1
+                number += clients
+
+    await asyncio.gather(*(one(number) for number in range(clients)))
+    return answers
+
+
+def reads(server: psutil.Process, address: str, entities: int, clients: int, seconds: float) -> dict[str, int]:
+    """Answers per CPU-second of the server."""
+    ids = [f"/entities/urn:ngsi-ld:ACMeasurement:bench:{number}" for number in range(0, entities, 17)]
+    questions = {
+        "retrieve": ids,
+        "query_20": ["/entities?type=ACMeasurement&limit=20"],
+        "query_20_pages": [f"/entities?type=ACMeasurement&limit=20&offset={at}" for at in range(0, 2000, 20)],
+        "query_q_20": ["/entities?type=ACMeasurement&q=totalActivePower%3E500&limit=20"],
+    }
+    figures = {}
+    for name, targets in questions.items():
+        asyncio.run(read(address, targets, clients, 1))
+        cpu = sum(server.cpu_times()[:2])
+        answers = asyncio.run(read(address, targets, clients, seconds))
+        figures[f"{name}_per_cpu_s"] = round(answers / (sum(server.cpu_times()[:2]) - cpu))
+    return figures
+
+
 def main() -> None:
     """Print the figures as JSON."""
     seconds = float(os.environ.get("BENCH_SECONDS", "15"))
@@ -87,6 +126,7 @@ def main() -> None:
             took = sorted(asyncio.run(load(address, batches[entities // BATCH :], clients, seconds)))
             wall, cpu = time.monotonic() - began, sum(server.cpu_times()[:2]) - cpu
             busy = server.memory_full_info()
+            answered = reads(server, address, entities, clients, min(seconds, 5))
             metrics = httpx.get(f"{address}/metrics").text
         finally:
             process.terminate()
@@ -98,6 +138,7 @@ def main() -> None:
                 "entities": entities,
                 "created_per_s": round(entities / created),
                 "batches": len(took),
+                **answered,
                 "entities_per_s": round(len(took) * BATCH / wall),
                 "entities_per_cpu_s": round(len(took) * BATCH / cpu),
                 "history_rows_per_s": round(len(took) * BATCH * len(NAMES) / wall),

@@ -167,7 +167,7 @@ async def test_batch_with_bad_elements(client: httpx.AsyncClient) -> None:
         ({"id": "no uri"}, "/id"),
         ({"type": "9bad"}, "/type"),
         ({"type": []}, "/type"),
-        ({"temperature": None}, "/temperature/value"),
+        ({"temperature": None}, "/temperature"),
         ({"temperature": {"type": "Property"}}, "/temperature"),
         ({"temperature": {"type": "Propperty", "value": 1}}, "/temperature/type"),
         ({"temperature": {"type": ["Property"], "value": 1}}, "/temperature/type"),
@@ -176,8 +176,8 @@ async def test_batch_with_bad_elements(client: httpx.AsyncClient) -> None:
         ({"a/b~c": 1}, "/a~1b~0c"),
         ({"unitCode": "CEL"}, "/unitCode"),
         ({"location": 5}, "/location"),
-        ({"location": {"type": "Point", "coordinates": [200, 0]}}, "/location/value"),
-        ({"place": {"type": "Polygon", "coordinates": [[[0, 0], [1, 0], [1, 1], [0, 1]]]}}, "/place/value"),
+        ({"location": {"type": "Point", "coordinates": [200, 0]}}, "/location"),
+        ({"place": {"type": "Polygon", "coordinates": [[[0, 0], [1, 0], [1, 1], [0, 1]]]}}, "/place"),
         ({"owner": {"type": "Relationship", "object": "me"}}, "/owner/object"),
         ({"a": [{"value": 1}, {"value": 2}]}, "/a/1"),
         ({"a": {"value": 1, "accuracy": {"type": "Relationship", "object": 5}}}, "/a/accuracy/object"),
@@ -191,10 +191,6 @@ async def test_refusals_say_where(client: httpx.AsyncClient, change: dict[str, A
 
 
 async def test_what_is_not_offered_is_refused_not_ignored(client: httpx.AsyncClient) -> None:
-    soon = meter(expiresAt="2099-01-01T00:00:00Z")
-    problem(await client.post(f"{ROOT}/entities", json=soon, headers=LD), 422, "OperationNotSupported")
-    found = await client.get(f"{ROOT}/entities", params={"type": "A", "georel": "near;maxDistance==5"})
-    problem(found, 422, "OperationNotSupported")
     problem(await client.get(f"{ROOT}/csourceRegistrations"), 422, "OperationNotSupported")
     problem(await client.get(f"{ROOT}/entities", params={"type": "A", "nonsense": "1"}), 400, "InvalidRequest")
     problem(await client.get(f"{ROOT}/nothing"), 404, "ResourceNotFound")
@@ -213,7 +209,7 @@ async def test_protocol_preconditions(client: httpx.AsyncClient) -> None:
     problem(await client.get(f"{entities}/{ONE}", headers={"Accept": "text/turtle"}), 406, "NotAcceptable")
     refused = await client.put(entities, content=b"{}")
     problem(refused, 405, "MethodNotAllowed")
-    assert refused.headers["allow"] == "POST, GET"
+    assert {"POST", "GET"} <= set(refused.headers["allow"].split(", "))
     problem(await client.get(entities), 400, "BadRequestData")
     problem(await client.get(entities, params={"q": "createdAt>2020-01-01T00:00:00Z"}), 400, "BadRequestData")
     problem(await client.get(entities, params={"id": ONE}), 400, "BadRequestData")

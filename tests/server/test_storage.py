@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import threading
 from pathlib import Path
@@ -52,7 +53,7 @@ async def test_what_was_answered_is_in_the_file(tmp_path: Path) -> None:
     await storage.start()
     await storage.write(lambda w: w.put_entity("", "urn:x:1", ["urn:t:1"], b"{}"))
     with sqlite3.connect(tmp_path / "server.db") as other:
-        assert other.execute("SELECT count(*) FROM entity").fetchone() == (1,)
+        assert other.execute("SELECT count(*) FROM log").fetchone() == (1,)
         assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     await storage.close()
 
@@ -106,7 +107,7 @@ async def test_a_full_storage_says_so_and_keeps_what_it_has(tmp_path: Path) -> N
     await storage.start()
     await storage.write(lambda w: w.put_entity("", "urn:x:kept", ["urn:t:1"], b"{}"))
     with pytest.raises(StorageFull):
-        await storage.write(lambda w: w.put_entity("", "urn:x:big", ["urn:t:1"], b"x" * 1_000_000))
+        await storage.write(lambda w: w.put_entity("", "urn:x:big", ["urn:t:1"], os.urandom(1_000_000)))
     assert await storage.read(lambda r: r.entity("", "urn:x:kept")) == b"{}"
     assert await storage.read(lambda r: r.entity("", "urn:x:big")) is None
     await storage.write(lambda w: w.put_entity("", "urn:x:small", ["urn:t:1"], b"{}"))

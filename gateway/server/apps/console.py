@@ -19,6 +19,7 @@ from gateway import __version__
 from gateway.server.apps import console_power, console_service
 from gateway.server.apps.console_power import Series
 from gateway.server.broker.model import Change
+from gateway.server.broker.queries import Queries
 from gateway.server.broker.query import Query
 from gateway.server.broker.service import Broker, Feed
 from gateway.server.temporal.service import Temporal
@@ -47,8 +48,9 @@ HEADERS = {
 class Console:
     """The handlers. One object a server: it counts its listening clients."""
 
-    def __init__(self, broker: Broker, temporal: Temporal) -> None:
+    def __init__(self, broker: Broker, queries: Queries, temporal: Temporal) -> None:
         self._broker = broker
+        self._queries = queries
         self._temporal = temporal
         self._clients = 0
         self._waits: set[asyncio.Timeout] = set()
@@ -76,7 +78,7 @@ class Console:
     async def state(self, request: Request) -> Response:
         """All entities in compact form, trends of the last hour, thresholds."""
         tenant, now_ms = _tenant(request), _now_ms()
-        page = await self._broker.query(tenant, Query(), limit=ENTITIES_MAX)
+        page = await self._queries.query(tenant, Query(), limit=ENTITIES_MAX)
         compact = [console_service.compact(entity) for entity in page.entities]
         for entity in compact:
             entity["age_s"] = None if entity["at"] is None else round((now_ms - entity["at"]) / 1000, 1)
@@ -121,7 +123,7 @@ class Console:
         except (ValueError, OverflowError):
             return _problem(400, "BadRequestData", "minutes and since must be numbers.")
         tenant = _tenant(request)
-        page = await self._broker.query(tenant, Query(), limit=ENTITIES_MAX)
+        page = await self._queries.query(tenant, Query(), limit=ENTITIES_MAX)
         stored = {entity["id"]: entity for entity in page.entities}
         compact = [console_service.compact(entity) for entity in stored.values()]
         circuit = console_power.find_circuit(compact, request.query_params.get("site"))

@@ -12,6 +12,7 @@ Names of attributes always contain a colon, names of members never do: that tell
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -34,6 +35,7 @@ KIND_OF_MEMBER = {member: kind for kind, member in VALUE_MEMBERS.items() if kind
 SYSTEM_MEMBERS = frozenset({"createdAt", "modifiedAt", "deletedAt"})
 GEOMETRIES = frozenset({"Point", "MultiPoint", "LineString", "MultiLineString", "Polygon", "MultiPolygon"})
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH_DAY = EPOCH.toordinal()
 MICROSECOND = timedelta(microseconds=1)
 
 
@@ -42,7 +44,9 @@ class Change:
     """One entity after one operation was committed; ``entity`` must not be modified.
 
     ``attributes``: IRIs whose value or members differ now, ``added`` and ``removed`` among them; a rewrite with equal
-    content is no change. For a deleted entity ``entity`` is what it was.
+    content is no change. They are empty where only types, scopes or expiry differ. For a deleted entity ``entity`` is
+    what it was. ``previous``: what was stored before under the attributes that were changed or removed (all instances),
+    not under those added.
     """
 
     tenant: str
@@ -51,6 +55,7 @@ class Change:
     event: Literal["created", "updated", "deleted"] = "updated"
     added: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
+    previous: Mapping[str, Stored | list[Stored]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -84,8 +89,10 @@ def time_us(text: str) -> int:
     whole, _, fraction = text[:-1].replace(",", ".").partition(".")
     if len(whole) != 19 or not whole[4] == whole[7] == "-" or (fraction and not fraction.isdecimal()):
         raise ValueError("it must look like 2026-01-31T12:00:00.5Z (UTC, at most 6 digits after the point)")
-    moment = datetime.fromisoformat(whole).replace(tzinfo=UTC)
-    return (moment - EPOCH) // MICROSECOND + (int(fraction.ljust(6, "0")) if fraction else 0)
+    moment = datetime.fromisoformat(whole)
+    seconds = moment.hour * 3600 + moment.minute * 60 + moment.second
+    us = ((moment.toordinal() - EPOCH_DAY) * 86_400 + seconds) * 1_000_000
+    return us + int(fraction.ljust(6, "0")) if fraction else us
 
 
 def time_text(us: int) -> str:

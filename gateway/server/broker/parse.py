@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import lru_cache
+from typing import Any, TypeGuard
 
-from gateway.server.broker.geojson import check_geometry
 from gateway.server.broker.model import (
     GEOMETRIES,
     KIND_OF_MEMBER,
@@ -20,88 +20,88 @@ from gateway.server.broker.model import (
     time_us,
     word,
 )
+from gateway.server.broker.names import URI, Fault, check_uri, expand_checked
+from gateway.server.broker.values import DEPTH_MAX, MEMBER_CHECKS, NOT_HERE, VALUE_CHECKS, future
 from gateway.server.contexts import Context
-from gateway.server.errors import BadRequestData, OperationNotSupported
 
-DEPTH_MAX = 64
-ID_CHARS_MAX = 1024
+__all__ = ["URI", "Fault", "check_uri", "expand_checked", "kind_of", "parse_attribute", "parse_entity"]
+
 ATTRIBUTES_MAX = 1000
-NAME = re.compile(r"[^\W\d_]\w*\Z")
-PREFIXED = re.compile(r"[^\W\d_][\w.-]*:[^\s<>\"{}|\\^`]+\Z")
-URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s<>\"{}|\\^`\x00-\x20]+\Z")
+INSTANCES_MAX = 1000
+NAMES_MAX = 2_000  # remembered of a context
 SCOPE = re.compile(r"/?\w+(?:/\w+)*\Z")
-IGNORED = SYSTEM_MEMBERS | {"instanceId"}
 PREVIOUS = "previous"
+OUTPUT_ONLY = frozenset({"entity", "entityList", "lang"})
+IGNORED = SYSTEM_MEMBERS | OUTPUT_ONLY | {"instanceId", "@context"}
 GEO_NAMES = frozenset({"location", "observationSpace", "operationSpace"})
-ONLY_MEMBERS = frozenset({*VALUE_MEMBERS.values(), "unitCode", "observedAt", "datasetId", "objectType", "valueType"})
-OUTPUT_ONLY = frozenset({"entity", "entityList", "lang", "dataset"})
-NOT_YET = frozenset({"expiresAt", "ngsildproof"})
-NAMES_REMEMBERED_MAX = 10_000
-_good_names: set[str] = set()
-
-
-class Fault(Exception):  # noqa: N818  (it never leaves this module's callers)
-    """Something is wrong at ``path``, which grows while it passes through the levels of the document."""
-
-    def __init__(self, text: str, *path: str | int, not_offered: bool = False) -> None:
-        super().__init__(text)
-        self.path = list(path)
-        self.not_offered = not_offered
-
-    def under(self, *path: str | int) -> Fault:
-        """The same, seen from one level above."""
-        self.path[:0] = path
-        return self
-
-    def problem(self) -> BadRequestData | OperationNotSupported:
-        """For the client."""
-        pointer = "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in self.path)
-        text = f"{pointer or '/'}: {self}"
-        return OperationNotSupported(text) if self.not_offered else BadRequestData(text)
+ONLY_MEMBERS = frozenset({*VALUE_MEMBERS.values(), *MEMBER_CHECKS} - {"expiresAt"})
+REMOVABLE = frozenset({"scope", "expiresAt"})
 
 
 def parse_entity(raw: object, context: Context, *, fragment: bool = False, nulls: bool = False) -> Stored:
     """An entity in stored form. ``fragment``: id and type may be absent; ``nulls``: null markers mean deletion.
 
-    A deleted attribute instance is ``{"type": NULL}`` (and its datasetId).
-    Raises BadRequestData, OperationNotSupported.
+    A deleted attribute instance is ``{"type": NULL}`` (and its datasetId), a deleted scope or expiresAt NULL.
+    Raises BadRequestData.
     """
     try:
-        return _entity(raw, context, fragment, nulls)
+        entity = parse_members(raw, context, nulls)
+        if not fragment:
+            for needed in ("id", "type"):
+                if needed not in entity:
+                    raise Fault(f"an entity must have {needed!r}")
     except Fault as fault:
         raise fault.problem() from None
+    return entity
 
 
-def _entity(raw: object, context: Context, fragment: bool, nulls: bool) -> Stored:
+def parse_members(
+    raw: object, context: Context, nulls: bool, attribute: Callable[[str, Any], Any] | None = None
+) -> Stored:
+    """The members of an entity, each attribute as the given function reads it (as in an entity). Raises Fault."""
     if not isinstance(raw, dict):
         raise Fault("an entity must be a JSON object")
     if len(raw) > ATTRIBUTES_MAX:
         raise Fault(f"more than {ATTRIBUTES_MAX} members")
     entity: Stored = {}
     attributes: Stored = {}
+    known = _known_names(context)
     for name, value in raw.items():
+        if attribute is None and type(value) is dict:
+            iri = known.get(name)
+            if iri is not None and iri not in attributes and is_plain(value):  # the hot path
+                attributes[iri] = value.copy()
+                continue
         try:
             reader = ENTITY_MEMBERS.get(name)
-            if reader is not None:
-                reader(entity, value, context)
-            elif name not in SYSTEM_MEMBERS:
-                iri = _attribute_name(name, context)
+            if reader is None:
+                iri = attribute_name(name, context)
                 if iri in attributes:
                     raise Fault("another member of the entity has the same expanded name")
-                attributes[iri] = _attribute(name, value, context, nulls)
+                found = attribute(name, value) if attribute else parse_attribute(name, value, context, nulls)
+                attributes[iri] = found
+                if len(known) < NAMES_MAX and name not in GEO_NAMES:
+                    known[name] = iri
+            elif value == NULL and name in REMOVABLE:
+                if not nulls:
+                    raise Fault(NOT_HERE)
+                entity[name] = NULL
+            else:
+                reader(entity, value, context)
         except Fault as fault:
             raise fault.under(name) from None
-    if not fragment:
-        for needed in ("id", "type"):
-            if needed not in entity:
-                raise Fault(f"an entity must have {needed!r}")
     entity.update(attributes)
     return entity
 
 
-def _attribute_name(name: str, context: Context) -> str:
-    if name in NOT_YET:
-        raise Fault("is not offered by this version", not_offered=True)
+@lru_cache(maxsize=64)
+def _known_names(context: Context) -> dict[str, str]:
+    """IRIs of names of attributes that were found good in a context; filled as they occur."""
+    return {}
+
+
+def attribute_name(name: str, context: Context) -> str:
+    """The IRI of the name of an attribute. Raises Fault."""
     if name in ONLY_MEMBERS:
         raise Fault("is a member of attributes and cannot be an attribute")
     return expand_checked(name, context)
@@ -124,11 +124,17 @@ def _read_scope(entity: Stored, value: object, context: Context) -> None:
         if not isinstance(scope, str) or not SCOPE.match(scope):
             raise Fault("a scope looks like /level/level, of letters, digits and _")
         scopes.append(scope if scope[0] == "/" else f"/{scope}")
-    entity["scope"] = scopes
+    if not scopes:
+        raise Fault("must not be empty")
+    entity["scope"] = list(dict.fromkeys(scopes))
+
+
+def _read_expiry(entity: Stored, value: object, context: Context) -> None:
+    entity["expiresAt"] = future(value, context)
 
 
 def _skip(entity: Stored, value: object, context: Context) -> None:
-    """``@context`` was read before."""
+    """``@context`` was read before; what the system gives is not taken from clients."""
 
 
 ENTITY_MEMBERS: dict[str, Callable[[Stored, Any, Context], None]] = {
@@ -137,26 +143,42 @@ ENTITY_MEMBERS: dict[str, Callable[[Stored, Any, Context], None]] = {
     "type": _read_type,
     "@type": _read_type,
     "scope": _read_scope,
+    "expiresAt": _read_expiry,
     "@context": _skip,
+    **dict.fromkeys(SYSTEM_MEMBERS, _skip),
 }
 
 
-def _attribute(name: str, raw: object, context: Context, nulls: bool) -> Stored | list[Stored]:
-    if isinstance(raw, list) and raw and all(isinstance(part, dict) and _is_attribute(part) for part in raw):
-        several: dict[str | None, Stored] = {}
-        for index, part in enumerate(raw):
-            try:
-                instance = parse_instance(name, part, context, nulls)
-                if instance.get("datasetId") in several:
-                    raise Fault("another instance has the same datasetId")
-            except Fault as fault:
-                raise fault.under(index) from None
-            several[instance.get("datasetId")] = instance
-        return list(several.values()) if len(several) > 1 else instance
-    return parse_instance(name, raw, context, nulls)
+# attributes
 
 
-def _is_attribute(raw: Mapping[str, object]) -> bool:
+def parse_attribute(name: str, raw: object, context: Context, nulls: bool = False) -> Stored | list[Stored]:
+    """An attribute: one instance, or a list of them where there are several. Raises Fault."""
+    if not is_several(raw):
+        return parse_instance(name, raw, context, nulls)
+    several: dict[str | None, Stored] = {}
+    for index, part in enumerate(raw):
+        try:
+            instance = parse_instance(name, part, context, nulls)
+            if instance.get("datasetId") in several:
+                raise Fault("another instance has the same datasetId")
+        except Fault as fault:
+            raise fault.under(index) from None
+        several[instance.get("datasetId")] = instance
+    return list(several.values()) if len(several) > 1 else instance
+
+
+def is_several(raw: object) -> TypeGuard[list[Any]]:
+    """Whether it is a list of instances, not a list as a value. Raises Fault for too many."""
+    if not isinstance(raw, list) or not raw or not all(isinstance(p, dict) and is_attribute(p) for p in raw):
+        return False
+    if len(raw) > INSTANCES_MAX:
+        raise Fault(f"more than {INSTANCES_MAX} instances")
+    return True
+
+
+def is_attribute(raw: Mapping[str, object]) -> bool:
+    """Whether an object says by its type or its value member that it is an attribute."""
     return word(raw.get("type")) in VALUE_MEMBERS or any(member in raw for member in KIND_OF_MEMBER)
 
 
@@ -165,35 +187,79 @@ def parse_instance(name: str, raw: object, context: Context, nulls: bool, depth:
     if depth > DEPTH_MAX:
         raise Fault(f"nested more than {DEPTH_MAX} times")
     members, kind = kind_of(raw)
-    if name in GEO_NAMES and depth == 0 and kind != "GeoProperty" and members.get("value") != NULL:
+    if name in GEO_NAMES and depth == 0 and kind != "GeoProperty" and not is_null(members.get("value")):
         raise Fault("must be a GeoProperty")
     member = VALUE_MEMBERS[kind]
     if member not in members:
         raise Fault(f"a {kind} must have {member!r}")
-    if _is_null(members[member]):
-        return _deletion(members, nulls)
+    if is_null(members[member]):
+        return deletion(members, context, nulls)
     instance: Stored = {"type": kind}
     for key, value in members.items():
         try:
             if key == member:
                 instance[key] = VALUE_CHECKS[kind](value, context)
             elif key in MEMBER_CHECKS:
-                MEMBER_CHECKS[key](instance, value, context)
-            elif key not in IGNORED and not (key.startswith(PREVIOUS) and key[8:9].isupper()):
-                iri = _sub_attribute_name(key, context)
-                instance[iri] = parse_instance(key, value, context, nulls, depth + 1)
+                read_member(instance, key, value, context, nulls)
+            elif not is_ignored(key):
+                iri = sub_attribute_name(key, context)
+                found = parse_instance(key, value, context, nulls, depth + 1)
+                if found["type"] != NULL:
+                    instance[iri] = found
         except Fault as fault:
-            raise fault.under(key) from None
+            raise (fault.under(key) if members is raw else fault) from None
     return instance
 
 
-def _sub_attribute_name(key: str, context: Context) -> str:
+SIMPLE = frozenset({float, int, str, bool})
+
+
+def is_plain(raw: Mapping[str, Any]) -> bool:
+    """The short way for what nearly all devices send: a normalized Property of a simple value, unit and time.
+
+    Such an object is its own stored form. False also where something is wrong: the long way says what.
+    """
+    if raw.get("type") != "Property":
+        return False
+    value, unit, observed = raw.get("value"), raw.get("unitCode"), raw.get("observedAt")
+    if type(value) not in SIMPLE or value == NULL:
+        return False
+    members = 2
+    if unit is not None:
+        if type(unit) is not str or not unit or unit == NULL:
+            return False
+        members = 3
+    if observed is not None:
+        try:
+            time_us(observed)
+        except (ValueError, TypeError):
+            return False
+        members += 1
+    return len(raw) == members
+
+
+def read_member(instance: Stored, key: str, value: object, context: Context, nulls: bool) -> None:
+    """A member beside the value; with ``nulls`` a null marker leaves it out. Raises Fault."""
+    if value == NULL:
+        if not nulls or key == "datasetId":
+            raise Fault(NOT_HERE)
+        return
+    checked = MEMBER_CHECKS[key](value, context)
+    if checked is not None:
+        instance[key] = checked
+
+
+def is_ignored(key: str) -> bool:
+    """What only answers have: of the system, of linked entities, of changes; and the type, which is read before."""
+    return key in IGNORED or key == "type" or (key.startswith(PREVIOUS) and key[8:9].isupper())
+
+
+def sub_attribute_name(key: str, context: Context) -> str:
+    """The IRI of the name of a sub-attribute. Raises Fault."""
     if key in KIND_OF_MEMBER:
         raise Fault("does not belong to this type of attribute")
-    if key in OUTPUT_ONLY:
+    if key == "dataset":
         raise Fault("is not allowed here")
-    if key in NOT_YET:
-        raise Fault("is not offered by this version", not_offered=True)
     return expand_checked(key, context)
 
 
@@ -213,169 +279,24 @@ def kind_of(raw: object) -> tuple[Mapping[str, Any], str]:
         raise Fault(f"{raw['type']!r} is not a type of attribute; these are: {', '.join(VALUE_MEMBERS)}", "type")
     if len(found) > 1:
         raise Fault(f"has the values of {' and '.join(found)}; give its type")
-    value = raw.get("value")
-    geometry = isinstance(value, dict) and word(value.get("type")) in GEOMETRIES and "coordinates" in value
-    return raw, "GeoProperty" if geometry else found[0]
+    return raw, "GeoProperty" if is_geometry(raw.get("value")) else found[0]
 
 
-def _is_null(value: object) -> bool:
-    return value == NULL or value == {"@none": NULL} or value == [NULL]
+def is_geometry(value: object) -> bool:
+    """Whether it looks like a GeoJSON geometry."""
+    return isinstance(value, dict) and word(value.get("type")) in GEOMETRIES and "coordinates" in value
 
 
-def _deletion(members: Mapping[str, object], nulls: bool) -> Stored:
+def is_null(value: object) -> bool:
+    """Whether a value is a null marker, in any of the forms that the types of attributes have for it."""
+    return value == NULL or value == {"@none": NULL} or value == [NULL] or value == [{"object": NULL}]
+
+
+def deletion(members: Mapping[str, object], context: Context, nulls: bool) -> Stored:
+    """The instance that stands for one to be deleted. Raises Fault where that is not allowed."""
     if not nulls:
-        raise Fault(f"{NULL} (delete it) is not allowed in this operation")
+        raise Fault(NOT_HERE)
     instance: Stored = {"type": NULL}
     if "datasetId" in members:
-        _read_dataset(instance, members["datasetId"], None)
+        read_member(instance, "datasetId", members["datasetId"], context, nulls)
     return instance
-
-
-# names and members
-
-
-def expand_checked(name: object, context: Context) -> str:
-    """The IRI of a name that keeps to the rules for names (clause 4.6.2). Raises Fault."""
-    if not isinstance(name, str) or name not in _good_names:
-        if not isinstance(name, str) or not (NAME.match(name) or PREFIXED.match(name)) or len(name) > ID_CHARS_MAX:
-            raise Fault(f"{name!r} is not a name: a letter, then letters, digits, _; or prefix:name; or an IRI")
-        if len(_good_names) < NAMES_REMEMBERED_MAX:
-            _good_names.add(name)
-    return context.expand_name(name)
-
-
-def check_uri(value: object) -> str:
-    """A URI or IRI with a scheme. Raises Fault."""
-    if not isinstance(value, str) or len(value) > ID_CHARS_MAX or not URI.match(value):
-        raise Fault(f"must be a URI with a scheme, like urn:ngsi-ld:Room:1, of at most {ID_CHARS_MAX} characters")
-    return value
-
-
-def _read_time(instance: Stored, value: object, context: Context | None) -> None:
-    if not isinstance(value, str):
-        raise Fault("must be a DateTime string")
-    try:
-        time_us(value)
-    except ValueError as error:
-        raise Fault(f"{value!r} is not a DateTime: {error}") from None
-    instance["observedAt"] = value
-
-
-def _read_unit(instance: Stored, value: object, context: Context | None) -> None:
-    if not isinstance(value, str) or not value:
-        raise Fault("must be a unit code (UN/CEFACT recommendation 20)")
-    instance["unitCode"] = value
-
-
-def _read_dataset(instance: Stored, value: object, context: Context | None) -> None:
-    if value != "@none":
-        instance["datasetId"] = check_uri(value)
-
-
-def _read_object_type(instance: Stored, value: object, context: Context) -> None:
-    instance["objectType"] = _vocab(value, context)
-
-
-def _read_value_type(instance: Stored, value: object, context: Context | None) -> None:
-    if not isinstance(value, str):
-        raise Fault("must be a string")
-    instance["valueType"] = value
-
-
-def _skip_type(instance: Stored, value: object, context: Context | None) -> None:
-    """The type is set already."""
-
-
-MEMBER_CHECKS: dict[str, Callable[[Stored, Any, Context], None]] = {
-    "type": _skip_type,
-    "observedAt": _read_time,
-    "unitCode": _read_unit,
-    "datasetId": _read_dataset,
-    "objectType": _read_object_type,
-    "valueType": _read_value_type,
-}
-
-
-# values
-
-
-def check_depth(value: object, left: int = DEPTH_MAX) -> None:
-    """Refuse what is nested too deeply to be anything but an attack. Raises Fault."""
-    if isinstance(value, dict | list):
-        if left == 0:
-            raise Fault(f"nested more than {DEPTH_MAX} times")
-        for part in value.values() if isinstance(value, dict) else value:
-            if isinstance(part, dict | list):
-                check_depth(part, left - 1)
-
-
-def _value(value: object, context: Context) -> object:
-    if value is None:
-        raise Fault("must not be null; to store a JSON null use a JsonProperty")
-    if isinstance(value, dict | list):
-        check_depth(value)
-    return value
-
-
-def _geo(value: object, context: Context) -> object:
-    check_depth(value, 8)
-    try:
-        check_geometry(value)
-    except ValueError as error:
-        raise Fault(str(error)) from None
-    return value
-
-
-def _object(value: object, context: Context) -> object:
-    if not isinstance(value, list):
-        return check_uri(value)
-    if not value:
-        raise Fault("must not be empty")
-    return [check_uri(part) for part in value]
-
-
-def _language(value: object, context: Context) -> object:
-    if not isinstance(value, dict) or not value:
-        raise Fault("must be an object of language tags, like {'en': 'bridge'}")
-    for tag, text in value.items():
-        if not isinstance(text, str) and not (isinstance(text, list) and all(isinstance(t, str) for t in text)):
-            raise Fault("must be a string or a list of strings", tag)
-    return value
-
-
-def _vocab(value: object, context: Context) -> object:
-    if isinstance(value, str):
-        return context.expand_name(value)
-    if not isinstance(value, list) or not value or not all(isinstance(part, str) for part in value):
-        raise Fault("must be a string or a list of strings")
-    return [context.expand_name(part) for part in value]
-
-
-def _value_list(value: object, context: Context) -> object:
-    if not isinstance(value, list):
-        raise Fault("must be a list")
-    check_depth(value)
-    return value
-
-
-def _object_list(value: object, context: Context) -> object:
-    if not isinstance(value, list):
-        raise Fault("must be a list of URIs")
-    return [check_uri(part.get("object") if isinstance(part, dict) else part) for part in value]
-
-
-def _json(value: object, context: Context) -> object:
-    check_depth(value)
-    return value
-
-
-VALUE_CHECKS: dict[str, Callable[[object, Context], object]] = {
-    "Property": _value,
-    "GeoProperty": _geo,
-    "Relationship": _object,
-    "LanguageProperty": _language,
-    "VocabProperty": _vocab,
-    "ListProperty": _value_list,
-    "ListRelationship": _object_list,
-    "JsonProperty": _json,
-}

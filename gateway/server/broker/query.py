@@ -1,4 +1,4 @@
-"""Which entities a query means: type selection, ids, id pattern, attributes, q (CIM 009 clauses 4.9, 4.17, 5.7.2)."""
+"""Which entities a query means: types, ids, attributes, q, geometry, scopes (CIM 009 clauses 4.17, 5.7.2)."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from gateway.server.broker.geo_query import GeoQuery
 from gateway.server.broker.model import Stored
 from gateway.server.broker.parse import Fault, check_uri, expand_checked
-from gateway.server.broker.qlang import Condition, parse_q
+from gateway.server.broker.qlang import Condition, Linked, nothing_linked, parse_q
 from gateway.server.broker.regex import Pattern
+from gateway.server.broker.represent_filter import Projection, projects_to_nothing
+from gateway.server.broker.scope_query import ScopeTest
 from gateway.server.contexts import Context
 from gateway.server.errors import BadRequestData
 from gateway.server.storage.base import Selection
@@ -84,25 +87,12 @@ def _one(tokens: Sequence[str], context: Context, names: list[str], depth: int) 
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
-    """Every condition must hold; a condition that is not set always does. ``attrs``: has at least one of them."""
+class Selector:
+    """Entities by type, id, id pattern: what a query by body may name several of."""
 
     types: TypeSelection | None = None
     ids: tuple[str, ...] = ()
     id_pattern: Pattern | None = None
-    attrs: tuple[str, ...] = ()
-    q: Condition | None = None
-
-    @property
-    def selection(self) -> Selection:
-        """The part that indexes answer."""
-        return Selection(types=(self.types.any_of or ()) if self.types else (), ids=self.ids)
-
-    @property
-    def indexed(self) -> bool:
-        """Whether the indexes answer all of it."""
-        typed = self.types is None or self.types.any_of is not None
-        return typed and self.id_pattern is None and not self.attrs and self.q is None
 
     def matches(self, entity: Stored) -> bool:
         """Whether an entity in stored form is meant."""
@@ -110,11 +100,87 @@ class Query:
             return False
         if self.types is not None and not self.types.matches(frozenset(entity["type"])):
             return False
-        if self.id_pattern is not None and not self.id_pattern.search(entity["id"]):
+        return self.id_pattern is None or self.id_pattern.search(entity["id"])
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Every condition must hold; a condition that is not set always does. ``attrs``: has at least one of them.
+
+    ``selectors``: one of them means it. ``pick`` and ``datasets``: something is left of it by these.
+    """
+
+    types: TypeSelection | None = None
+    ids: tuple[str, ...] = ()
+    id_pattern: Pattern | None = None
+    attrs: tuple[str, ...] = ()
+    q: Condition | None = None
+    geo: GeoQuery | None = None
+    scope: ScopeTest | None = None
+    selectors: tuple[Selector, ...] = ()
+    pick: Projection | None = None
+    datasets: frozenset[str] | None = None
+
+    @property
+    def selection(self) -> Selection:
+        """The part that indexes answer, and hints for it."""
+        types, ids = _indexable(Selector(self.types, self.ids))
+        if self.selectors:
+            parts = [_indexable(selector) for selector in self.selectors]
+            types = tuple(iri for part in parts for iri in part[0]) if all(part[0] for part in parts) else ()
+            ids = tuple(uri for part in parts for uri in part[1]) if all(part[1] for part in parts) else ()
+        areas = (self.geo.area,) if self.geo is not None and self.geo.area is not None else ()
+        return Selection(types, ids, self.q.hints if self.q is not None else (), areas)
+
+    @property
+    def indexed(self) -> bool:
+        """Whether the indexes answer all of it."""
+        typed = self.types is None or self.types.any_of is not None
+        whole = self.id_pattern is None and not self.attrs and not self.selectors and self.pick is None
+        return typed and whole and self.q is None and self.geo is None and self.scope is None and self.datasets is None
+
+    @property
+    def narrow(self) -> bool:
+        """Whether it says more than which ids (clause 5.7.2)."""
+        typed = self.types is not None or any(selector.types is not None for selector in self.selectors)
+        picked = self.pick is not None and any(":" in name for name in self.pick.names)
+        asked = self.q is not None and not self.q.system_only
+        return typed or bool(self.attrs) or picked or asked or self.geo is not None or self.scope is not None
+
+    def matches(self, entity: Stored, linked: Linked = nothing_linked) -> bool:
+        """Whether an entity in stored form is meant."""
+        if not Selector(self.types, self.ids, self.id_pattern).matches(entity):
+            return False
+        if self.selectors and not any(selector.matches(entity) for selector in self.selectors):
             return False
         if self.attrs and not any(name in entity for name in self.attrs):
             return False
-        return self.q is None or self.q.matches(entity)
+        if self.scope is not None and not self.scope(entity.get("scope", ())):
+            return False
+        if projects_to_nothing(entity, self.pick, self.datasets):
+            return False
+        if self.q is not None and not self.q.matches(entity, linked):
+            return False
+        return self.geo is None or self.geo.matches(entity)
+
+
+def _indexable(selector: Selector) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    return (selector.types.any_of or ()) if selector.types else (), selector.ids
+
+
+def build_selector(
+    context: Context, types: str | None = None, ids: Sequence[str] = (), id_pattern: str | None = None
+) -> Selector:
+    """Raises BadRequestData."""
+    try:
+        checked = tuple(check_uri(entity_id) for entity_id in ids)
+    except Fault as fault:
+        raise BadRequestData(f"id: {fault}") from None
+    try:
+        pattern = None if id_pattern is None or ids else Pattern(id_pattern)
+    except ValueError as error:
+        raise BadRequestData(f"idPattern: {error}") from None
+    return Selector(None if types is None else parse_types(types, context), checked, pattern)
 
 
 def build_query(
@@ -125,22 +191,17 @@ def build_query(
     id_pattern: str | None = None,
     attrs: Sequence[str] = (),
     q: str | None = None,
+    expand_values: Sequence[str] = (),
+    json_keys: Sequence[str] = (),
 ) -> Query:
     """A query from the texts of a request. Raises BadRequestData."""
-    try:
-        checked = tuple(check_uri(entity_id) for entity_id in ids)
-    except Fault as fault:
-        raise BadRequestData(f"id: {fault}") from None
-    try:
-        pattern = None if id_pattern is None or ids else Pattern(id_pattern)
-    except ValueError as error:
-        raise BadRequestData(f"idPattern: {error}") from None
+    selector = build_selector(context, types, ids, id_pattern)
     return Query(
-        types=None if types is None else parse_types(types, context),
-        ids=checked,
-        id_pattern=pattern,
+        types=selector.types,
+        ids=selector.ids,
+        id_pattern=selector.id_pattern,
         attrs=expand_names(attrs, context),
-        q=None if q is None else parse_q(q, context),
+        q=None if q is None else parse_q(q, context, expand=expand_values, json_keys=json_keys),
     )
 
 

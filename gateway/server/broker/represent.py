@@ -1,4 +1,7 @@
-"""Output of entities: stored form to normalized, concise or simplified JSON in the names of a context (clause 4.5)."""
+"""Output of entities: stored form to normalized, concise or simplified JSON in the names of a context (clause 4.5).
+
+What a view leaves out or changes (projection, datasets, language, older versions): see ``represent_filter``.
+"""
 
 from __future__ import annotations
 
@@ -6,39 +9,107 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from gateway.server.broker.model import GEOMETRIES, KIND_OF_MEMBER, SYSTEM_MEMBERS, VALUE_MEMBERS, Stored, word
+from gateway.server.broker.model import (
+    GEOMETRIES,
+    KIND_OF_MEMBER,
+    SYSTEM_MEMBERS,
+    VALUE_MEMBERS,
+    Stored,
+    instances,
+    word,
+)
+from gateway.server.broker.represent_filter import Projection, Version, downgraded, filtered
 from gateway.server.contexts import Context
 
 Format = Literal["normalized", "concise", "simplified"]
 WRAPPED = {"LanguageProperty": "languageMap", "VocabProperty": "vocab", "JsonProperty": "json"}
+LINKED = frozenset({"entity", "entityList"})
+SYSTEM_TIMES = ("createdAt", "modifiedAt", "deletedAt", "expiresAt")
+WITH_SYSTEM = SYSTEM_MEMBERS | {"expiresAt"}
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """How a client wants entities: ``attrs`` empty means all."""
+    """How a client wants entities: ``attrs`` empty means all.
+
+    ``pick``: only these members; ``omit``: not these. ``datasets``: only these instances ("@none" is the default one).
+    ``languages``: in order of preference, as clause 4.15 reduces LanguageProperties. ``geometry``: as GeoJSON, with the
+    geometry of this attribute. ``version``: in the terms of this version of the API.
+    """
 
     context: Context
     format: Format = "normalized"
     attrs: frozenset[str] = frozenset()
     system: bool = False
     with_context: bool = False
+    pick: Projection | None = None
+    omit: Projection | None = None
+    datasets: frozenset[str] | None = None
+    languages: tuple[str, ...] = ()
+    geometry: str | None = None
+    version: Version | None = None
+
+    @property
+    def plain(self) -> bool:
+        """Whether nothing is filtered or changed."""
+        return not (self.pick or self.omit or self.datasets is not None or self.languages or self.version)
 
 
 def represent(entity: Stored, view: View) -> dict[str, Any]:
-    """One entity as the client wants it."""
-    result: dict[str, Any] = {"id": entity["id"], "type": view.context.compact_names(entity["type"])}
+    """One entity as the client wants it; a GeoJSON Feature where ``view.geometry`` is set."""
+    shown = prepared(entity, view)
+    result = _members(shown, view)
+    if view.geometry is not None:
+        result = _feature(entity, result, view.geometry, view)
+    if view.with_context:
+        result["@context"] = view.context.spec
+    return result
+
+
+def prepared(entity: Stored, view: View) -> Stored:
+    """The entity in stored form without what the view leaves out, in the terms of the version wanted."""
+    if view.plain:
+        return entity
+    shown = filtered(entity, view.pick, view.omit, view.datasets, view.languages)
+    return shown if view.version is None else downgraded(shown, view.version, view.context.compact_names)
+
+
+def amended(entity: Stored, view: View) -> bool:
+    """Whether an older version of the API, if one is wanted, changes anything in what is shown (clause 4.3.6.8)."""
+    if view.version is None:
+        return False
+    shown = filtered(entity, view.pick, view.omit, view.datasets, view.languages)
+    return downgraded(shown, view.version, view.context.compact_names) != shown
+
+
+def _members(entity: Stored, view: View) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    if "id" in entity:
+        result["id"] = entity["id"]
+    if "type" in entity:
+        result["type"] = view.context.compact_names(entity["type"])
     if "scope" in entity:
         scope = entity["scope"]
         result["scope"] = scope[0] if len(scope) == 1 else scope
     if view.system:
-        result.update((name, entity[name]) for name in ("createdAt", "modifiedAt") if name in entity)
+        result.update((name, entity[name]) for name in SYSTEM_TIMES if name in entity)
     show = SHOWN[view.format]
     for name, value in entity.items():
         if ":" in name and (not view.attrs or name in view.attrs):
             result[view.context.compact_name(name)] = _attribute(value, view, show)
-    if view.with_context:
-        result["@context"] = view.context.spec
     return result
+
+
+def _feature(entity: Stored, shown: dict[str, Any], geometry: str, view: View) -> dict[str, Any]:
+    """RFC 7946; the geometry is that of the stored entity, whatever the properties show (clause 4.5.16)."""
+    found = None
+    for instance in instances(entity.get(geometry, [])):
+        dataset = instance.get("datasetId", "@none")
+        if instance["type"] == "GeoProperty" and dataset in (view.datasets or {"@none"}):
+            found = instance["value"]
+            break
+    properties = {name: value for name, value in shown.items() if name != "id"}
+    return {"id": entity["id"], "type": "Feature", "geometry": found, "properties": properties}
 
 
 def _attribute(value: Stored | list[Stored], view: View, show: Callable[[Stored, View], object]) -> object:
@@ -50,28 +121,34 @@ def _attribute(value: Stored | list[Stored], view: View, show: Callable[[Stored,
     return show(value, view)
 
 
-def _normalized(instance: Mapping[str, Any], view: View) -> dict[str, Any]:
+def _linked(value: Stored | list[Stored], view: View) -> object:
+    if isinstance(value, list):
+        return [_members(entity, view) for entity in value]
+    return _members(value, view)
+
+
+def _shown_members(instance: Mapping[str, Any], view: View, show: Callable[[Stored, View], object]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for name, value in instance.items():
         if ":" in name:
-            result[view.context.compact_name(name)] = _normalized(value, view)
+            result[view.context.compact_name(name)] = _attribute(value, view, show)
         elif name in ("vocab", "objectType"):
             result[name] = view.context.compact_names(value)
-        elif view.system or name not in SYSTEM_MEMBERS:
+        elif name in LINKED:
+            result[name] = _linked(value, view)
+        elif view.system or name not in WITH_SYSTEM:
             result[name] = value
     return result
 
 
+def _normalized(instance: Mapping[str, Any], view: View) -> dict[str, Any]:
+    return _shown_members(instance, view, _normalized)
+
+
 def _concise(instance: Mapping[str, Any], view: View) -> object:
     kind = instance["type"]
-    result: dict[str, Any] = {}
-    for name, value in instance.items():
-        if ":" in name:
-            result[view.context.compact_name(name)] = _concise(value, view)
-        elif name in ("vocab", "objectType"):
-            result[name] = view.context.compact_names(value)
-        elif name != "type" and (view.system or name not in SYSTEM_MEMBERS):
-            result[name] = value
+    result = _shown_members(instance, view, _concise)
+    del result["type"]
     if len(result) == 1 and kind in ("Property", "GeoProperty") and _is_plain(result["value"], kind):
         return result["value"]
     if _is_misread(result, kind):
@@ -99,6 +176,9 @@ def _is_misread(result: Mapping[str, Any], kind: str) -> bool:
 
 
 def _simplified(instance: Mapping[str, Any], view: View) -> object:
+    for member in LINKED:
+        if member in instance:
+            return _linked(instance[member], view)
     kind = instance["type"]
     value = instance[VALUE_MEMBERS[kind]]
     if kind == "VocabProperty":

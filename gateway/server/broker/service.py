@@ -7,28 +7,31 @@ run inside the storage writer, one write after the other, so reading, merging an
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import TypeAlias
 
-import orjson
-
-from gateway.server.broker import merge
+from gateway.server.broker import merge, patch, rules
 from gateway.server.broker.merge import Merged
-from gateway.server.broker.model import BatchResult, Change, Page, Stored, time_text
+from gateway.server.broker.model import BatchResult, Change, Stored, instances, time_text
+from gateway.server.broker.patch import Patch, completed
 from gateway.server.broker.query import Query
-from gateway.server.errors import AlreadyExists, NonexistentTenant, ResourceNotFound, TooComplexQuery
-from gateway.server.storage.base import Reader, Sample, Storage, Writer
+from gateway.server.broker.rules import Applied, BatchRule, Element, TypeTest
+from gateway.server.broker.tenants import check_tenant
+from gateway.server.errors import ResourceNotFound
+from gateway.server.storage.base import Sample, Storage, Writer
 
-log = logging.getLogger(__name__)
 FEED_MAX = 1_000
 FEEDS_MAX = 500
-SCAN_SECONDS_MAX = 10.0
+PURGE_CHUNK = 500  # entities of one commit
 Observer = Callable[[Sequence[Change]], None]
+Hook = Callable[[Writer, Sequence[Change]], None]
+Arrival = Callable[[Writer, str, str, Sequence[Sample]], None]  # tenant, entity id
 Also = Callable[[Writer], None]
+Rule: TypeAlias = Callable[[Stored, str], Merged]
+"""(what is there, now) -> merged, or a Problem"""
 
 
 class Feed(asyncio.Queue[Change]):
@@ -46,15 +49,6 @@ class Feed(asyncio.Queue[Change]):
         self.put_nowait(change)
 
 
-@dataclass(slots=True)
-class _Draft:
-    """An entity while a batch is applied to it: ``merged`` adds up over the elements with the same id."""
-
-    before: Stored | None
-    merged: Merged
-    samples: list[Sample]
-
-
 class Broker:
     """See the module. ``clock_ns`` is the system clock: system attributes and dates of notifications."""
 
@@ -63,6 +57,8 @@ class Broker:
         self._clock_ns = clock_ns
         self._feeds: dict[str, set[Feed]] = {}
         self._observers: list[Observer] = []
+        self._hooks: list[Hook] = []
+        self._arrivals: list[Arrival] = []
         self.entities_written = 0
         self.samples_written = 0
 
@@ -83,6 +79,20 @@ class Broker:
         """Call the observer with all changes of an operation, after its commit; it must not wait."""
         self._observers.append(observer)
 
+    def before_commit(self, hook: Hook) -> None:
+        """Call the hook inside every write that changes something: what it writes is in the same commit.
+
+        It runs in the writer's thread and must be quick; if it raises, nothing of the operation is kept.
+        """
+        self._hooks.append(hook)
+
+    def on_history(self, hook: Arrival) -> None:
+        """Call the hook inside every write, with what arrived for the history of each entity: late and equal, too.
+
+        It runs as those of ``before_commit`` do.
+        """
+        self._arrivals.append(hook)
+
     def _tell(self, changes: Sequence[Change]) -> None:
         if not changes:
             return
@@ -96,29 +106,7 @@ class Broker:
         """The DateTime of an operation that begins now."""
         return time_text(self._clock_ns() // 1000)
 
-    # reading
-
-    async def retrieve(self, tenant: str, entity_id: str) -> Stored:
-        """Raises ResourceNotFound, NonexistentTenant."""
-        document = await self._storage.read(lambda reader: _document(reader, tenant, entity_id))
-        if document is None:
-            raise ResourceNotFound(f"there is no entity {entity_id}")
-        return _load(document)
-
-    async def query(self, tenant: str, query: Query, *, limit: int = 20, offset: int = 0, count: bool = False) -> Page:
-        """Entities in the order of creation. Raises NonexistentTenant, TooComplexQuery."""
-        return await self._storage.read(lambda reader: _page(reader, tenant, query, limit, offset, count))
-
-    async def types(self, tenant: str) -> list[str]:
-        """IRIs of the types in use."""
-
-        def work(reader: Reader) -> list[str]:
-            check_tenant(reader, tenant)
-            return reader.types(tenant)
-
-        return await self._storage.read(work)
-
-    # writing
+    # writing: one entity. ``types`` narrows the target: one without such a type counts as not there
 
     async def create(self, tenant: str, entity: Stored) -> None:
         """Raises AlreadyExists."""
@@ -126,9 +114,119 @@ class Broker:
         if result.errors:
             raise result.errors[0][1]
 
+    async def replace(self, tenant: str, entity_id: str, entity: Stored | Patch, types: TypeTest | None = None) -> None:
+        """Replace Entity. A patch has bare values, which take the types of the attributes there.
+
+        Raises ResourceNotFound, BadRequestData.
+        """
+
+        def rule(old: Stored, now: str) -> Merged:
+            return merge.replace(old, completed(old, entity) if isinstance(entity, Patch) else entity, now)
+
+        await self._change(tenant, entity_id, rule, types, entity)
+
+    async def merge(self, tenant: str, entity_id: str, fragment: Patch, types: TypeTest | None = None) -> None:
+        """Merge Entity. Raises ResourceNotFound, BadRequestData."""
+        await self._change(tenant, entity_id, lambda old, now: patch.merge(old, fragment, now), types, fragment)
+
+    async def append(
+        self, tenant: str, entity_id: str, fragment: Stored, *, overwrite: bool = True, types: TypeTest | None = None
+    ) -> Merged:
+        """Append Attributes. Raises ResourceNotFound."""
+
+        def rule(old: Stored, now: str) -> Merged:
+            return merge.update(old, fragment, now, overwrite=overwrite)
+
+        return await self._change(tenant, entity_id, rule, types, fragment)
+
+    async def update(self, tenant: str, entity_id: str, fragment: Stored, *, types: TypeTest | None = None) -> Merged:
+        """Update Attributes: those that are there; null markers delete. Raises ResourceNotFound."""
+
+        def rule(old: Stored, now: str) -> Merged:
+            return merge.update(old, fragment, now, add=False)
+
+        return await self._change(tenant, entity_id, rule, types, fragment)
+
+    async def update_attribute(
+        self, tenant: str, entity_id: str, name: str, fragment: Patch, types: TypeTest | None = None
+    ) -> None:
+        """Partial Attribute Update. Raises ResourceNotFound, BadRequestData."""
+
+        def rule(old: Stored, now: str) -> Merged:
+            return patch.update_attribute(old, name, fragment.entity, fragment.how, now)
+
+        await self._change(tenant, entity_id, rule, types, fragment)
+
+    async def replace_attribute(
+        self, tenant: str, entity_id: str, name: str, value: Stored | list[Stored], types: TypeTest | None = None
+    ) -> None:
+        """Replace Attribute: the instances given, all of which must be there. Raises ResourceNotFound."""
+        fragment = {name: value}
+
+        def rule(old: Stored, now: str) -> Merged:
+            known = {i.get("datasetId") for i in instances(old[name])} if name in old else set()
+            if not all(instance.get("datasetId") in known for instance in instances(value)):
+                raise ResourceNotFound(f"{entity_id}: {merge.NOT_THERE}")
+            return merge.update(old, fragment, now)
+
+        await self._change(tenant, entity_id, rule, types, fragment)
+
+    async def delete_attribute(
+        self,
+        tenant: str,
+        entity_id: str,
+        name: str,
+        dataset: str | None = None,
+        *,
+        every: bool = False,
+        types: TypeTest | None = None,
+    ) -> None:
+        """Delete one instance of an attribute (None: the default one), or every one. Raises ResourceNotFound."""
+
+        def rule(old: Stored, now: str) -> Merged:
+            if name == "scope":
+                merged = merge.delete_scope(old, now)
+            else:
+                merged = merge.delete(old, name, None if every else (dataset,), now)
+            if merged.refused:
+                raise ResourceNotFound(f"{entity_id}: {merge.NOT_THERE}")
+            return merged
+
+        await self._change(tenant, entity_id, rule, types, {})
+
+    async def delete(self, tenant: str, entity_id: str, types: TypeTest | None = None) -> None:
+        """Delete the current state; history stays. Raises ResourceNotFound."""
+        _, at_us = self._moment()
+
+        def work(writer: Writer) -> Applied:
+            entity = rules.found(writer, tenant, entity_id, at_us, types)
+            return Applied(changes=[rules.remove(writer, tenant, entity)])
+
+        await self._write(work)
+
+    async def _change(
+        self, tenant: str, entity_id: str, rule: Rule, types: TypeTest | None, arrived: Element
+    ) -> Merged:
+        now, at_us = self._moment()
+        done: list[Merged] = []
+
+        def work(writer: Writer) -> Applied:
+            merged = rule(rules.found(writer, tenant, entity_id, at_us, types), now)
+            samples = rules.samples_of(arrived, merged)
+            rules.save(writer, tenant, merged.entity, samples, at_us)
+            done.append(merged)
+            changes = [rules.change(tenant, merged, "updated")] if merged.changed or merged.header else []
+            return Applied(changes=changes, arrived=[(tenant, entity_id, samples)] if samples else [])
+
+        await self._write(work)
+        self.entities_written += 1
+        return done[-1]
+
+    # writing: many
+
     async def create_batch(self, tenant: str, entities: Sequence[Stored]) -> BatchResult:
         """Entities that are there already go to the errors."""
-        return await self._batch(tenant, entities, _create)
+        return await self._batch(tenant, entities, rules.create)
 
     async def upsert_batch(
         self, tenant: str, entities: Sequence[Stored], *, replace: bool = True, also: Also | None = None
@@ -137,204 +235,87 @@ class Broker:
 
         ``also`` writes something else in the same commit.
         """
-        return await self._batch(tenant, entities, _replace if replace else _update, also)
+        return await self._batch(tenant, entities, rules.replace if replace else rules.renew, also)
 
     async def update_batch(self, tenant: str, entities: Sequence[Stored], *, overwrite: bool = True) -> BatchResult:
         """Update what is there; the others go to the errors."""
-        return await self._batch(tenant, entities, _update_existing if overwrite else _append_existing)
+        return await self._batch(tenant, entities, rules.update if overwrite else rules.append)
 
-    async def append(self, tenant: str, entity_id: str, fragment: Stored, *, overwrite: bool = True) -> Merged:
-        """Add and replace attributes, delete those with null markers. Raises ResourceNotFound."""
-        fragment["id"] = entity_id
-        now, at_us = self._moment()
-
-        def work(writer: Writer) -> tuple[Merged, Change]:
-            before = _found(writer, tenant, entity_id)
-            fragment.setdefault("type", before["type"])
-            samples = merge.samples(fragment)
-            merged = merge.update(before, fragment, now, overwrite=overwrite)
-            _put(writer, tenant, merged.entity, samples, at_us)
-            return merged, _change(tenant, merged, "updated")
-
-        merged, change = await self._storage.write(work)
-        if change.attributes:
-            self._tell([change])
-        return merged
-
-    async def delete(self, tenant: str, entity_id: str) -> None:
-        """Delete the current state; history stays. Raises ResourceNotFound."""
-        result = await self.delete_batch(tenant, [entity_id])
-        if result.errors:
-            raise result.errors[0][1]
+    async def merge_batch(self, tenant: str, fragments: Sequence[Patch]) -> BatchResult:
+        """Merge into what is there; the others go to the errors."""
+        return await self._batch(tenant, fragments, rules.merge_patch)
 
     async def delete_batch(self, tenant: str, ids: Sequence[str]) -> BatchResult:
         """``updated`` holds what was deleted."""
+        _, at_us = self._moment()
 
-        def work(writer: Writer) -> tuple[BatchResult, list[Change]]:
+        def work(writer: Writer) -> Applied:
             check_tenant(writer, tenant)
-            result, changes = BatchResult(), []
+            applied = Applied()
             for entity_id in ids:
-                document = writer.entity(tenant, entity_id)
-                if document is None:
-                    result.errors.append((entity_id, ResourceNotFound(f"there is no entity {entity_id}")))
-                    continue
-                writer.delete_entity(tenant, entity_id)
-                result.updated.append(entity_id)
-                gone = _load(document)
-                names = tuple(name for name in gone if ":" in name)
-                changes.append(Change(tenant, gone, names, "deleted", (), names))
-            return result, changes
+                try:
+                    applied.changes.append(rules.remove(writer, tenant, rules.found(writer, tenant, entity_id, at_us)))
+                    applied.result.updated.append(entity_id)
+                except ResourceNotFound as problem:
+                    applied.result.errors.append((entity_id, problem))
+            return applied
 
-        result, changes = await self._storage.write(work, weight=len(ids))
-        self._tell(changes)
-        return result
+        return (await self._write(work, len(ids))).result
+
+    async def purge(
+        self, tenant: str, query: Query, *, keep: Collection[str] | None = None, drop: Collection[str] | None = None
+    ) -> None:
+        """Delete the entities that a query means, or only some attributes of them: those to drop, or all but some.
+
+        Many are deleted in several commits, each entity as it is then. Raises NonexistentTenant, TooComplexQuery.
+        """
+        ids = await self._storage.read(lambda reader: rules.matching(reader, tenant, query, self._moment()[1]))
+        for start in range(0, len(ids), PURGE_CHUNK):
+            chunk, (now, at_us) = ids[start : start + PURGE_CHUNK], self._moment()
+            purged = rules.Purge(query, keep, drop, now, at_us)
+            await self._write(partial(rules.purge, tenant=tenant, ids=chunk, what=purged), len(chunk))
+
+    async def sweep(self, limit: int) -> int:
+        """Remove entities and attributes that have expired; returns how many entities were looked at."""
+        _, at_us = self._moment()
+        due = await self._storage.read(lambda reader: reader.expired(at_us, limit))
+        for tenant in dict.fromkeys(tenant for tenant, _ in due):
+            ids = [entity_id for of_tenant, entity_id in due if of_tenant == tenant]
+            await self._write(partial(rules.sweep, tenant=tenant, ids=ids, at_us=at_us), len(ids))
+        return len(due)
 
     async def _batch(
-        self, tenant: str, entities: Sequence[Stored], rule: _Rule, also: Also | None = None
+        self, tenant: str, elements: Sequence[Element], rule: BatchRule, also: Also | None = None
     ) -> BatchResult:
         now, at_us = self._moment()
 
-        def work(writer: Writer) -> tuple[BatchResult, list[Change], int]:
+        def work(writer: Writer) -> Applied:
             if also is not None:
                 also(writer)
-            return _apply(writer, tenant, entities, rule, now, at_us)
+            return rules.apply_batch(writer, tenant, elements, rule, now, at_us)
 
-        result, changes, samples = await self._storage.write(work, weight=len(entities))
-        self.entities_written += len(entities) - len(result.errors)
-        self.samples_written += samples
-        self._tell(changes)
+        result = (await self._write(work, len(elements))).result
+        self.entities_written += len(elements) - len(result.errors)
         return result
+
+    async def _write(self, work: Callable[[Writer], Applied], weight: int = 1) -> Applied:
+        """Run the work, with the hooks in its commit; then tell what it changed."""
+
+        def whole(writer: Writer) -> Applied:
+            applied = work(writer)
+            if applied.changes:
+                for hook in self._hooks:
+                    hook(writer, applied.changes)
+            for take in self._arrivals:
+                for tenant, entity_id, samples in applied.arrived:
+                    take(writer, tenant, entity_id, samples)
+            return applied
+
+        applied = await self._storage.write(whole, weight=weight)
+        self.samples_written += sum(len(samples) for _, _, samples in applied.arrived)
+        self._tell(applied.changes)
+        return applied
 
     def _moment(self) -> tuple[str, int]:
         at_us = self._clock_ns() // 1000
         return time_text(at_us), at_us
-
-
-# rules: (what is there, what arrives, now, whether it was made by this batch) -> merged, or a problem
-
-_Rule = Callable[[Stored | None, Stored, str, bool], Merged]
-
-
-def _create(before: Stored | None, entity: Stored, now: str, own: bool) -> Merged:
-    if before is not None:
-        raise AlreadyExists(f"there is an entity {entity['id']} already")
-    return merge.create(entity, now)
-
-
-def _replace(before: Stored | None, entity: Stored, now: str, own: bool) -> Merged:
-    """A later element of the same batch updates what the first one made or replaced (clause 5.5.11)."""
-    if before is None:
-        return merge.create(entity, now)
-    return merge.update(before, entity, now) if own else merge.replace(before, entity, now)
-
-
-def _update(before: Stored | None, entity: Stored, now: str, own: bool) -> Merged:
-    return merge.create(entity, now) if before is None else merge.update(before, entity, now)
-
-
-def _update_existing(before: Stored | None, entity: Stored, now: str, own: bool) -> Merged:
-    if before is None:
-        raise ResourceNotFound(f"there is no entity {entity['id']}")
-    return merge.update(before, entity, now)
-
-
-def _append_existing(before: Stored | None, entity: Stored, now: str, own: bool) -> Merged:
-    if before is None:
-        raise ResourceNotFound(f"there is no entity {entity['id']}")
-    return merge.update(before, entity, now, overwrite=False)
-
-
-def _apply(
-    writer: Writer, tenant: str, entities: Sequence[Stored], rule: _Rule, now: str, at_us: int
-) -> tuple[BatchResult, list[Change], int]:
-    """Each entity of the batch is read once and written once, however often it occurs."""
-    result = BatchResult()
-    drafts: dict[str, _Draft] = {}
-    for entity in entities:
-        entity_id: str = entity["id"]
-        draft = drafts.get(entity_id)
-        if draft is None:
-            document = writer.entity(tenant, entity_id)
-            before = None if document is None else _load(document)
-        try:
-            samples = merge.samples(entity)
-            if draft is None:
-                drafts[entity_id] = _Draft(before, rule(before, entity, now, False), samples)
-                (result.created if before is None else result.updated).append(entity_id)
-            else:
-                _add(draft.merged, rule(draft.merged.entity, entity, now, True))
-                draft.samples.extend(samples)
-        except (AlreadyExists, ResourceNotFound) as problem:
-            result.errors.append((entity_id, problem))
-    changes: list[Change] = []
-    for draft in drafts.values():
-        _put(writer, tenant, draft.merged.entity, draft.samples, at_us)
-        if draft.merged.changed or draft.before is None:
-            changes.append(_change(tenant, draft.merged, "created" if draft.before is None else "updated"))
-    return result, changes, sum(len(draft.samples) for draft in drafts.values())
-
-
-def _add(total: Merged, step: Merged) -> None:
-    total.entity = step.entity
-    total.changed = list(dict.fromkeys(total.changed + step.changed))
-    total.added = list(dict.fromkeys(total.added + step.added))
-    total.removed += step.removed
-
-
-def _put(writer: Writer, tenant: str, entity: Stored, samples: Sequence[Sample], at_us: int) -> None:
-    writer.put_entity(tenant, entity["id"], entity["type"], orjson.dumps(entity))
-    if samples:
-        writer.put_history(tenant, entity["id"], samples, at_us)
-
-
-def _change(tenant: str, merged: Merged, event: Any) -> Change:
-    return Change(tenant, merged.entity, tuple(merged.changed), event, tuple(merged.added), tuple(merged.removed))
-
-
-def check_tenant(reader: Reader, tenant: str) -> None:
-    """Raises NonexistentTenant; the default tenant is always there."""
-    if tenant and tenant not in reader.tenants():
-        raise NonexistentTenant(f"there is no tenant {tenant!r}")
-
-
-def _document(reader: Reader, tenant: str, entity_id: str) -> bytes | None:
-    document = reader.entity(tenant, entity_id)
-    if document is None:
-        check_tenant(reader, tenant)
-    return document
-
-
-def _found(reader: Reader, tenant: str, entity_id: str) -> Stored:
-    document = _document(reader, tenant, entity_id)
-    if document is None:
-        raise ResourceNotFound(f"there is no entity {entity_id}")
-    return _load(document)
-
-
-def _load(document: bytes) -> Stored:
-    entity: Stored = orjson.loads(document)
-    return entity
-
-
-def _page(reader: Reader, tenant: str, query: Query, limit: int, offset: int, count: bool) -> Page:
-    check_tenant(reader, tenant)
-    selection = query.selection
-    if query.indexed:
-        found = [_load(document) for document in reader.entities(tenant, selection, limit + 1, offset)]
-        total = reader.count(tenant, selection) if count else None
-        return Page(found[:limit], len(found) > limit, total)
-    deadline = time.monotonic() + SCAN_SECONDS_MAX
-    page: list[Stored] = []
-    matching = 0
-    for document in reader.entities(tenant, selection):
-        if time.monotonic() > deadline:
-            raise TooComplexQuery(f"the query took more than {SCAN_SECONDS_MAX:.0f} s")
-        entity = _load(document)
-        if not query.matches(entity):
-            continue
-        matching += 1
-        if offset < matching <= offset + limit:
-            page.append(entity)
-        elif matching > offset + limit and not count:
-            break
-    return Page(page, matching > offset + limit, matching if count else None)

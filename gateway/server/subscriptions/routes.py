@@ -8,8 +8,8 @@ from typing import Any
 from urllib.parse import quote
 
 from gateway.server import wire
+from gateway.server.broker.answers import entity_id_of, respond
 from gateway.server.broker.represent import View
-from gateway.server.broker.routes import entity_id_of, respond
 from gateway.server.contexts import Context, Contexts
 from gateway.server.errors import BadRequestData
 from gateway.server.routing import Route

@@ -39,7 +39,7 @@ class Subscriptions:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Load the subscriptions and notify until the block ends; then write the counters."""
-        for tenant, _, document in await self._storage.read(lambda reader: reader.subscriptions()):
+        for tenant, _, document in await self._storage.read(lambda reader: reader.documents("subscription")):
             self._put(self._load(tenant, document))
         async with asyncio.TaskGroup() as group:
             self._group = group
@@ -99,7 +99,7 @@ class Subscriptions:
     async def delete(self, tenant: str, subscription_id: str) -> None:
         """Raises ResourceNotFound."""
         self.get(tenant, subscription_id)
-        await self._storage.write(lambda writer: writer.delete_subscription(tenant, subscription_id))
+        await self._storage.write(lambda writer: writer.delete_document("subscription", tenant, subscription_id))
         sender = self._senders[tenant].pop(subscription_id, None)
         if sender is not None:
             sender.stop()
@@ -129,7 +129,7 @@ class Subscriptions:
     async def _store(self, subscription: Subscription) -> None:
         document = _dump(subscription)
         tenant, subscription_id = subscription.tenant, subscription.id
-        await self._storage.write(lambda writer: writer.put_subscription(tenant, subscription_id, document))
+        await self._storage.write(lambda writer: writer.put_document("subscription", tenant, subscription_id, document))
         self._put(subscription)
 
     def _put(self, subscription: Subscription) -> None:
@@ -165,7 +165,7 @@ class Subscriptions:
 
         def work(writer: Writer) -> None:
             for document in documents:
-                writer.put_subscription(*document)
+                writer.put_document("subscription", *document)
 
         await self._storage.write(work)
 

@@ -1,39 +1,36 @@
-"""HTTP of history: one entity's evolution (CIM 009 clauses 4.5.7, 4.5.8, 4.11, 6.19)."""
+"""HTTP of history: what clients write there (CIM 009 clauses 6.18 to 6.22), and what they read (6.18, 6.19, 6.24)."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
-
-import orjson
+from urllib.parse import quote
 
 from gateway.server import wire
-from gateway.server.broker.model import VALUE_MEMBERS, Stored, time_text, time_us
-from gateway.server.broker.query import expand_names
-from gateway.server.broker.represent import View, represent
-from gateway.server.broker.routes import entity_id_of, respond
+from gateway.server.broker.answers import entity_id_of, respond
+from gateway.server.broker.geo_query import parse_geo
+from gateway.server.broker.model import time_text
+from gateway.server.broker.parse import Fault, check_uri, expand_checked
+from gateway.server.broker.query import Query, build_query
+from gateway.server.broker.record import SCOPE
+from gateway.server.broker.represent import View
+from gateway.server.broker.scope_query import parse_scope_query
 from gateway.server.contexts import Context, Contexts
-from gateway.server.errors import BadRequestData, InvalidRequest, OperationNotSupported, TooManyResults
+from gateway.server.errors import BadRequestData, ResourceNotFound
 from gateway.server.routing import Route
-from gateway.server.storage.base import Sample, Span
-from gateway.server.temporal.service import LAST_N_MAX, ROWS_MAX, Evolution, Temporal
+from gateway.server.temporal.ask import PARAMETERS, Ask, ask_of
+from gateway.server.temporal.body import asked_of
+from gateway.server.temporal.parse import Evolution, parse_evolution
+from gateway.server.temporal.reading import Answer
+from gateway.server.temporal.service import Temporal
+from gateway.server.temporal.show import INSTANCE
 from gateway.server.wire import ROOT, Request, Response, answer
 
-PARAMETERS = frozenset(
-    {"timerel", "timeAt", "endTimeAt", "timeproperty", "lastN", "attrs", "options", "format", "local"}
-)
-TEMPORAL_KEYS = {
-    "value": "values",
-    "object": "objects",
-    "languageMap": "languageMaps",
-    "vocab": "vocabs",
-    "valueList": "valueLists",
-    "objectList": "objectLists",
-    "json": "jsons",
-}
-SIMPLE = frozenset({"temporalValues", "simplified", "keyValues"})
-KEEP_WRAPPED = frozenset({"languageMap", "vocab", "json"})
+COLLECTION = f"{ROOT}/temporal/entities"
+BODY_PARAMETERS = frozenset({"limit", "offset", "count", "options", "format", "local"})
+CONDITIONS = frozenset({"q", "expandValues", "jsonKeys", "georel", "geometry", "coordinates", "geoproperty", "scopeQ"})
+QUERY_PARAMETERS = PARAMETERS | CONDITIONS | {"type", "id", "idPattern", "q", "limit", "offset", "count", "orderBy"}
 
 
 class TemporalRoutes:
@@ -45,32 +42,39 @@ class TemporalRoutes:
 
     def routes(self) -> list[Route]:
         """What is offered."""
-        one = f"{ROOT}/temporal/entities/{{id}}"
-        return [Route("GET", one, self.retrieve), Route("DELETE", one, self.delete)]
+        one = f"{COLLECTION}/{{id}}"
+        attribute = f"{one}/attrs/{{attr}}"
+        instance = f"{attribute}/{{instance}}"
+        return [
+            Route("POST", COLLECTION, self.upsert),
+            Route("GET", COLLECTION, self.query),
+            Route("POST", f"{ROOT}/temporal/entityOperations/query", self.query_by_body),
+            Route("GET", one, self.retrieve),
+            Route("DELETE", one, self.delete),
+            Route("POST", f"{one}/attrs", self.append),
+            Route("DELETE", attribute, self.delete_attribute),
+            Route("PATCH", instance, self.change_instance),
+            Route("DELETE", instance, self.delete_instance),
+        ]
 
-    async def retrieve(self, request: Request) -> Response:
-        """GET /temporal/entities/{id}."""
-        parameters = request.query(PARAMETERS)
-        media = wire.negotiate(request.header(b"accept"))
-        context = await wire.context_of(request, self._contexts)
-        wire.boolean(parameters, "local")
-        words = wire.options(parameters, {*SIMPLE, "normalized"})
-        simple = bool(words & SIMPLE)
-        if "format" in parameters:
-            if parameters["format"] not in {*SIMPLE, "normalized"}:
-                raise InvalidRequest(f"the format {parameters['format']!r} does not apply here")
-            simple = parameters["format"] in SIMPLE
-        span = span_of(parameters, context)
+    # writing
+
+    async def upsert(self, request: Request) -> Response:
+        """POST /temporal/entities."""
+        evolution = await self._evolution(request, fragment=False)
+        entity_id = str(evolution.id)
+        if await self._temporal.add(request.tenant, entity_id, evolution, create=True):
+            return answer(204)
+        return answer(201, headers={"Location": f"{COLLECTION}/{quote(entity_id, safe=':')}"})
+
+    async def append(self, request: Request) -> Response:
+        """POST /temporal/entities/{id}/attrs."""
         entity_id = entity_id_of(request)
-        evolution = await self._temporal.retrieve(request.tenant, entity_id, span)
-        body = _body(entity_id, evolution, context, simple=simple, newest_first=span.last_n is not None)
-        if media == wire.LD:
-            body["@context"] = context.spec
-        whole = respond(body, View(context), media)
-        if evolution.complete_until_us is None:
-            return whole
-        extent = (b"content-range", _content_range(evolution).encode("ascii"))
-        return Response(206, whole.body, (*whole.headers, extent))
+        evolution = await self._evolution(request, fragment=True)
+        if evolution.id not in (None, entity_id):
+            raise BadRequestData("/id: it differs from the id in the path")
+        await self._temporal.add(request.tenant, entity_id, evolution, create=False)
+        return answer(204)
 
     async def delete(self, request: Request) -> Response:
         """DELETE /temporal/entities/{id}."""
@@ -78,83 +82,146 @@ class TemporalRoutes:
         await self._temporal.delete(request.tenant, entity_id_of(request))
         return answer(204)
 
+    async def delete_attribute(self, request: Request) -> Response:
+        """DELETE /temporal/entities/{id}/attrs/{attr}: the default instances, those of a dataset, or all."""
+        parameters = request.query({"local", "datasetId", "deleteAll"})
+        wire.boolean(parameters, "local")
+        dataset = parameters.get("datasetId", "@none")
+        if dataset != "@none":
+            dataset = _uri(dataset, "datasetId")
+        everything = wire.boolean(parameters, "deleteAll")
+        entity_id, attribute = entity_id_of(request), await self._attribute(request)
+        chosen = None if everything else "" if dataset == "@none" else dataset
+        await self._temporal.delete(request.tenant, entity_id, attribute, chosen)
+        return answer(204)
 
-def span_of(parameters: Mapping[str, str], context: Context) -> Span:
-    """The temporal query of the parameters (clause 4.11). Raises BadRequestData."""
-    if parameters.get("timeproperty", "observedAt") != "observedAt":
-        raise OperationNotSupported("timeproperty: this version has history by observedAt only")
-    rel = parameters.get("timerel")
-    at, end = (_moment(parameters, name) for name in ("timeAt", "endTimeAt"))
-    if (rel is None) != (at is None):
-        raise BadRequestData("timerel and timeAt belong together")
-    if (rel == "between") != (end is not None):
-        raise BadRequestData("endTimeAt belongs to timerel=between")
-    if rel not in (None, "before", "after", "between"):
-        raise BadRequestData("timerel must be before, after or between")
-    last_n = wire.natural(parameters, "lastN", 0, 1) or None
-    if last_n is not None and last_n > LAST_N_MAX:
-        raise TooManyResults(f"lastN must be at most {LAST_N_MAX}", fix="Ask for intervals with timerel=between.")
-    attributes = expand_names(wire.comma_list(parameters, "attrs"), context)
-    since = None if rel == "before" else at
-    until = at if rel == "before" else end
-    return Span(attributes, since, until, last_n, ROWS_MAX)
+    async def change_instance(self, request: Request) -> Response:
+        """PATCH /temporal/entities/{id}/attrs/{attr}/{instanceId}."""
+        wire.boolean(request.query({"local"}), "local")
+        entity_id, number = entity_id_of(request), _instance_of(request)
+        media, raw = wire.body_media(request, patch=True), wire.json_body(request)
+        context = await wire.context_of_part(raw, request, media, self._contexts)
+        attribute = _expanded(request.params["attr"], context)
+        await self._temporal.change(request.tenant, entity_id, attribute, number, raw, context)
+        return answer(204)
+
+    async def delete_instance(self, request: Request) -> Response:
+        """DELETE /temporal/entities/{id}/attrs/{attr}/{instanceId}."""
+        wire.boolean(request.query({"local"}), "local")
+        entity_id, number = entity_id_of(request), _instance_of(request)
+        await self._temporal.delete(request.tenant, entity_id, await self._attribute(request), None, number)
+        return answer(204)
+
+    async def _evolution(self, request: Request, *, fragment: bool) -> Evolution:
+        wire.boolean(request.query({"local"}), "local")
+        media, raw = wire.body_media(request), wire.json_body(request)
+        context = await wire.context_of_part(raw, request, media, self._contexts)
+        return parse_evolution(raw, context, fragment=fragment)
+
+    async def _attribute(self, request: Request) -> str:
+        return _expanded(request.params["attr"], await wire.context_of(request, self._contexts))
+
+    # reading
+
+    async def retrieve(self, request: Request) -> Response:
+        """GET /temporal/entities/{id}."""
+        parameters = request.query(PARAMETERS | {"type"})
+        media = wire.negotiate(request.header(b"accept"))
+        context = await wire.context_of(request, self._contexts)
+        ask = ask_of(parameters, context, timed=False)
+        query = build_query(context, types=parameters.get("type"))
+        found = await self._temporal.retrieve(request.tenant, entity_id_of(request), ask, query)
+        return _shown(found, found.entities[0], ask, media, {})
+
+    async def query(self, request: Request) -> Response:
+        """GET /temporal/entities."""
+        parameters = request.query(QUERY_PARAMETERS)
+        media = wire.negotiate(request.header(b"accept"))
+        context = await wire.context_of(request, self._contexts)
+        page = wire.paging(parameters)
+        query = _query(parameters, context)
+        ask = ask_of(parameters, context, timed=True)
+        found = await self._temporal.query(request.tenant, [query], ask, page)
+        headers = wire.page_headers(request, parameters, page, found.more, found.total, media)
+        return _shown(found, found.entities, ask, media, headers)
+
+    async def query_by_body(self, request: Request) -> Response:
+        """POST /temporal/entityOperations/query: a Query in the body, pages and form in the parameters."""
+        parameters = request.query(BODY_PARAMETERS)
+        media = wire.negotiate(request.header(b"accept"))
+        body_media, raw = wire.body_media(request), wire.json_body(request)
+        context = await wire.context_of_part(raw, request, body_media, self._contexts)
+        page = wire.paging(parameters)
+        asked = asked_of(raw)
+        together = {**parameters, **asked.parameters}
+        queries = [_query({**together, **selector}, context) for selector in asked.selectors]
+        ask = ask_of(together, context, timed=True)
+        found = await self._temporal.query(request.tenant, queries, ask, page)
+        headers = wire.page_headers(request, parameters, page, found.more, found.total, media)
+        return _shown(found, found.entities, ask, media, headers)
 
 
-def _moment(parameters: Mapping[str, str], name: str) -> int | None:
-    if name not in parameters:
-        return None
+def _query(parameters: Mapping[str, str], context: Context) -> Query:
+    """Which entities are meant. Raises BadRequestData."""
+    query = build_query(
+        context,
+        types=parameters.get("type"),
+        ids=wire.comma_list(parameters, "id"),
+        id_pattern=parameters.get("idPattern"),
+        attrs=wire.comma_list(parameters, "attrs"),
+        q=parameters.get("q"),
+        expand_values=wire.comma_list(parameters, "expandValues"),
+        json_keys=wire.comma_list(parameters, "jsonKeys"),
+    )
+    geo = parse_geo(context, *(parameters.get(name) for name in ("georel", "geometry", "coordinates", "geoproperty")))
+    scope = parse_scope_query(parameters["scopeQ"]) if "scopeQ" in parameters else None
+    query = replace(query, geo=geo, scope=scope)
+    local = wire.boolean(parameters, "local") or parameters.get("type", "").strip() == "*"
+    if not local and not query.narrow:
+        raise BadRequestData("the query is too wide: give type, attrs, q, a geo-query or scopeQ, or local=true")
+    return query
+
+
+def _shown(found: Answer, content: Any, ask: Ask, media: str, headers: Mapping[str, str]) -> Response:
+    """200, or 206 with the part of time that it holds."""
+    if media == wire.LD:
+        for entity in found.entities:
+            entity["@context"] = ask.context.spec
+    whole = respond(content, View(ask.context), media, headers)
+    if found.cut_us is None:
+        return whole
+    return Response(206, whole.body, (*whole.headers, (b"content-range", _content_range(found.cut_us, ask).encode())))
+
+
+def _content_range(cut_us: tuple[int, int], ask: Ask) -> str:
+    """From where to where this part goes: on in time, or with lastN back. The client goes on from its end."""
+    oldest, newest = cut_us
+    since, until, last_n = ask.span.since_us, ask.span.until_us, ask.span.last_n
+    if last_n is None:
+        return f"date-time {time_text(oldest if since is None else since)}-{time_text(newest)}/*"
+    return f"date-time {time_text(newest if until is None else until)}-{time_text(oldest)}/{last_n}"
+
+
+def _expanded(name: str, context: Context) -> str:
+    if name == "scope":
+        return SCOPE
     try:
-        return time_us(parameters[name])
-    except ValueError as error:
-        raise BadRequestData(f"{name}: {error}") from None
+        return expand_checked(name, context)
+    except Fault as fault:
+        raise BadRequestData(f"attribute name: {fault}") from None
 
 
-def _body(
-    entity_id: str, evolution: Evolution, context: Context, *, simple: bool, newest_first: bool
-) -> dict[str, Any]:
-    body: dict[str, Any] = represent({"id": entity_id, "type": evolution.types}, View(context))
-    by_series: dict[str, dict[str, list[Sample]]] = {}
-    for sample in reversed(evolution.samples) if newest_first else evolution.samples:
-        by_series.setdefault(sample.attribute, {}).setdefault(sample.dataset, []).append(sample)
-    for attribute, datasets in by_series.items():
-        name = context.compact_name(attribute)
-        if simple:
-            shown = [_values(dataset, samples, context) for dataset, samples in datasets.items()]
-            body[name] = shown[0] if len(shown) == 1 else shown
-        else:
-            body[name] = [i for samples in datasets.values() for i in _instances(entity_id, samples, context)]
-    return body
+def _uri(text: str, what: str) -> str:
+    try:
+        return check_uri(text)
+    except Fault as fault:
+        raise BadRequestData(f"{what}: {fault}") from None
 
 
-def _instances(entity_id: str, samples: Sequence[Sample], context: Context) -> list[Stored]:
-    first = samples[0]
-    series = hashlib.sha256("\0".join((entity_id, first.attribute, first.dataset)).encode()).hexdigest()[:16]
-    shown = []
-    for sample in samples:
-        instance = context.compact(orjson.loads(sample.instance))
-        instance["observedAt"] = time_text(sample.observed_us)
-        if sample.dataset:
-            instance["datasetId"] = sample.dataset
-        instance["instanceId"] = f"urn:ngsi-ld:Instance:{series}:{sample.observed_us}"
-        shown.append(instance)
-    return shown
-
-
-def _values(dataset: str, samples: Sequence[Sample], context: Context) -> dict[str, Any]:
-    loaded = [context.compact(orjson.loads(sample.instance)) for sample in samples]
-    kind = loaded[-1]["type"]
-    member = VALUE_MEMBERS[kind]
-    pairs = [
-        [{member: i[member]} if member in KEEP_WRAPPED else i[member], time_text(sample.observed_us)]
-        for sample, i in zip(samples, loaded, strict=True)
-        if member in i
-    ]
-    shown: dict[str, Any] = {"type": kind, TEMPORAL_KEYS[member]: pairs}
-    return {**shown, "datasetId": dataset} if dataset else shown
-
-
-def _content_range(evolution: Evolution) -> str:
-    """From where to where this part goes; the client goes on just after its end."""
-    samples = evolution.samples
-    first, last = samples[0].observed_us, samples[-1].observed_us
-    return f"date-time {time_text(first)}-{time_text(last)}/*"
+def _instance_of(request: Request) -> int:
+    """The number in an instanceId. Raises BadRequestData for what is no URI, ResourceNotFound for what is not ours."""
+    text = _uri(request.params["instance"], "instanceId")
+    number = text.removeprefix(INSTANCE)
+    if number == text or not (number.isascii() and number.isdecimal()) or len(number) > 18:
+        raise ResourceNotFound(f"there is no instance {text}")
+    return int(number)

@@ -1,22 +1,30 @@
-"""History of entities. An instance enters history when it says when it was observed (``observedAt``); one without such
-a date has no place in time and stays current state only. Deleting an entity keeps its history.
+"""History of entities: what the API adds, changes and deletes there, and reads of it.
+
+The broker records history in the same commit as the current state (``broker.record``). What comes through the temporal
+API enters history only. Deleting an entity keeps its history.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import orjson
 
-from gateway.server.broker.model import Stored
-from gateway.server.broker.service import check_tenant
-from gateway.server.errors import ResourceNotFound, TooManyResults
-from gateway.server.storage.base import Reader, Sample, Span, Storage
+from gateway.server.broker.model import Change, Stored, time_text
+from gateway.server.broker.query import Query
+from gateway.server.broker.record import record
+from gateway.server.broker.service import Arrival
+from gateway.server.broker.tenants import check_tenant
+from gateway.server.contexts import Context
+from gateway.server.errors import ResourceNotFound
+from gateway.server.storage.base import Reader, Sample, Span, Storage, Writer
+from gateway.server.temporal.ask import Ask
+from gateway.server.temporal.parse import Evolution, parse_change, sample_of
+from gateway.server.temporal.reading import Answer, Work
+from gateway.server.wire import Paging
 
-ROWS_MAX = 20_000  # of one answer of the API without lastN
-LAST_N_MAX = 1_000  # of each attribute
 SERIES_ROWS_MAX = 500_000  # of one call from a page of the server itself
 
 
@@ -28,20 +36,23 @@ class Observed(NamedTuple):
     instance: Stored
 
 
-@dataclass(frozen=True, slots=True)
-class Evolution:
-    """History of one entity. ``complete_until_us``: where the answer was cut, None where it holds everything."""
-
-    types: list[str]
-    samples: list[Sample]
-    complete_until_us: int | None
-
-
 class Temporal:
-    """Reads of history; writing happens in the broker, in the same commit as the current state."""
+    """See the module. ``clock_ns`` is the system clock."""
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, clock_ns: Callable[[], int] = time.time_ns) -> None:
         self._storage = storage
+        self._hooks: list[Arrival] = []
+        self._clock_ns = clock_ns
+
+    def on_history(self, hook: Arrival) -> None:
+        """Call the hook inside each write through the temporal API, with the samples that it adds."""
+        self._hooks.append(hook)
+
+    def record(self, writer: Writer, changes: Sequence[Change]) -> None:
+        """What changes of current state leave in history; for ``Broker.before_commit``."""
+        record(writer, changes, self._now_us())
+
+    # reading
 
     async def series(
         self,
@@ -62,39 +73,97 @@ class Temporal:
 
         def work(reader: Reader) -> dict[str, list[Observed]]:
             found: dict[str, list[Observed]] = {}
-            for attribute, dataset, observed_us, instance in reader.history(tenant, entity_id, span):
-                observed = Observed(observed_us * 1000, dataset, orjson.loads(instance))
-                found.setdefault(attribute, []).append(observed)
+            for sample in reader.history(tenant, entity_id, span):
+                observed = Observed(sample.at_us * 1000, sample.dataset, orjson.loads(sample.instance))
+                found.setdefault(sample.attribute, []).append(observed)
             return found
 
         return await self._storage.read(work)
 
-    async def retrieve(self, tenant: str, entity_id: str, span: Span) -> Evolution:
-        """Raises ResourceNotFound, NonexistentTenant. An answer that is too long is cut at a point in time."""
+    async def retrieve(self, tenant: str, entity_id: str, ask: Ask, query: Query) -> Answer:
+        """One entity. Raises ResourceNotFound, NonexistentTenant, InvalidRequest, TooManyResults, TooComplexQuery."""
+        return await self._storage.read(lambda reader: Work(reader, tenant, ask).retrieve(entity_id, query))
 
-        def work(reader: Reader) -> Evolution:
-            types = reader.subject(tenant, entity_id)
-            if types is None:
-                check_tenant(reader, tenant)
-                raise ResourceNotFound(f"there is no history of {entity_id}")
-            return _cut(types, reader.history(tenant, entity_id, span), span)
+    async def query(self, tenant: str, queries: Sequence[Query], ask: Ask, page: Paging) -> Answer:
+        """Entities that one of the queries means and that have instances in the interval. Raises as ``retrieve``."""
+        return await self._storage.read(lambda reader: Work(reader, tenant, ask).query(queries, page))
 
-        return await self._storage.read(work)
+    # writing
 
-    async def delete(self, tenant: str, entity_id: str) -> None:
-        """Delete all history of an entity. Raises ResourceNotFound."""
-        if not await self._storage.write(lambda writer: writer.delete_history(tenant, entity_id)):
-            raise ResourceNotFound(f"there is no history of {entity_id}")
+    async def add(self, tenant: str, entity_id: str, evolution: Evolution, *, create: bool) -> bool:
+        """Add instances; one with the same attribute, dataset and observedAt replaces. Returns whether it was there.
+
+        Raises ResourceNotFound where the entity is unknown and not to be created.
+        """
+        now_us = self._now_us()
+
+        def work(writer: Writer) -> bool:
+            known = writer.subject(tenant, entity_id)
+            if known is None and not create:
+                raise _unknown(writer, tenant, f"there is no history of {entity_id}")
+            if known is None or not known.live:  # types of a current state change with that state
+                writer.put_subject(tenant, entity_id, evolution.types)
+            samples = evolution.at(now_us)
+            writer.put_history(tenant, entity_id, samples, now_us)
+            for hook in self._hooks:
+                hook(writer, tenant, entity_id, samples)
+            return known is not None
+
+        return await self._storage.write(work, weight=1 + len(evolution.samples) // 10)
+
+    async def change(
+        self, tenant: str, entity_id: str, attribute: str, number: int, raw: Mapping[str, object], context: Context
+    ) -> None:
+        """Partial update of one instance; it stays the same instance. Raises ResourceNotFound, BadRequestData."""
+        now_us = self._now_us()
+
+        def work(writer: Writer) -> None:
+            old = self._sample(writer, tenant, entity_id, attribute, number)
+            there: Stored = orjson.loads(old.instance)
+            if old.mark == "observed":
+                there["observedAt"] = time_text(old.at_us)
+            if old.dataset:
+                there["datasetId"] = old.dataset
+            changed = parse_change(raw, attribute, there, context)
+            new = sample_of(attribute, changed, old.at_us)
+            writer.replace_sample(tenant, entity_id, old, new, now_us)
+
+        await self._storage.write(work)
+
+    async def delete(
+        self,
+        tenant: str,
+        entity_id: str,
+        attribute: str | None = None,
+        dataset: str | None = None,
+        number: int | None = None,
+    ) -> None:
+        """Delete history: all, of an attribute (all datasets, or one), or one instance. Raises ResourceNotFound."""
+
+        def work(writer: Writer) -> None:
+            if number is not None and attribute is not None:
+                self._sample(writer, tenant, entity_id, attribute, number)
+            known = writer.subject(tenant, entity_id)
+            deleted = writer.delete_history(tenant, entity_id, attribute, dataset, number)
+            if known is None or (attribute is not None and not deleted):
+                what = entity_id if attribute is None else f"{attribute} of {entity_id}"
+                raise _unknown(writer, tenant, f"there is no history of {what}")
+
+        await self._storage.write(work)
+
+    def _now_us(self) -> int:
+        return self._clock_ns() // 1000
+
+    def _sample(self, reader: Reader, tenant: str, entity_id: str, attribute: str, number: int) -> Sample:
+        found = reader.sample(tenant, entity_id, attribute, number)
+        if found is None:
+            raise _unknown(reader, tenant, f"{attribute} of {entity_id} has no such instance")
+        return found
 
 
-def _cut(types: list[str], samples: list[Sample], span: Span) -> Evolution:
-    if span.last_n is not None or len(samples) <= span.limit:
-        return Evolution(types, samples, None)
-    newest = samples[-1].observed_us
-    kept = [s for s in samples if s.observed_us < newest]
-    if not kept:
-        raise TooManyResults(f"more than {span.limit} instances at one point in time", fix="Ask for some attrs.")
-    return Evolution(types, kept, kept[-1].observed_us)
+def _unknown(reader: Reader, tenant: str, text: str) -> ResourceNotFound:
+    check_tenant(reader, tenant)
+    return ResourceNotFound(text)
 
 
 def _us(ns: int | None) -> int | None:

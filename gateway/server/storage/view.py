@@ -1,0 +1,180 @@
+"""The Reader: one commit's state, from memory and from the tables as they were then."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import NamedTuple
+
+import orjson
+
+from gateway.model import Range
+from gateway.server.errors import TooComplexQuery
+from gateway.server.storage.base import Numbers, Sample, Selection, Span, Subject
+from gateway.server.storage.changes import Change
+from gateway.server.storage.documents import Documents
+from gateway.server.storage.history import History
+from gateway.server.storage.opening import READ_SECONDS_MAX
+from gateway.server.storage.state import State
+
+FETCH = 200  # documents read from the disk at once
+
+
+class Entry(NamedTuple):
+    """A subject as a reader sees it. ``document`` None of a live one: it is on the disk."""
+
+    id: str
+    key: int
+    types: list[str]
+    live: bool
+    document: bytes | None
+    expires_us: int | None
+
+
+class View(Documents):
+    """See ``base.Reader``. ``seq``: the commit that it sees; the connection must be in a transaction of that state."""
+
+    def __init__(self, connection: sqlite3.Connection, state: State, seq: int, deadline: float = float("inf")) -> None:
+        super().__init__(connection)
+        self._state = state
+        self._seq = seq
+        self._deadline = deadline
+        self._history = History(connection)
+
+    # what a Writer adds to
+
+    def _find(self, tenant: str, entity_id: str) -> Entry | None:
+        subject = self._state.subject(tenant, entity_id)
+        version = None if subject is None else subject.at(self._seq)
+        if subject is None or version is None:
+            return None
+        return Entry(entity_id, subject.key, version.types or [], version.live, version.document, version.expires_us)
+
+    def _changes(self, tenant: str, entity_id: str) -> list[Change]:
+        """Of history, not in the tables."""
+        subject = self._state.subject(tenant, entity_id)
+        return [] if subject is None else subject.changes(self._seq)
+
+    def _entries(self, tenant: str, selection: Selection) -> Iterator[Entry]:
+        """Of the types and ids, in the order of creation."""
+        directory = self._state.tenants.get(tenant)
+        if directory is None:
+            return
+        for subject_id in self._candidates(tenant, selection):
+            found = self._find(tenant, subject_id)
+            if found is not None and (not selection.types or any(iri in found.types for iri in selection.types)):
+                yield found
+
+    def _candidates(self, tenant: str, selection: Selection) -> Iterable[str]:
+        directory = self._state.tenants[tenant]
+        if selection.ids:
+            found = [directory.by_id[one] for one in set(selection.ids) if one in directory.by_id]
+            return [one.id for one in sorted(found, key=lambda one: one.key)]
+        if len(selection.types) == 1:
+            members = directory.by_type.get(selection.types[0])
+            return (one.id for one in (members.list if members is not None else ()))
+        return (one.id for one in directory.all.list)
+
+    # entities
+
+    def tenants(self) -> list[str]:
+        """Every tenant."""
+        return [name for (name,) in self._sql.execute("SELECT name FROM tenant ORDER BY key")]
+
+    def entity(self, tenant: str, entity_id: str) -> bytes | None:
+        """The document of an entity."""
+        found = self._find(tenant, entity_id)
+        if found is None or not found.live:
+            return None
+        return found.document if found.document is not None else self._load([found.key])[found.key]
+
+    def entities(self, tenant: str, selection: Selection, limit: int | None = None, offset: int = 0) -> Iterator[bytes]:
+        """Documents in the order of creation."""
+        live = (one for one in self._entries(tenant, selection) if one.live)
+        wanted = islice(live, offset, None if limit is None else offset + limit)
+        while part := list(islice(wanted, FETCH)):
+            if time.monotonic() > self._deadline:
+                raise TooComplexQuery(f"the query took more than {READ_SECONDS_MAX:.0f} s")
+            loaded = self._load([one.key for one in part if one.document is None])
+            for one in part:
+                yield one.document if one.document is not None else loaded[one.key]
+
+    def _load(self, keys: Sequence[int]) -> dict[int, bytes]:
+        if not keys:
+            return {}
+        marks = ",".join("?" * len(keys))
+        rows = self._sql.execute(f"SELECT subject, document FROM current WHERE subject IN ({marks})", keys)  # noqa: S608
+        return dict(rows.fetchall())
+
+    def count(self, tenant: str, selection: Selection) -> int:
+        """How many entities the selection has."""
+        return sum(one.live for one in self._entries(tenant, selection))
+
+    def types(self, tenant: str) -> list[str]:
+        """Type IRIs in use."""
+        directory = self._state.tenants.get(tenant)
+        known = [] if directory is None else sorted(directory.by_type)
+        return [iri for iri in known if any(one.live for one in self._entries(tenant, Selection(types=(iri,))))]
+
+    def expired(self, now_us: int, limit: int) -> list[tuple[str, str]]:
+        """(tenant, id) of what has expired."""
+        due: list[tuple[int, str, str]] = []
+        for subject in list(self._state.expiring):
+            found = self._find(subject.tenant, subject.id)
+            if found is not None and found.live and found.expires_us is not None and found.expires_us <= now_us:
+                due.append((found.expires_us, subject.tenant, subject.id))
+        return [(tenant, name) for _, tenant, name in sorted(due)[:limit]]
+
+    def subject(self, tenant: str, entity_id: str) -> Subject | None:
+        """What is known."""
+        found = self._find(tenant, entity_id)
+        return None if found is None else Subject(entity_id, list(found.types), found.live)
+
+    def subjects(self, tenant: str, selection: Selection) -> Iterator[Subject]:
+        """All that exist or left history."""
+        return (Subject(one.id, list(one.types), one.live) for one in self._entries(tenant, selection))
+
+    # history
+
+    def history(self, tenant: str, entity_id: str, span: Span) -> list[Sample]:
+        """Samples in the order of time."""
+        found = self._find(tenant, entity_id)
+        return [] if found is None else self._history.samples(found.key, self._changes(tenant, entity_id), span)
+
+    def numbers(
+        self, tenant: str, entity_id: str, attribute: str, dataset: str, since_us: int | None, until_us: int | None
+    ) -> Numbers | None:
+        """Columns of a series of plain numbers."""
+        found = self._find(tenant, entity_id)
+        key, changes = (0, []) if found is None else (found.key, self._changes(tenant, entity_id))
+        return self._history.numbers(key, changes, (attribute, dataset), since_us, until_us)
+
+    def sample(self, tenant: str, entity_id: str, attribute: str, number: int) -> Sample | None:
+        """One sample."""
+        span = Span((attribute,), limit=2**62, time_property="any")
+        return next((one for one in self.history(tenant, entity_id, span) if one.number == number), None)
+
+    # the compact protocol
+
+    def received(self, gateway: str, stream: str) -> list[Range]:
+        """What is here of a stream."""
+        row = self._sql.execute("SELECT ranges FROM stream WHERE gateway = ? AND id = ?", (gateway, stream)).fetchone()
+        return [] if row is None else _ranges(row[0])
+
+    def streams(self, gateway: str) -> list[tuple[str, list[Range]]]:
+        """All streams of a gateway."""
+        rows = self._sql.execute("SELECT id, ranges FROM stream WHERE gateway = ? ORDER BY used_us", (gateway,))
+        return [(stream, _ranges(document)) for stream, document in rows]
+
+    def profiles(self, gateway: str, digest: str) -> bytes | None:
+        """The document of that hash."""
+        row = self._sql.execute(
+            "SELECT document FROM profiles WHERE gateway = ? AND hash = ?", (gateway, digest)
+        ).fetchone()
+        return None if row is None else bytes(row[0])
+
+
+def _ranges(document: bytes) -> list[Range]:
+    return [Range(first, last) for first, last in orjson.loads(document)]
