@@ -62,6 +62,7 @@ class QueryRoutes:
         media = wire.negotiate(request.header(b"accept"), geo=True)
         raw = wire.json_body(request)
         context = await wire.context_of_part(raw, request, wire.body_media(request), self._contexts)
+        await self._contexts.linked(context)
         members, selectors = query_of(raw, context)
         if both := parameters.keys() & members.keys() - {"local"}:
             raise BadRequestData(f"{', '.join(sorted(both))}: given in the URL and in the body")
