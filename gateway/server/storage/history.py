@@ -40,7 +40,11 @@ class History:
     ) -> Numbers | None:
         """Observed values of a series."""
         since, until = FIRST if since_us is None else since_us, LAST if until_us is None else until_us
-        changes = [one for one in self.changes(subject, pending) if ch.names(one, series)]
+        changes = [
+            one
+            for one in self.changes(subject, pending)
+            if ch.names(one, series) and (one[0] == ch.DROP or since <= one[3] < until)
+        ]
         if changes:
             return _numbers(self._rows(subject, series, changes, Span(since_us=since, until_us=until, limit=2**62)))
         parts: list[Numbers] = []
