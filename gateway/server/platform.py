@@ -20,7 +20,7 @@ from gateway.server.broker.sweeper import Sweeper
 from gateway.server.contexts import Contexts
 from gateway.server.contexts.catalog import Catalog
 from gateway.server.contexts.routes import ContextRoutes
-from gateway.server.contexts.service import preloaded
+from gateway.server.contexts.service import Download, preloaded
 from gateway.server.egress import Egress
 from gateway.server.ingest.routes import IngestRoutes
 from gateway.server.ingest.service import Ingest
@@ -158,10 +158,11 @@ class Platform:
             )
         )
 
-    async def _fetch(self, url: str) -> bytes:
-        return await self._public.fetch(
+    async def _fetch(self, url: str) -> Download:
+        got = await self._public.fetch(
             url,
             "application/ld+json, application/json;q=0.9",
             timeout_s=CONTEXT_SECONDS_MAX,
             body_max=CONTEXT_BYTES_MAX,
         )
+        return Download(got.body, got.headers)

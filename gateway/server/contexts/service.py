@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +20,17 @@ from gateway.server.contexts.catalog import PATH, Catalog, Kind, id_of, now
 from gateway.server.contexts.compiled import CORE_URL, Context, compile_context, is_core
 from gateway.server.errors import BadRequestData, LdContextNotAvailable
 
-Fetch = Callable[[str], Awaitable[bytes]]
+LEAST_AGE_S, MOST_AGE_S = 10, 30 * 24 * 3600  # whatever the headers say: nobody makes us download at every request
+
+
+class Download(NamedTuple):
+    """What was behind a URL. ``headers``: names in lower case."""
+
+    body: bytes
+    headers: Mapping[str, str]
+
+
+Fetch = Callable[[str], Awaitable[Download]]
 COMPILED_MAX = 256
 DOCUMENTS_MAX = 64
 FETCHED_AGE_S = 24 * 3600
@@ -50,7 +61,7 @@ class _Use:
 
 
 class Contexts:
-    """All contexts of the server. ``fetch`` gets the bytes behind a URL that is not known; it raises OSError.
+    """All contexts of the server. ``fetch`` gets what is behind a URL that is not known; it raises OSError.
 
     ``catalog``: those it hosts. ``preload``: URL -> content, instead of a download.
     """
@@ -93,12 +104,11 @@ class Contexts:
         context = compile_context(documents, spec)
         context.documents = documents
         context.link = _link(spec) or context.link
-        remote = any(url not in self._known for url in urls)
-        lives_s = FETCHED_AGE_S if remote else float("inf")
+        ends = min((self._fetched[url][0] for url in urls if url in self._fetched), default=float("inf"))
         use = self._use(_key(spec))
         use.hits += 1
         use.last_s = time.time()
-        _keep(self._compiled, _key(spec), (time.monotonic() + lives_s, context, use), COMPILED_MAX)
+        _keep(self._compiled, _key(spec), (ends, context, use), COMPILED_MAX)
         return context
 
     async def linked(self, context: Context) -> None:
@@ -205,15 +215,34 @@ class Contexts:
         try:
             if self._fetch is None:
                 raise OSError("this server fetches no contexts")
-            body = await self._fetch(url)
+            got = await self._fetch(url)
         except OSError as error:
             cause = str(error) or type(error).__name__
             _keep(self._failed, url, (now + FAILED_AGE_S, cause), DOCUMENTS_MAX)
             raise LdContextNotAvailable(f"{url}: {cause}") from error
-        content = parse_document(url, body)
+        content = parse_document(url, got.body)
         self._use(url)
-        _keep(self._fetched, url, (now + FETCHED_AGE_S, content), DOCUMENTS_MAX)
+        _keep(self._fetched, url, (now + fresh_s(got.headers), content), DOCUMENTS_MAX)
         return content
+
+
+def fresh_s(headers: Mapping[str, str]) -> float:
+    """How long a download may be used, in seconds (RFC 9111 clause 5.2.2, 5.3); a shared cache, so s-maxage first."""
+    words = [part.strip().lower() for part in headers.get("cache-control", "").split(",")]
+    given = dict(part.split("=", 1) for part in words if "=" in part)
+    age = next((given[name].strip('"') for name in ("s-maxage", "max-age") if name in given), None)
+    if {"no-store", "no-cache", "private"} & set(words):
+        return LEAST_AGE_S
+    if age is not None:
+        seconds = float(age) if age.isascii() and age.isdecimal() and len(age) < 12 else 0.0
+    elif "expires" in headers:
+        try:
+            seconds = parsedate_to_datetime(headers["expires"]).timestamp() - time.time()
+        except (ValueError, OverflowError):
+            seconds = 0.0
+    else:
+        seconds = FETCHED_AGE_S
+    return min(max(seconds, LEAST_AGE_S), MOST_AGE_S)
 
 
 def parse_document(url: str, body: bytes) -> object:
