@@ -93,6 +93,16 @@ async def test_arrays_apply_in_order() -> None:
     assert context.expand_name("totalActivePower").startswith("https://smartdatamodels.org/")
 
 
+async def test_null_forgets_what_was_before_as_in_pyld() -> None:
+    before, after = {"a": "https://example.org/a", "b": "https://example.org/b"}, {"b": "https://example.org/c"}
+    spec = [before, None, after]
+    context = await Contexts().context_for(spec)
+    for name in ("a", "b"):
+        expanded = jsonld.expand({"@context": [*spec, core_document()], name: {"@id": "urn:value:1"}})
+        assert context.expand_name(name) == next(iter(expanded[0]))
+    assert context.expand_name("a") == f"{VOCAB}a"
+
+
 @pytest.mark.parametrize(
     "spec",
     [

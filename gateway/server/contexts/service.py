@@ -194,7 +194,9 @@ class Contexts:
             if len(urls) > URLS_MAX:
                 raise BadRequestData(f"@context: more than {URLS_MAX} documents")
             await self._collect(await self._document(url), url, documents, urls, depth + 1)
-        elif spec is not None:
+        elif spec is None:
+            documents.clear()  # JSON-LD 1.1 API 4.1, step 5.1: null forgets what was before it
+        else:
             raise BadRequestData("@context must be a URL, an object, or a list of them")
 
     async def _document(self, url: str) -> object:
