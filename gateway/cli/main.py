@@ -42,6 +42,7 @@ COMMANDS: Mapping[str, str] = {
     "config": "What a configuration costs: the load of each line.",
     "link": "The ways out: how good each is, and why one is used.",
     "outbox": "What waits to be sent: show, export, verify.",
+    "server": "The data of the server: backup, restore, verify.",
     "doctor": "Look for what is wrong with this box.",
     "models": "Train and score models of the loads behind a meter.",
     "demo": "A simulated site, live on a page.",

@@ -103,6 +103,12 @@ class Server(Part):
     """Largest database; beyond it writes are refused."""
     notify_prefixes: Annotated[list[str], Field(max_length=100)] = []
     """URL prefixes inside private networks that subscriptions may notify."""
+    context_prefixes: Annotated[list[str], Field(max_length=100)] = []
+    """URL prefixes inside private networks from which JSON-LD contexts may be loaded."""
+    context_files: Annotated[dict[str, FilePath], Field(max_length=1000)] = {}
+    """URL of a JSON-LD context: file with it, which is used instead of a download."""
+    alias: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")] = "lamppost"
+    """What the server calls itself among sources of context (NGSI-LD `contextSourceAlias`)."""
     hosts: Annotated[list[str], Field(max_length=100)] = []
     """Further names of this server where it has no token: behind a reverse proxy on the same machine."""
     mqtt: MqttIngest | None = None

@@ -57,7 +57,7 @@ class Egress:
                 url, method, headers, body, timeout_s=timeout_s, body_max=body_max, address=address
             )
 
-    async def fetch(self, url: str, accept: str, *, timeout_s: float, body_max: int) -> bytes:
+    async def fetch(self, url: str, accept: str, *, timeout_s: float, body_max: int) -> http1.Response:
         """GET a document, following a few redirects, each checked. Raises OSError."""
         try:
             for _ in range(REDIRECTS_MAX + 1):
@@ -69,7 +69,7 @@ class Egress:
             raise OSError(str(error)) from error
         if answer.status != 200:
             raise OSError(f"it answers {answer.status}")
-        return answer.body
+        return answer
 
     def _granted(self, target: http1.Target) -> bool:
         return any(

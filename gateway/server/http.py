@@ -112,7 +112,7 @@ class App:
         unread = scope["method"] in BODY_METHODS and not exchange.received
         if unread:
             await exchange.drain()
-        refusal = wire.problem(error)
+        refusal = _echoed(wire.problem(error), scope["headers"])
         await _send(exchange.send, _advertised(refusal) if error.status == 415 else refusal, close=unread)
 
     async def _serve(self, scope: Scope, exchange: _Exchange) -> None:
@@ -143,9 +143,7 @@ class App:
             result = await found.handler(request)
         if request.body and request.header(b"content-encoding") is None:
             result = _advertised(result)
-        if tenant := request.header(b"ngsild-tenant"):
-            result = Response(result.status, result.body, (*result.headers, (b"ngsild-tenant", tenant.encode("ascii"))))
-        await _send(exchange.send, result)
+        await _send(exchange.send, _echoed(result, request.headers))
 
     # bodies
 
@@ -272,6 +270,14 @@ async def _send(send: Send, response: Response, *, close: bool = False) -> None:
     headers.append((b"x-content-type-options", b"nosniff"))
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
     await send({"type": "http.response.body", "body": response.body})
+
+
+def _echoed(response: Response, headers: wire.Headers) -> Response:
+    """The answer, naming the tenant that was asked for (clause 6.3.14); never what is no name."""
+    named = next((value for name, value in reversed(headers) if name == b"ngsild-tenant"), b"")
+    if not named or not wire.TENANT.match(named.decode("latin-1")):
+        return response
+    return Response(response.status, response.body, (*response.headers, (b"ngsild-tenant", named)))
 
 
 def _advertised(response: Response) -> Response:

@@ -18,6 +18,9 @@ from gateway.server.broker.query_routes import QueryRoutes
 from gateway.server.broker.service import Broker
 from gateway.server.broker.sweeper import Sweeper
 from gateway.server.contexts import Contexts
+from gateway.server.contexts.catalog import Catalog
+from gateway.server.contexts.routes import ContextRoutes
+from gateway.server.contexts.service import Download, preloaded
 from gateway.server.egress import Egress
 from gateway.server.ingest.routes import IngestRoutes
 from gateway.server.ingest.service import Ingest
@@ -26,6 +29,7 @@ from gateway.server.quality.routes import QualityRoutes
 from gateway.server.quality.service import Quality
 from gateway.server.routing import Route
 from gateway.server.settings import ServerSettings
+from gateway.server.sources.identity import IdentityRoutes
 from gateway.server.storage.base import Storage
 from gateway.server.storage.sqlite import SqliteStorage
 from gateway.server.subscriptions.routes import SubscriptionRoutes
@@ -46,7 +50,8 @@ class Platform:
     def __init__(self, settings: ServerSettings, storage: Storage | None = None) -> None:
         self.settings = settings
         self.storage: Storage = storage or SqliteStorage(settings.data, bytes_max=settings.storage_max)
-        self.contexts = Contexts(self._fetch)
+        self._catalog = Catalog(self.storage)
+        self.contexts = Contexts(self._fetch, self._catalog, preloaded(settings.context_files))
         self.broker = Broker(self.storage)
         self.queries = Queries(self.storage)
         self.temporal = Temporal(self.storage)
@@ -57,13 +62,14 @@ class Platform:
         self.ingest = Ingest(self.storage, self.broker, self.contexts)
         self.subscriptions = Subscriptions(self.storage, self.broker, self.contexts, Egress(settings.notify_prefixes))
         self.counter = RequestCounter()
-        self._public = Egress()
+        self._public = Egress(settings.context_prefixes)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Platform]:
         """Open the storage, load the subscriptions; at the end write out everything. Raises ServerError."""
         await self.storage.start()
         try:
+            await self._catalog.load()
             coap = await self._listen()
             async with (
                 self.quality.running(),
@@ -114,6 +120,8 @@ class Platform:
             *DiscoveryRoutes(self.queries, self.contexts).routes(),
             *TemporalRoutes(self.temporal, self.contexts).routes(),
             *QualityRoutes(self.quality, self.contexts).routes(),
+            *ContextRoutes(self.contexts, "https" if self.settings.secure else "http").routes(),
+            *IdentityRoutes(self.settings.alias).routes(),
             *SubscriptionRoutes(self.subscriptions, self.contexts).routes(),
             *IngestRoutes(self.ingest).routes(),
         ]
@@ -150,10 +158,11 @@ class Platform:
             )
         )
 
-    async def _fetch(self, url: str) -> bytes:
-        return await self._public.fetch(
+    async def _fetch(self, url: str) -> Download:
+        got = await self._public.fetch(
             url,
             "application/ld+json, application/json;q=0.9",
             timeout_s=CONTEXT_SECONDS_MAX,
             body_max=CONTEXT_BYTES_MAX,
         )
+        return Download(got.body, got.headers)

@@ -50,6 +50,9 @@ def settings_of(config: Config) -> ServerSettings:
         body_max=from_file.body_max,
         storage_max=from_file.storage_max,
         notify_prefixes=tuple(from_file.notify_prefixes),
+        context_prefixes=tuple(from_file.context_prefixes),
+        context_files=dict(from_file.context_files),
+        alias=from_file.alias,
         hosts=tuple(from_file.hosts),
         mqtt=None if from_file.mqtt is None else Session(**dict(from_file.mqtt)),
         coap=None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,7 +35,9 @@ class CoapSettings:
 class ServerSettings:
     """What an operator decides. ``port`` 0 takes a free one.
 
-    ``notify_prefixes``: URL prefixes inside private networks that subscriptions may notify. ``hosts``: names by which
+    ``notify_prefixes``: URL prefixes inside private networks that subscriptions may notify; ``context_prefixes``:
+    from which contexts may be loaded; ``context_files``: URL of a context -> file with it, instead of a download.
+    ``alias``: what it calls itself among sources of context. ``hosts``: names by which
     this server is called, apart from its address, where it has no token (a reverse proxy). ``mqtt``: the broker where
     gateways publish compact batches.
     """
@@ -48,6 +51,9 @@ class ServerSettings:
     body_max: int = 4 * 2**20
     storage_max: int = 16 * 2**30
     notify_prefixes: tuple[str, ...] = ()
+    context_prefixes: tuple[str, ...] = ()
+    context_files: Mapping[str, Path] = field(default_factory=dict)
+    alias: str = "lamppost"
     hosts: tuple[str, ...] = ()
     mqtt: Session | None = None
     coap: CoapSettings | None = None

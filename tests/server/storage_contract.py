@@ -286,12 +286,20 @@ class Contract(RuleBasedStateMachine):
         for one in got:
             assert self.read(lambda r, s=one: r.sample(*name, s.attribute, s.number)) == one
 
-    @rule(name=names, attribute=st.sampled_from(ATTRIBUTES), dataset=st.sampled_from(DATASETS))
-    def numbers(self, name: Name, attribute: str, dataset: str) -> None:
+    @rule(
+        name=names,
+        attribute=st.sampled_from(ATTRIBUTES),
+        dataset=st.sampled_from(DATASETS),
+        since=st.none() | st.integers(0, 30),
+        until=st.none() | st.integers(0, 30),
+    )
+    def numbers(self, name: Name, attribute: str, dataset: str, since: int | None, until: int | None) -> None:
         thing = self.things.get(name)
-        wanted = spanned([] if thing is None else list(thing.history.values()), Span((attribute,), datasets=(dataset,)))
+        since, until = (None if one is None else one * 1_000_000 for one in (since, until))
+        span = Span((attribute,), since, until, datasets=(dataset,))
+        wanted = spanned([] if thing is None else list(thing.history.values()), span)
         values = [orjson.loads(one.instance)["value"] for _, one in wanted]
-        got = self.read(lambda r: r.numbers(*name, attribute, dataset, None, None))
+        got = self.read(lambda r: r.numbers(*name, attribute, dataset, since, until))
         if any(isinstance(value, bool) or not isinstance(value, int | float) for value in values):
             assert got is None
         else:

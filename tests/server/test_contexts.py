@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import orjson
@@ -13,7 +14,7 @@ from pyld import jsonld
 
 from gateway.server.contexts import CORE_URL, Contexts
 from gateway.server.contexts.compiled import compile_context, core_document
-from gateway.server.contexts.service import known_documents
+from gateway.server.contexts.service import Download, fresh_s, known_documents
 from gateway.server.egress import Egress, EgressRefused
 from gateway.server.errors import BadRequestData, LdContextNotAvailable
 from tests.server.support import ENERGY
@@ -92,6 +93,16 @@ async def test_arrays_apply_in_order() -> None:
     assert context.expand_name("totalActivePower").startswith("https://smartdatamodels.org/")
 
 
+async def test_null_forgets_what_was_before_as_in_pyld() -> None:
+    before, after = {"a": "https://example.org/a", "b": "https://example.org/b"}, {"b": "https://example.org/c"}
+    spec = [before, None, after]
+    context = await Contexts().context_for(spec)
+    for name in ("a", "b"):
+        expanded = jsonld.expand({"@context": [*spec, core_document()], name: {"@id": "urn:value:1"}})
+        assert context.expand_name(name) == next(iter(expanded[0]))
+    assert context.expand_name("a") == f"{VOCAB}a"
+
+
 @pytest.mark.parametrize(
     "spec",
     [
@@ -116,13 +127,13 @@ async def test_bad_contexts(spec: Any) -> None:
 async def test_remote_documents_are_fetched_once_and_failures_remembered() -> None:
     asked: list[str] = []
 
-    async def fetch(url: str) -> bytes:
+    async def fetch(url: str) -> Download:
         asked.append(url)
         if "bad" in url:
             raise OSError("no route")
         if "nested" in url:
-            return orjson.dumps({"@context": ["leaf.jsonld", {"own": "https://x.org/own"}]})
-        return orjson.dumps({"@context": {"far": "https://x.org/far"}})
+            return Download(orjson.dumps({"@context": ["leaf.jsonld", {"own": "https://x.org/own"}]}), {})
+        return Download(orjson.dumps({"@context": {"far": "https://x.org/far"}}), {})
 
     contexts = Contexts(fetch)
     for _ in range(2):
@@ -134,8 +145,8 @@ async def test_remote_documents_are_fetched_once_and_failures_remembered() -> No
 
 
 async def test_a_context_that_includes_itself_ends() -> None:
-    async def fetch(url: str) -> bytes:
-        return orjson.dumps({"@context": [url, url]})
+    async def fetch(url: str) -> Download:
+        return Download(orjson.dumps({"@context": [url, url]}), {})
 
     with pytest.raises(BadRequestData):
         async with asyncio.timeout(5):
@@ -144,8 +155,8 @@ async def test_a_context_that_includes_itself_ends() -> None:
 
 @pytest.mark.parametrize("body", [b"no json", b"[]", b"{}", b'{"@context": 5}'])
 async def test_documents_that_are_no_contexts(body: bytes) -> None:
-    async def fetch(url: str) -> bytes:
-        return body
+    async def fetch(url: str) -> Download:
+        return Download(body, {})
 
     with pytest.raises(BadRequestData):
         await Contexts(fetch).context_for("https://x.org/c")
@@ -197,3 +208,41 @@ async def test_names_that_resolve_to_private_addresses_are_refused(monkeypatch: 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
     with pytest.raises(EgressRefused):
         await Egress().request("http://rebinding.example/", "GET", {}, timeout_s=1, body_max=10)
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, 24 * 3600),
+        ({"cache-control": "max-age=120"}, 120),
+        ({"cache-control": "public, max-age=120, s-maxage=3600"}, 3600),
+        ({"cache-control": "Max-Age=120", "expires": "Thu, 01 Jan 1970 00:00:00 GMT"}, 120),
+        ({"expires": "Thu, 01 Jan 1970 00:00:00 GMT"}, 10),
+        ({"expires": "0"}, 10),
+        ({"cache-control": "no-store, max-age=120"}, 10),
+        ({"cache-control": "max-age=never"}, 10),
+        ({"cache-control": "max-age=99999999999"}, 30 * 24 * 3600),
+        ({"cache-control": "must-revalidate"}, 24 * 3600),
+    ],
+)
+def test_freshness_by_headers(headers: dict[str, str], seconds: float) -> None:
+    assert fresh_s(headers) == seconds
+
+
+async def test_what_is_stale_is_downloaded_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = 0
+    shift = [0.0]
+    monotonic = time.monotonic
+    monkeypatch.setattr("gateway.server.contexts.service.time.monotonic", lambda: monotonic() + shift[0])
+
+    async def fetch(url: str) -> Download:
+        nonlocal asked
+        asked += 1
+        return Download(
+            orjson.dumps({"@context": {"far": f"https://x.org/far{asked}"}}), {"cache-control": "max-age=90"}
+        )
+
+    contexts = Contexts(fetch)
+    for later, expected in ((0.0, "https://x.org/far1"), (80.0, "https://x.org/far1"), (100.0, "https://x.org/far2")):
+        shift[0] = later
+        assert (await contexts.context_for("https://x.org/c")).expand_name("far") == expected

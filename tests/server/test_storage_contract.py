@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from gateway.server.storage import chunks, engine, write_behind
+from gateway.server.storage import chunks, engine, indexes, write_behind
 from gateway.server.storage.base import Area, Note, Reader, Sample, Selection, Span, Storage, Term, Writer
 from gateway.server.storage.sqlite import SqliteStorage
 from tests.server.storage_contract import Contract
@@ -27,6 +28,8 @@ def make(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Mak
     monkeypatch.setattr(engine, "LAG_SECONDS", -1.0)
     monkeypatch.setattr(write_behind, "COMPACT_CHANGES", 6)
     monkeypatch.setattr(chunks, "SIZE", 4)
+    monkeypatch.setattr(indexes, "SUBJECTS_MIN", 0)
+    monkeypatch.setattr(indexes, "WRITTEN_MAX", 3)
     return lambda folder: SqliteStorage(folder, cache_bytes=0)
 
 
@@ -186,3 +189,42 @@ async def test_hints_leave_nothing_out(storage: Storage) -> None:
     area = Selection(areas=(Area("urn:a:g", 9.5, -30, 12.5, 30),))
     got = await storage.read(lambda r: list(r.entities("", area)))
     assert sum(b"[10,-10]" in d or b"[11,-9]" in d or b"[12,-8]" in d for d in got) == 3
+
+
+def placed(value: float, x: float) -> bytes:
+    place = f'{{"type":"GeoProperty","value":{{"type":"Point","coordinates":[{x},1]}}}}'
+    return f'{{"urn:a:v":{{"type":"Property","value":{value}}},"urn:a:g":{place}}}'.encode()
+
+
+async def test_hints_follow_what_is_written(storage: Storage) -> None:
+    term = Selection(terms=(Term("urn:a:v", "==", 7.0),))
+    area = Selection(areas=(Area("urn:a:g", 179, 0, -179, 2),))
+    model: dict[str, tuple[float, float]] = {}
+    for turn in range(12):
+        new = {f"urn:x:{(turn * 13 + n * 5) % 40}": ((turn + n) % 9 + 0.0, [180, -179.5, 0][n % 3]) for n in range(6)}
+        await storage.write(
+            lambda w, m=new: [w.put_entity("", i, ["urn:t"], placed(*v)) for i, v in m.items()] and None
+        )
+        model |= new
+        gone = sorted(model)[turn % len(model)]
+        await storage.write(lambda w, i=gone: w.delete_entity("", i))
+        del model[gone]
+        for selection, wanted in (
+            (term, [v for v in model.values() if v[0] == 7.0]),
+            (area, [v for v in model.values() if v[1] != 0]),
+        ):
+            got = await storage.read(lambda r, s=selection: list(r.entities("", s)))
+            assert Counter(placed(*v) for v in wanted) <= Counter(got) <= Counter(placed(*v) for v in model.values())
+            assert await storage.read(lambda r, s=selection: r.count("", s)) >= len(wanted)
+
+
+async def test_an_index_finds_few_among_many(storage: Storage) -> None:
+    def work(writer: Writer) -> None:
+        for n in range(2_000):
+            writer.put_entity("", f"urn:x:{n}", ["urn:t"], placed(n, n / 100))
+
+    await storage.write(work)
+    narrow = Selection(terms=(Term("urn:a:v", ">=", 500), Term("urn:a:v", "<", 505)), types=("urn:t",))
+    assert await storage.read(lambda r: list(r.entities("", narrow))) == [placed(n, n / 100) for n in range(500, 505)]
+    near = Selection(areas=(Area("urn:a:g", 3.0, 0, 3.045, 2),))
+    assert await storage.read(lambda r: r.count("", near)) == 5

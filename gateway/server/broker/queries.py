@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-
-import orjson
+from typing import NamedTuple
 
 from gateway.server.broker.discovery import Found, survey
 from gateway.server.broker.links import Links, now_us
@@ -34,6 +33,14 @@ class Shape:
 
 
 PLAIN = Shape()
+
+
+class Documents(NamedTuple):
+    """Part of a result: ``more`` after it; ``total`` where it was asked for."""
+
+    documents: list[bytes]
+    more: bool
+    total: int | None
 
 
 class Queries:
@@ -73,19 +80,9 @@ class Queries:
         """
         return await self._storage.read(lambda reader: _Search(reader, tenant, query).page(limit, offset, count, shape))
 
-    async def documents(self, tenant: str, query: Query, *, limit: int, offset: int) -> tuple[list[bytes], bool] | None:
-        """The stored documents of a page, and whether there are more; None where more than indexes is needed."""
-        if not query.indexed:
-            return None
-
-        def work(reader: Reader) -> tuple[list[bytes], bool] | None:
-            check_tenant(reader, tenant)
-            if reader.expired(now_us(), 1):
-                return None
-            found = list(reader.entities(tenant, query.selection, limit + 1, offset))
-            return found[:limit], len(found) > limit
-
-        return await self._storage.read(work)
+    async def documents(self, tenant: str, query: Query, *, limit: int, offset: int, count: bool) -> Documents:
+        """The same, as the documents are stored. Raises NonexistentTenant, TooComplexQuery."""
+        return await self._storage.read(lambda reader: _Search(reader, tenant, query).documents(limit, offset, count))
 
     async def linked(self, tenant: str, entity: Stored, join: Join, view: View) -> list[Stored]:
         """An entity with what its relationships lead to: within it, or (flat) behind it. Raises TooManyResults."""
@@ -122,40 +119,42 @@ class _Search:
         """The part of the result that is asked for."""
         if shape.order is not None:
             page = self._ordered(limit, offset, count, shape.order)
-        elif self._query.indexed and not self._reader.expired(now_us(), 1):
-            page = self._indexed(limit, offset, count)
         else:
-            page = self._scanned(limit, offset, count)
+            found, at_us = self.documents(limit, offset, count), now_us()
+            entities = [entity for document in found.documents if (entity := load(document, at_us)) is not None]
+            page = Page(entities, found.more, found.total)
         if shape.join is None or shape.view is None or not page.entities:
             return page
         return Page(_joined(self._links, page.entities, shape.join, shape.view), page.more, page.total)
 
     def matching(self) -> Iterator[Stored]:
         """All that match. Raises TooComplexQuery where it takes too long."""
+        return (entity for _, entity in self._hits())
+
+    def documents(self, limit: int, offset: int, count: bool) -> Documents:
+        """The part of the result that is asked for, in the order of creation."""
+        if self._query.indexed and not self._reader.expired(now_us(), 1):
+            found = list(self._reader.entities(self._tenant, self._selection, limit + 1, offset))
+            total = self._reader.count(self._tenant, self._selection) if count else None
+            return Documents(found[:limit], len(found) > limit, total)
+        page: list[bytes] = []
+        matching = 0
+        for document, _ in self._hits():
+            matching += 1
+            if offset < matching <= offset + limit:
+                page.append(document)
+            elif matching > offset + limit and not count:
+                break
+        return Documents(page, matching > offset + limit, matching if count else None)
+
+    def _hits(self) -> Iterator[tuple[bytes, Stored]]:
         deadline, at_us = time.monotonic() + SCAN_SECONDS_MAX, now_us()
         for document in self._reader.entities(self._tenant, self._selection):
             if time.monotonic() > deadline:
                 raise TooComplexQuery(f"the query took more than {SCAN_SECONDS_MAX:.0f} s")
             entity = load(document, at_us)
             if entity is not None and self._query.matches(entity, self._links):
-                yield entity
-
-    def _indexed(self, limit: int, offset: int, count: bool) -> Page:
-        documents = self._reader.entities(self._tenant, self._selection, limit + 1, offset)
-        found: list[Stored] = [orjson.loads(document) for document in documents]
-        total = self._reader.count(self._tenant, self._selection) if count else None
-        return Page(found[:limit], len(found) > limit, total)
-
-    def _scanned(self, limit: int, offset: int, count: bool) -> Page:
-        page: list[Stored] = []
-        matching = 0
-        for entity in self.matching():
-            matching += 1
-            if offset < matching <= offset + limit:
-                page.append(entity)
-            elif matching > offset + limit and not count:
-                break
-        return Page(page, matching > offset + limit, matching if count else None)
+                yield document, entity
 
     def _ordered(self, limit: int, offset: int, count: bool, order: Order) -> Page:
         found: list[Stored] = []

@@ -62,6 +62,7 @@ class QueryRoutes:
         media = wire.negotiate(request.header(b"accept"), geo=True)
         raw = wire.json_body(request)
         context = await wire.context_of_part(raw, request, wire.body_media(request), self._contexts)
+        await self._contexts.linked(context)
         members, selectors = query_of(raw, context)
         if both := parameters.keys() & members.keys() - {"local"}:
             raise BadRequestData(f"{', '.join(sorted(both))}: given in the URL and in the body")
@@ -95,9 +96,8 @@ class QueryRoutes:
 
     async def _answer(self, request: Request, parameters: dict[str, str], asked: Asked) -> Response:
         page, view = asked.page, asked.view
-        fragments = await self._encoded(request, parameters, asked)
-        if fragments is not None:
-            return fragments
+        if asked.shape == PLAIN and view.version is None and view.geometry is None:
+            return await self._encoded(request, parameters, asked)
         found = await self._queries.query(
             request.tenant, asked.query, limit=page.limit, offset=page.offset, count=page.count, shape=asked.shape
         )
@@ -105,17 +105,14 @@ class QueryRoutes:
         status, preferred = _version(found.entities, view)
         return respond(_collection(found.entities, view), view, asked.media, {**headers, **preferred}, status)
 
-    async def _encoded(self, request: Request, parameters: dict[str, str], asked: Asked) -> Response | None:
-        """The short way, where indexes know the page and nothing is made of it but its representation."""
+    async def _encoded(self, request: Request, parameters: dict[str, str], asked: Asked) -> Response:
+        """The short way, where nothing is made of what is found but its representation."""
         page, view = asked.page, asked.view
-        if page.count or asked.shape != PLAIN or view.version is not None or view.geometry is not None:
-            return None
-        found = await self._queries.documents(request.tenant, asked.query, limit=page.limit, offset=page.offset)
-        if found is None:
-            return None
-        documents, more = found
-        headers = wire.page_headers(request, parameters, page, more, None, asked.media)
-        body = b"[" + b",".join(self._fragments.shown(documents, view)) + b"]"
+        found = await self._queries.documents(
+            request.tenant, asked.query, limit=page.limit, offset=page.offset, count=page.count
+        )
+        headers = wire.page_headers(request, parameters, page, found.more, found.total, asked.media)
+        body = b"[" + b",".join(self._fragments.shown(found.documents, view)) + b"]"
         return respond(body, view, asked.media, headers)
 
 

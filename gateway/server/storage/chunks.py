@@ -36,6 +36,9 @@ def split(rows: Sequence[Row]) -> list[Sequence[Row]]:
     return parts
 
 
+FIRST, LAST = -(2**63), 2**63 - 1  # microseconds: all of time
+
+
 def encode(rows: Sequence[Row]) -> bytes:
     """Rows in the order of time; at least one."""
     at_us, marks, numbers, created_us, modified_us = (
@@ -62,14 +65,21 @@ def encode(rows: Sequence[Row]) -> bytes:
     return zstandard.compress(msgspec.msgpack.encode(body), LEVEL)
 
 
-def decode(body: bytes) -> list[Row]:
-    """All rows, in the order of time."""
+def decode(
+    body: bytes, since_us: int = FIRST, until_us: int = LAST, mark: int | None = None, newest: int | None = None
+) -> list[Row]:
+    """Rows in the order of time: from since (included) to until, of one mark, the newest, as far as these are given."""
     columns = _columns(body)
-    created_us = unpack(columns[3])
-    whole = (unpack(columns[0]), unpack(columns[1]), unpack(columns[2]), created_us, created_us + unpack(columns[4]))
-    at_us, marks, numbers, created, modified = (column.tolist() for column in whole)
-    picks, kinds = unpack(columns[6]).tolist(), unpack(columns[7]).tolist()
-    values, rests = unpack_floats(columns[8]).tolist(), columns[5]
+    created_us, times, signs = unpack(columns[3]), unpack(columns[0]), unpack(columns[1])
+    wanted = (times >= since_us) & (times < until_us)
+    if mark is not None:
+        wanted &= signs == mark
+    index = np.flatnonzero(wanted)
+    index = index if newest is None else index[max(0, len(index) - newest) :]
+    whole = (times, signs, unpack(columns[2]), created_us, created_us + unpack(columns[4]))
+    at_us, marks, numbers, created, modified = (column[index].tolist() for column in whole)
+    picks, kinds = unpack(columns[6])[index].tolist(), unpack(columns[7])[index].tolist()
+    values, rests = unpack_floats(columns[8])[index].tolist(), columns[5]
     return [
         (at, mark, number, made, changed, _put_together(rests[pick], kind, value))
         for at, mark, number, made, changed, pick, kind, value in zip(

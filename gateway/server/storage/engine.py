@@ -20,6 +20,7 @@ from gateway.server.outcome import Outcome
 from gateway.server.storage import log, opening
 from gateway.server.storage.changes import Change
 from gateway.server.storage.draft import Draft, Edit, Name
+from gateway.server.storage.indexes import Indexes
 from gateway.server.storage.opening import damaged, translate
 from gateway.server.storage.state import State, Subject, Version
 from gateway.server.storage.write_behind import SLICE_SECONDS, WriteBehind
@@ -78,6 +79,8 @@ class Engine:
         self._path = path
         self.state = State(cache_bytes)
         self.readers = Readers(self.state)
+        self.indexes = Indexes()
+        self.state.written = self.indexes.written
         self._behind = WriteBehind(connection, self.state)
         self._rows: deque[tuple[int, int, float]] = deque()  # of the log: seq, bytes, when
         self._log_bytes = 0

@@ -12,8 +12,9 @@ from gateway.server.storage import chunks
 from gateway.server.storage.base import Numbers, Sample, Span
 from gateway.server.storage.changes import Change, Row, Rows, Series
 
-FIRST, LAST = -(2**63), 2**63 - 1
+FIRST, LAST = chunks.FIRST, chunks.LAST
 OBSERVED, DELETED = 0, 2
+MARK_OF = {"observedAt": OBSERVED, "deletedAt": DELETED}
 
 
 class History:
@@ -39,7 +40,11 @@ class History:
     ) -> Numbers | None:
         """Observed values of a series."""
         since, until = FIRST if since_us is None else since_us, LAST if until_us is None else until_us
-        changes = [one for one in self.changes(subject, pending) if ch.names(one, series)]
+        changes = [
+            one
+            for one in self.changes(subject, pending)
+            if ch.names(one, series) and (one[0] == ch.DROP or since <= one[3] < until)
+        ]
         if changes:
             return _numbers(self._rows(subject, series, changes, Span(since_us=since, until_us=until, limit=2**62)))
         parts: list[Numbers] = []
@@ -130,7 +135,11 @@ class History:
         while True:
             low = max(since, starts[back - 1]) if back < len(starts) else since
             touched = self._chunks(subject, series, low, until)
-            rows = list(filter(_fits(span), self._merged(touched, changes, series, low, until)))
+            if changes:
+                rows = list(filter(_fits(span), self._merged(touched, changes, series, low, until)))
+            else:
+                mark = MARK_OF.get(span.time_property)
+                rows = [row for _, _, body in touched for row in chunks.decode(body, low, until, mark, span.last_n)]
             if low == since or len(rows) >= (span.last_n or 0):
                 return _cut(rows, span)
             back *= 2
@@ -141,8 +150,7 @@ class History:
     ) -> list[Row]:
         """Rows from ``since`` to before ``until``, in the order of time."""
         if not changes:
-            found = [row for _, _, body in touched for row in chunks.decode(body)]
-            return [row for row in found if since <= row[0] < until]
+            return [row for _, _, body in touched for row in chunks.decode(body, since, until)]
         rows: Rows = {(row[0], row[1]): row for _, _, body in touched for row in chunks.decode(body)}
         ch.apply(rows, (one for one in changes if one[0] == ch.DROP or since <= one[3] < until), series)
         return sorted(row for row in rows.values() if since <= row[0] < until)

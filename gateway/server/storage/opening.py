@@ -25,8 +25,8 @@ def open_folder(folder: Path, bytes_max: int) -> tuple[sqlite3.Connection, int]:
     path = folder / FILE
     with ExitStack() as undo:
         try:
-            _make(folder)
-            lock = _lock(folder / LOCK)
+            make_folder(folder)
+            lock = lock_folder(folder / LOCK)
             undo.callback(os.close, lock)
             connection = connect(folder)
             undo.callback(connection.close)
@@ -51,7 +51,7 @@ def connect(folder: Path) -> sqlite3.Connection:
     return connection
 
 
-def _make(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
     """Make the folder so that it is there after a power cut: its entry in the folder above is on the disk."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(mode=0o750, parents=True, exist_ok=True)
@@ -61,7 +61,7 @@ def _make(folder: Path) -> None:
         os.close(above)
 
 
-def _lock(path: Path) -> int:
+def lock_folder(path: Path) -> int:
     """One server per data folder: the lock lasts as long as the process."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
     try:

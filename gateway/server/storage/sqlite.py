@@ -202,7 +202,7 @@ class SqliteStorage:
             connection.execute("BEGIN")
             seq = connection.execute("SELECT seq FROM state").fetchone()[0]
             engine.readers.wait_for(seq)
-            return work(View(connection, engine.state, seq, deadline))
+            return work(View(connection, engine.state, seq, deadline, engine.indexes))
         except sqlite3.Error as error:
             raise translate(error) from error
         finally:

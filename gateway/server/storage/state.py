@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 
 from gateway.server.storage.changes import Change
@@ -150,6 +150,7 @@ class State:
         self.seq = 0
         self.next_subject = 1
         self.next_sample = 1
+        self.written: Callable[[Subject], None] = lambda _: None  # told of new versions, after they are linked
         self._types: dict[tuple[str, ...], list[str]] = {}
         self._settling: deque[tuple[int, list[Subject]]] = deque()
         self._cached: deque[tuple[int, Version]] = deque()
@@ -181,6 +182,7 @@ class State:
             version.previous = subject.head
             subject.head = version
             self.tenants.setdefault(subject.tenant, Tenant()).add(subject, version.types or ())
+            self.written(subject)
             if version.expires_us is not None:
                 self.expiring.add(subject)
         if subject not in self.dirty:

@@ -12,10 +12,12 @@ import orjson
 
 from gateway.model import Range
 from gateway.server.errors import TooComplexQuery
-from gateway.server.storage.base import Numbers, Sample, Selection, Span, Subject
+from gateway.server.storage import indexes, state
+from gateway.server.storage.base import Area, Numbers, Sample, Selection, Span, Subject, Term
 from gateway.server.storage.changes import Change
 from gateway.server.storage.documents import Documents
 from gateway.server.storage.history import History
+from gateway.server.storage.indexes import Indexes
 from gateway.server.storage.opening import READ_SECONDS_MAX
 from gateway.server.storage.state import State
 
@@ -36,11 +38,19 @@ class Entry(NamedTuple):
 class View(Documents):
     """See ``base.Reader``. ``seq``: the commit that it sees; the connection must be in a transaction of that state."""
 
-    def __init__(self, connection: sqlite3.Connection, state: State, seq: int, deadline: float = float("inf")) -> None:
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        state: State,
+        seq: int,
+        deadline: float = float("inf"),
+        columns: Indexes | None = None,
+    ) -> None:
         super().__init__(connection)
         self._state = state
         self._seq = seq
         self._deadline = deadline
+        self._indexes = columns
         self._history = History(connection)
 
     # what a Writer adds to
@@ -72,10 +82,30 @@ class View(Documents):
         if selection.ids:
             found = [directory.by_id[one] for one in set(selection.ids) if one in directory.by_id]
             return [one.id for one in sorted(found, key=lambda one: one.key)]
+        hinted = self._hinted(tenant, selection)
+        if hinted is not None:
+            return dict.fromkeys(one.id for one in sorted(hinted, key=lambda one: one.key))
         if len(selection.types) == 1:
             members = directory.by_type.get(selection.types[0])
             return (one.id for one in (members.list if members is not None else ()))
         return (one.id for one in directory.all.list)
+
+    def _hinted(self, tenant: str, selection: Selection) -> set[state.Subject] | None:
+        """By terms and areas, where an index helps."""
+        everybody = self._state.tenants[tenant].all
+        hints: list[Term | Area] = [*selection.terms, *selection.areas]
+        if not hints or self._indexes is None or len(everybody.list) < indexes.SUBJECTS_MIN:
+            return None
+        return self._indexes.hits(tenant, hints, self._seq, everybody, lambda: self._documents(tenant))
+
+    def _documents(self, tenant: str) -> Iterator[tuple[state.Subject, bytes]]:
+        """Every entity of a tenant."""
+        by_id = self._state.tenants[tenant].by_id
+        live = (one for one in self._entries(tenant, Selection()) if one.live)
+        while part := list(islice(live, FETCH)):
+            loaded = self._load([one.key for one in part if one.document is None])
+            for one in part:
+                yield by_id[one.id], one.document if one.document is not None else loaded[one.key]
 
     # entities
 

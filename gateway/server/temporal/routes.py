@@ -151,6 +151,7 @@ class TemporalRoutes:
         media = wire.negotiate(request.header(b"accept"))
         body_media, raw = wire.body_media(request), wire.json_body(request)
         context = await wire.context_of_part(raw, request, body_media, self._contexts)
+        await self._contexts.linked(context)
         page = wire.paging(parameters)
         asked = asked_of(raw)
         together = {**parameters, **asked.parameters}

@@ -1,0 +1,102 @@
+"""Contexts that the server hosts itself (CIM 009 clause 5.13): added by users, or made of inline ones for Link headers.
+
+They are the same for all tenants. In memory as a whole; every change is on the disk before it is seen.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import orjson
+
+from gateway.server.errors import TooManyResults
+from gateway.server.storage.base import Reader, Storage, Writer
+
+Kind = Literal["Hosted", "Cached", "ImplicitlyCreated"]
+PATH = "/ngsi-ld/v1/jsonldContexts"
+HOSTED_MAX = 10_000
+IMPLICIT_MAX = 1_000  # the oldest go
+OWN = re.compile(r"(?:https?://[^/?#]+)?" + re.escape(PATH) + r"/([0-9a-f-]{36})/?\Z")
+SPACE = uuid.UUID("5b0c0b5e-3f0e-5c0a-9f4e-6c616d70706f")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A context under its own URL. ``content``: the value of ``@context``."""
+
+    id: str
+    kind: Kind
+    content: Any
+    created: str
+
+
+def now() -> str:
+    """The time as a DateTime."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def id_of(key: str | bytes) -> str:
+    """The local id of a downloaded context (by its URL) or of one made of an inline context (by its JSON)."""
+    return str(uuid.uuid5(SPACE, key if isinstance(key, str) else key.decode()))
+
+
+class Catalog:
+    """See the module."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self.entries: dict[str, Entry] = {}
+
+    async def load(self) -> None:
+        """What the storage holds."""
+
+        def work(reader: Reader) -> list[tuple[str, str, bytes]]:
+            return reader.documents("context", "")
+
+        for _, name, document in await self._storage.read(work):
+            kept = orjson.loads(document)
+            self.entries[name] = Entry(name, kept["kind"], kept["content"], kept["created"])
+
+    def by_url(self, url: str) -> Entry | None:
+        """The entry behind a URL of this server (by whatever name it is called: ids are unique) or its path."""
+        found = OWN.match(url)
+        return None if found is None else self.entries.get(found[1])
+
+    async def host(self, content: object) -> Entry:
+        """Add a context of a user. Raises TooManyResults."""
+        if len(self._of("Hosted")) >= HOSTED_MAX:
+            raise TooManyResults(f"{HOSTED_MAX} contexts are hosted already; delete some")
+        return await self._put(Entry(str(uuid.uuid4()), "Hosted", content, now()))
+
+    async def keep_inline(self, name: str, content: object) -> None:
+        """Give an inline context an own URL; nothing happens where it has one."""
+        if name not in self.entries:
+            await self._put(Entry(name, "ImplicitlyCreated", content, now()))
+
+    async def delete(self, name: str) -> None:
+        """Remove one that is there."""
+        await self._storage.write(lambda writer: writer.delete_document("context", "", name))
+        self.entries.pop(name, None)
+
+    async def _put(self, entry: Entry) -> Entry:
+        kept = {"kind": entry.kind, "content": entry.content, "created": entry.created}
+        old = self._of("ImplicitlyCreated")
+        gone = old[: len(old) + 1 - IMPLICIT_MAX] if entry.kind == "ImplicitlyCreated" else []
+
+        def work(writer: Writer) -> None:
+            writer.put_document("context", "", entry.id, orjson.dumps(kept))
+            for name in gone:
+                writer.delete_document("context", "", name)
+
+        await self._storage.write(work)
+        self.entries[entry.id] = entry
+        for name in gone:
+            self.entries.pop(name, None)
+        return entry
+
+    def _of(self, kind: Kind) -> list[str]:
+        return [entry.id for entry in self.entries.values() if entry.kind == kind]

@@ -1,0 +1,1 @@
+"""Sources of context (CIM 009 clauses 5.9 to 5.12, 5.15)."""

@@ -1,0 +1,162 @@
+"""Indexes of values and places, made when they are first asked for: columns of numbers in memory.
+
+What a column gives is never too little: entities that were written since it was made, and values that it cannot order,
+are always among its hits. When too many were written it is dropped, and made again by who asks next.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeAlias
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from gateway.server.storage.base import Area, Term
+from gateway.server.storage.state import Members, Subject
+
+COLUMNS_MAX = 32
+WRITTEN_MAX = 2_000  # and a tenth of the column
+SUBJECTS_MIN = 500  # fewer are looked at one by one
+Mask: TypeAlias = NDArray[np.bool_]
+Documents: TypeAlias = Callable[[], Iterator[tuple[Subject, bytes]]]
+Key: TypeAlias = tuple[str, str, bool]  # tenant, attribute, whether of places
+COMPARE: dict[str, Callable[[Any, Any], Any]] = {
+    "==": np.equal,
+    ">": np.greater,
+    ">=": np.greater_equal,
+    "<": np.less,
+    "<=": np.less_equal,
+}
+
+
+class Column:
+    """One attribute of a tenant as of commit ``seq``."""
+
+    def __init__(self, seq: int, places: bool) -> None:
+        self.seq = seq
+        self.written: set[Subject] = set()
+        self._places = places
+        self._always: list[Subject] = []
+        self._subjects: list[Subject] = []
+        self._rows: list[Any] = []
+        self._texts: dict[str, list[Subject]] = {}
+
+    def __len__(self) -> int:
+        return len(self._subjects)
+
+    def fill(self, attribute: str, documents: Iterable[tuple[Subject, bytes]]) -> None:
+        """From all entities of the tenant."""
+        name = orjson.dumps(attribute)
+        for subject, document in documents:
+            found = orjson.loads(document).get(attribute) if name in document else None
+            if found is not None:
+                self._add(subject, found)
+        self._table = np.array(self._rows, np.float64).reshape(len(self._rows), 4 if self._places else 1)
+        self._rows.clear()
+
+    def _add(self, subject: Subject, attribute: Any) -> None:
+        value = attribute.get("value", attribute.get("object")) if isinstance(attribute, dict) else None
+        row: tuple[float, ...] | None
+        if self._places:
+            row = _box(value)
+        elif type(value) is str:
+            self._texts.setdefault(value, []).append(subject)
+            return
+        else:
+            row = (float(value),) if isinstance(value, int | float) and not isinstance(value, bool) else None
+        if row is None:
+            self._always.append(subject)
+        else:
+            self._subjects.append(subject)
+            self._rows.append(row)
+
+    def hits(self, hint: Term | Area) -> set[Subject]:
+        """All that may fit."""
+        found = {*self._always, *list(self.written)}
+        if isinstance(hint, Area):
+            west, south, east, north = self._table.T
+            inside = (north >= hint.south) & (south <= hint.north)
+            if hint.west <= hint.east:
+                inside &= (east >= hint.west) & (west <= hint.east)
+            else:
+                inside &= (east >= hint.west) | (west <= hint.east)
+            return found.union(self._pick(inside))
+        if isinstance(hint.value, str):
+            if hint.operator == "==":
+                return found.union(self._texts.get(hint.value, ()))
+            return found.union(*self._texts.values())
+        if isinstance(hint.value, bool):
+            return found
+        return found.union(self._pick(COMPARE[hint.operator](self._table[:, 0], hint.value)))
+
+    def _pick(self, mask: Mask) -> list[Subject]:
+        return [self._subjects[place] for place in np.flatnonzero(mask).tolist()]
+
+
+class Indexes:
+    """Columns of all tenants; written to by one thread, made and asked by readers."""
+
+    def __init__(self) -> None:
+        self._columns: dict[Key, Column] = {}
+        self._lock = threading.Lock()
+
+    def written(self, subject: Subject) -> None:
+        """There is a new version of it."""
+        for key, column in list(self._columns.items()):
+            if key[0] != subject.tenant:
+                continue
+            column.written.add(subject)
+            if len(column.written) > WRITTEN_MAX + len(column) // 10:
+                self._columns.pop(key, None)
+
+    def hits(
+        self, tenant: str, hints: Iterable[Term | Area], seq: int, everybody: Members, documents: Documents
+    ) -> set[Subject] | None:
+        """What may fit all hints as of commit ``seq``; None: no index knows."""
+        found: set[Subject] | None = None
+        for hint in hints:
+            column = self._column((tenant, hint.attribute, isinstance(hint, Area)), seq, everybody, documents)
+            if column is not None:
+                mine = column.hits(hint)
+                found = mine if found is None else found & mine
+        return found
+
+    def _column(self, key: Key, seq: int, everybody: Members, documents: Documents) -> Column | None:
+        column = self._columns.get(key)
+        if column is not None:
+            return column if column.seq <= seq else None
+        with self._lock:  # one is made at a time
+            made = Column(seq, key[2])
+            made.fill(key[1], documents())
+            while len(self._columns) >= COLUMNS_MAX:
+                self._columns.pop(next(iter(self._columns)), None)
+            self._columns[key] = made  # from now on the writer tells what it writes; what it wrote meanwhile:
+            made.written.update(one for one in everybody.list if one.head is not None and one.head.seq > seq)
+        return made
+
+
+def _box(geometry: Any) -> tuple[float, float, float, float] | None:
+    """West, south, east, north of a geometry; None where that is not plain."""
+    if not isinstance(geometry, dict):
+        return None
+    points = list(_points(geometry.get("coordinates")))
+    if not points:
+        return None
+    east = max(point[0] for point in points)
+    west = min(point[0] for point in points)
+    if east > 180 or west < -180 or east - west > 180:
+        return None  # about the date line
+    return west, min(point[1] for point in points), east, max(point[1] for point in points)
+
+
+def _points(coordinates: Any) -> Iterator[tuple[float, float]]:
+    if not isinstance(coordinates, list):
+        return
+    if len(coordinates) >= 2 and all(type(one) in (int, float) for one in coordinates[:2]):
+        yield float(coordinates[0]), float(coordinates[1])
+        return
+    for part in coordinates:
+        yield from _points(part)

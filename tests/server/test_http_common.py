@@ -1,0 +1,60 @@
+"""What all routes of NGSI-LD have in common (CIM 009 clause 6.3): methods, media types, contexts, tenants, problems."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from tests.server.support import LD, LINK, ROOT
+
+ETSI = "https://uri.etsi.org/ngsi-ld/errors/"
+BODY = {"id": "urn:ngsi-ld:A:1", "type": "A"}
+TWO = [("Link", LINK["Link"]), ("Link", LINK["Link"].replace("dataModel", "other"))]
+
+
+@pytest.mark.parametrize("path", ["entities", "subscriptions", "jsonldContexts", "entityOperations/upsert", "types"])
+async def test_a_wrong_method_names_the_right_ones(client: httpx.AsyncClient, path: str) -> None:
+    answer = await client.put(f"{ROOT}/{path}", json={})
+    assert answer.status_code == 405 and answer.headers["allow"]
+    assert "PUT" not in answer.headers["allow"]
+
+
+@pytest.mark.parametrize("path", ["entities?type=A", "entities/urn:a", "subscriptions", "types", "jsonldContexts"])
+async def test_an_unknown_representation_is_refused(client: httpx.AsyncClient, path: str) -> None:
+    answer = await client.get(f"{ROOT}/{path}", headers={"Accept": "text/turtle"})
+    assert answer.status_code == 406 and answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("path", ["entities", "subscriptions", "jsonldContexts", "entityOperations/create"])
+async def test_an_unknown_body_is_refused(client: httpx.AsyncClient, path: str) -> None:
+    headers = {"Content-Type": "application/merge-patch+json"}
+    assert (await client.post(f"{ROOT}/{path}", content=b"{}", headers=headers)).status_code == 415
+
+
+@pytest.mark.parametrize("path", ["entities?type=A", "types", "subscriptions"])
+async def test_two_contexts_in_links_are_refused(client: httpx.AsyncClient, path: str) -> None:
+    answer = await client.get(f"{ROOT}/{path}", headers=TWO)
+    assert (answer.status_code, answer.json()["type"]) == (400, f"{ETSI}BadRequestData")
+
+
+@pytest.mark.parametrize("path", ["entities", "subscriptions"])
+async def test_the_place_of_the_context(client: httpx.AsyncClient, path: str) -> None:
+    both = await client.post(f"{ROOT}/{path}", json={**BODY, "@context": {}}, headers={**LD, **LINK})
+    missing = await client.post(f"{ROOT}/{path}", json=BODY, headers=LD)
+    inside = await client.post(f"{ROOT}/{path}", json={**BODY, "@context": {}})
+    assert [a.status_code for a in (both, missing, inside)] == [400] * 3
+    assert {a.json()["type"] for a in (both, missing, inside)} == {f"{ETSI}BadRequestData"}
+
+
+async def test_the_tenant_is_echoed_in_problems_too(client: httpx.AsyncClient) -> None:
+    headers = {"NGSILD-Tenant": "one"}
+    made = await client.post(f"{ROOT}/entities", json=BODY, headers=headers)
+    again = await client.post(f"{ROOT}/entities", json=BODY, headers=headers)
+    assert [(a.status_code, a.headers["ngsild-tenant"]) for a in (made, again)] == [(201, "one"), (409, "one")]
+    assert "ngsild-tenant" not in (await client.get(f"{ROOT}/types")).headers
+
+
+async def test_trailing_slash_and_head(client: httpx.AsyncClient) -> None:
+    assert (await client.post(f"{ROOT}/entities/", json=BODY)).status_code == 201
+    answer = await client.head(f"{ROOT}/entities/{BODY['id']}/")
+    assert (answer.status_code, answer.content) == (200, b"") and int(answer.headers["content-length"]) > 2
