@@ -10,6 +10,7 @@ import asyncio
 import ipaddress
 import socket
 from collections.abc import Mapping, Sequence
+from urllib.parse import urlsplit
 
 from drivers import http1
 
@@ -24,11 +25,11 @@ class Egress:
     """Requests to public addresses, and to what begins with one of ``prefixes`` (scheme, host, port, path)."""
 
     def __init__(self, prefixes: Sequence[str] = ()) -> None:
-        self._prefixes = [http1.parse_url(prefix) for prefix in prefixes]
+        self._prefixes = [_target(prefix) for prefix in prefixes]
 
     def check(self, url: str) -> http1.Target:
         """Refuse what is visibly private. Raises EgressRefused, HttpError."""
-        target = http1.parse_url(url)
+        target = _target(url)
         if self._granted(target):
             return target
         if target.host == "localhost" or target.host.endswith(".localhost"):
@@ -38,6 +39,11 @@ class Egress:
         except ValueError:
             return target
         return target
+
+    async def address(self, url: str) -> str:
+        """Where to connect for it: its host if it is granted, else a public address. Raises OSError, HttpError."""
+        target = self.check(url)
+        return target.host if self._granted(target) else await _public_address(target)
 
     async def request(
         self,
@@ -77,6 +83,21 @@ class Egress:
             and (target.path + "/").startswith(granted.path.rstrip("/") + "/")
             for granted in self._prefixes
         )
+
+
+def _target(url: str) -> http1.Target:
+    """The target of http(s), and of mqtt(s), which may have a user and has ports of its own. Raises HttpError."""
+    parts = urlsplit(url) if url.startswith(("mqtt://", "mqtts://")) else None
+    if parts is None:
+        return http1.parse_url(url)
+    secure = parts.scheme == "mqtts"
+    host = parts.netloc.rpartition("@")[2]
+    try:
+        port = parts.port or (8883 if secure else 1883)
+    except ValueError as error:
+        raise http1.HttpError(f"{url!r} is not a URL: {error}") from error
+    target = http1.parse_url(f"http{'s' if secure else ''}://{host}{parts.path}")
+    return http1.Target(secure, target.host, port, target.path)
 
 
 async def _public_address(target: http1.Target) -> str:

@@ -154,6 +154,7 @@ class Platform:
                 family(f"{p}subscriptions", "gauge", "Subscriptions.", notified["subscriptions"]),
                 family(f"{p}notifications_total", "counter", "Notifications attempted.", notified["sent"]),
                 family(f"{p}notifications_failed_total", "counter", "Attempts that failed.", notified["failed"]),
+                family(f"{p}notifications_waiting", "gauge", "Notifications not yet delivered.", notified["waiting"]),
                 family(f"{p}notifications_dropped_total", "counter", "Dropped: slow receiver.", notified["dropped"]),
             )
         )

@@ -71,6 +71,7 @@ def subscription(url: str, **more: Any) -> dict[str, Any]:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delivery, "BACK_OFF_S", 0.02)
+    monkeypatch.setattr(delivery, "ATTEMPTS_MAX", 5)
 
 
 async def test_a_change_is_notified(tmp_path: Path) -> None:
@@ -219,11 +220,12 @@ async def test_update_and_delete(tmp_path: Path) -> None:
         ({"notification": {"endpoint": {"uri": "http://10.0.0.1/"}}}, 400),
         ({"notification": {"endpoint": {"uri": "http://localhost:1/"}}}, 400),
         ({"notification": {"endpoint": {"uri": "http://user:pw@example.org/"}}}, 400),
-        ({"notification": {"endpoint": {"uri": "file:///etc/passwd"}}}, 422),
-        ({"notification": {"endpoint": {"uri": "mqtt://broker/x"}}}, 422),
+        ({"notification": {"endpoint": {"uri": "file:///etc/passwd"}}}, 400),
+        ({"notification": {"endpoint": {"uri": "mqtt://127.0.0.1/x"}}}, 400),
         ({"notification": {"format": "xml"}}, 400),
         ({"notification": 5}, 400),
-        ({"timeInterval": 5}, 422),
+        ({"timeInterval": 5, "throttling": 1}, 400),
+        ({"temporalQ": {}}, 422),
         ({"nonsense": 5}, 400),
     ],
 )

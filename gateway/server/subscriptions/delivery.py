@@ -1,7 +1,7 @@
-"""Sending notifications: one queue and at most one sender per subscription, so a slow receiver delays nobody else.
+"""Sending what waits: claimed from storage, sent in order of each subscription, then settled in slices.
 
-Retries with back-off and jitter, a bounded number; what does not fit the queue drops the oldest. Notifications that
-wait are in memory only: a restart loses those (not the subscription).
+A receiver that is slow or down delays nobody else: one notification of a subscription is under way at a time, few of
+one receiver, and what cannot be sent yet goes back into the storage with the date of the next try.
 """
 
 from __future__ import annotations
@@ -9,126 +9,226 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import time
 import uuid
-from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Any
-
-import orjson
+from collections import defaultdict, deque
+from collections.abc import Callable
+from contextlib import suppress
+from urllib.parse import urlsplit
 
 from drivers.http1 import HttpError
-from gateway.server.broker.model import Change
-from gateway.server.broker.represent import View, represent
+from gateway.server.broker.model import time_text
 from gateway.server.egress import Egress
+from gateway.server.errors import Problem
+from gateway.server.storage.base import Note, Storage, Writer
+from gateway.server.subscriptions.matching import State, States
 from gateway.server.subscriptions.model import Subscription
-from gateway.server.wire import LD, context_header
+from gateway.server.subscriptions.mqtt import Publisher
+from gateway.server.subscriptions.notification import headers_of
 
 log = logging.getLogger(__name__)
-ATTEMPTS_MAX = 5
-BACK_OFF_S, BACK_OFF_S_MAX = 0.5, 30.0
-WAITING_MAX = 100  # notifications of one subscription
+ATTEMPTS_MAX = 12
+BACK_OFF_S, BACK_OFF_S_MAX = 0.5, 120.0
 ANSWER_BYTES_MAX = 64 * 1024
+AT_ONCE, AT_ONCE_PER_RECEIVER = 64, 8
+HELD_MAX = 2_000  # claimed and not yet settled
+HELD_PER_SUBSCRIPTION = 100
+LEASE_S = 20.0
+POLL_S, SLICE_S = 0.25, 0.02
+DEAD_MAX = 1_000
+FULL_S = 0.5
 
 
-class Sender:
-    """The notifications of one subscription."""
+class Endpoints:
+    """Sends one body to an endpoint. What carries it (HTTP, MQTT) is the matter of the URL."""
 
-    def __init__(self, subscription: Subscription, egress: Egress, now: Callable[[], str]) -> None:
-        self.subscription = subscription
-        self.dirty = False
-        self.dropped = 0
+    def __init__(self, egress: Egress) -> None:
         self._egress = egress
-        self._now = now
-        self._waiting: deque[tuple[str, Sequence[Change]]] = deque()
-        self._task: asyncio.Task[None] | None = None
-        self._last_mono_s = float("-inf")
+        self._publisher = Publisher(egress)
 
-    def notify(self, changes: Sequence[Change], group: asyncio.TaskGroup) -> None:
-        """Queue one notification, unless throttled."""
-        mono_s = time.monotonic()
-        if mono_s - self._last_mono_s < self.subscription.throttling_s:
-            return
-        self._last_mono_s = mono_s
-        if len(self._waiting) >= WAITING_MAX:
-            self._waiting.popleft()
-            self.dropped += 1
-        self._waiting.append((self._now(), changes))
-        if self._task is None:
-            self._task = group.create_task(self._run())
-
-    def stop(self) -> None:
-        """Send no more."""
-        self._waiting.clear()
-        if self._task is not None:
-            self._task.cancel()
-
-    async def _run(self) -> None:
+    async def send(self, subscription: Subscription, body: bytes) -> str:
+        """Returns why it failed, "" for success."""
+        endpoint = subscription.endpoint
+        headers = headers_of(subscription)
         try:
-            while self._waiting:
-                notified_at, changes = self._waiting.popleft()
-                await self._deliver(body_of(self.subscription, changes, notified_at))
-        finally:
-            self._task = None
-
-    async def _deliver(self, body: bytes) -> None:
-        endpoint = self.subscription.endpoint
-        for attempt in range(ATTEMPTS_MAX):
-            if await self._attempt(body):
-                return
-            back_off_s = min(BACK_OFF_S * 2**attempt, BACK_OFF_S_MAX) * random.uniform(0.5, 1.0)
-            await asyncio.sleep(max(back_off_s, endpoint.cooldown_s))
-
-    async def _attempt(self, body: bytes) -> bool:
-        subscription, endpoint = self.subscription, self.subscription.endpoint
-        counters = subscription.counters
-        headers = {**endpoint.headers, "Content-Type": endpoint.media, "Connection": "close"}
-        if endpoint.media != LD:
-            headers["Link"] = context_header(subscription.context)
-        if subscription.tenant:
-            headers["NGSILD-Tenant"] = subscription.tenant
-        counters.sent += 1
-        counters.last_notification = self._now()
-        status = 0
-        cause = ""
-        try:
+            if endpoint.mqtt:
+                await self._publisher.publish(endpoint, headers, body)
+                return ""
             answer = await self._egress.request(
-                endpoint.url, "POST", headers, body, timeout_s=endpoint.timeout_s, body_max=ANSWER_BYTES_MAX
+                endpoint.url,
+                "POST",
+                {**headers, "Connection": "close"},
+                body,
+                timeout_s=endpoint.timeout_s,
+                body_max=ANSWER_BYTES_MAX,
             )
-            status = answer.status
         except (OSError, HttpError) as error:
-            cause = str(error) or type(error).__name__
-        good = 200 <= status < 300
-        if good:
-            counters.last_success = self._now()
-        else:
+            return str(error) or type(error).__name__
+        return "" if 200 <= answer.status < 300 else f"status {answer.status}"
+
+    def close(self) -> None:
+        """Let go of threads."""
+        self._publisher.close()
+
+
+class Delivery:
+    """Use ``run`` as a task while the server runs; ``wake`` when something was queued."""
+
+    def __init__(self, storage: Storage, states: States, egress: Egress, clock_us: Callable[[], int]) -> None:
+        self._storage = storage
+        self._states = states
+        self._endpoints = Endpoints(egress)
+        self._clock_us = clock_us
+        self._node = uuid.uuid4().hex
+        self._held: dict[str, Note] = {}
+        self._queues: dict[tuple[str, str], deque[Note]] = {}
+        self._settled: list[str] = []
+        self._wake = asyncio.Event()
+        self._all = asyncio.Semaphore(AT_ONCE)
+        self._receivers: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(AT_ONCE_PER_RECEIVER))
+
+    def wake(self) -> None:
+        """Look at the queue now."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Until cancelled; what is under way is then sent again after the next start, with the same id."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                while True:
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(self._wake.wait(), POLL_S)
+                    self._wake.clear()
+                    await asyncio.sleep(SLICE_S)
+                    try:
+                        await self._step(group)
+                    except Problem as error:  # a full disk: what is settled stays so, and is written later
+                        log.warning("notifications wait: %s", error)
+                        await asyncio.sleep(1.0)
+        finally:
+            self._endpoints.close()
+
+    async def flush(self) -> None:
+        """Write what was delivered."""
+        settled, self._settled = self._settled, []
+        if settled:
+            await self._storage.write(lambda writer: writer.settle_notes(settled))
+
+    async def _step(self, group: asyncio.TaskGroup) -> None:
+        """Settle what was delivered and claim what is due, in one commit, where there is anything to do."""
+        now_us = self._clock_us()
+        room = HELD_MAX - len(self._held)
+        waiting = any(state.waiting for state in list(self._states.values()))
+        settled = self._settled
+        if not settled and (not waiting or room <= 0):
+            return
+
+        def work(writer: Writer) -> list[Note]:
+            writer.settle_notes(settled)
+            if room <= 0:
+                return []
+            return writer.claim_notes(self._node, now_us, now_us + int(LEASE_S * 1e6), room)
+
+        self._settled = []
+        try:
+            claimed = await self._storage.write(work)
+        except Problem:
+            self._settled = settled + self._settled
+            raise
+        for note in claimed:
+            self._take(note, group)
+
+    def _take(self, note: Note, group: asyncio.TaskGroup) -> None:
+        key = (note.tenant, note.subscription)
+        if note.id in self._held:
+            return  # its lease ran out while it waits here
+        if key not in self._states:
+            self._settled.append(note.id)
+            return
+        self._held[note.id] = note
+        queue = self._queues.get(key)
+        if queue is not None:
+            queue.append(note)
+            return
+        self._queues[key] = deque([note])
+        group.create_task(self._send_all(key))
+
+    async def _send_all(self, key: tuple[str, str]) -> None:
+        """The notifications of one subscription, until there are none or one fails."""
+        queue = self._queues[key]
+        try:
+            while queue:
+                state = self._states.get(key)
+                if state is None:
+                    return
+                if len(queue) > HELD_PER_SUBSCRIPTION:
+                    extra = [queue.pop() for _ in range(len(queue) - HELD_PER_SUBSCRIPTION)][::-1]
+                    await self._put_back(state, extra, FULL_S)
+                note = queue[0]
+                why = await self._attempt(state, note)
+                if why:
+                    await self._failed(state, note, why, queue)
+                    return
+                queue.popleft()
+                self._done(state, note)
+        except Problem as problem:  # what is held comes again when its lease is over
+            log.warning("notifications wait: %s", problem)
+        finally:
+            for note in queue:
+                self._held.pop(note.id, None)
+            del self._queues[key]
+
+    def _done(self, state: State, note: Note) -> None:
+        self._held.pop(note.id, None)
+        state.waiting = max(0, state.waiting - 1)
+        self._settled.append(note.id)
+        self._wake.set()
+
+    async def _attempt(self, state: State, note: Note) -> str:
+        subscription = state.subscription
+        counters = subscription.counters
+        receiver = urlsplit(subscription.endpoint.url).netloc
+        async with self._receivers[receiver], self._all:
+            counters.sent += 1
+            counters.last_notification = time_text(self._clock_us())
+            why = await self._endpoints.send(subscription, note.body)
+        now = time_text(self._clock_us())
+        if why:
             counters.failed += 1
-            counters.last_failure = self._now()
+            counters.last_failure = now
             if counters.ok:  # once when it goes; the counters tell the rest
-                log.warning("subscription %s cannot be notified: %s", subscription.id, cause or f"status {status}")
-        counters.ok = good
-        self.dirty = True
-        return good
+                log.warning("subscription %s cannot be notified: %s", subscription.id, why)
+        else:
+            counters.last_success = now
+        counters.ok = not why
+        state.dirty = True
+        return why
 
+    async def _failed(self, state: State, note: Note, why: str, queue: deque[Note]) -> None:
+        """All of the subscription waits for the next try, so that the order stays; too many tries: a dead letter."""
+        subscription = state.subscription
+        back_off_s = min(BACK_OFF_S * 2**note.attempts, BACK_OFF_S_MAX) * random.uniform(0.5, 1.0)
+        delay_s = max(back_off_s, subscription.endpoint.cooldown_s)
+        held = list(queue)
+        if note.attempts + 1 < ATTEMPTS_MAX:
+            held[0] = note._replace(attempts=note.attempts + 1, why=why)
+            await self._put_back(state, held, delay_s)
+            return
 
-def body_of(subscription: Subscription, changes: Sequence[Change], notified_at: str) -> bytes:
-    """The Notification (clause 5.3.1)."""
-    view = View(subscription.context, subscription.format, subscription.attributes, subscription.system)
-    data = [_shown(change, view, notified_at) for change in changes]
-    body: dict[str, Any] = {
-        "id": f"urn:ngsi-ld:Notification:{uuid.uuid4()}",
-        "type": "Notification",
-        "subscriptionId": subscription.id,
-        "notifiedAt": notified_at,
-        "data": data,
-    }
-    if subscription.endpoint.media == LD:
-        body["@context"] = subscription.context.spec
-    return orjson.dumps(body)
+        def work(writer: Writer) -> None:
+            writer.bury_notes([note.id], why)
+            writer.drop_notes(note.tenant, note.subscription, dead=True, keep=DEAD_MAX)
 
+        await self._storage.write(work)
+        state.waiting = max(0, state.waiting - 1)
+        await self._put_back(state, held[1:], delay_s)
 
-def _shown(change: Change, view: View, notified_at: str) -> dict[str, Any]:
-    if change.event == "deleted":
-        gone = represent({"id": change.entity["id"], "type": change.entity["type"]}, view)
-        return {**gone, "deletedAt": notified_at}
-    return represent(change.entity, view)
+    async def _put_back(self, state: State, notes: list[Note], delay_s: float) -> None:
+        """They are due together, before anything that is queued from now on."""
+        due_us = self._clock_us() + int(delay_s * 1e6)
+        state.blocked_us = due_us
+        put = [note._replace(due_us=due_us) for note in notes]
+        known = (state.subscription.tenant, state.subscription.id)
+        if put:
+            await self._storage.write(lambda writer: writer.put_notes(put) if known in self._states else None)
+        for note in notes:
+            self._held.pop(note.id, None)

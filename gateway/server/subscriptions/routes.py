@@ -7,8 +7,11 @@ import uuid
 from typing import Any
 from urllib.parse import quote
 
+import orjson
+
 from gateway.server import wire
 from gateway.server.broker.answers import entity_id_of, respond
+from gateway.server.broker.model import time_text
 from gateway.server.broker.represent import View
 from gateway.server.contexts import Context, Contexts
 from gateway.server.errors import BadRequestData
@@ -16,6 +19,9 @@ from gateway.server.routing import Route
 from gateway.server.subscriptions.model import COUNTERS, Json, Subscription
 from gateway.server.subscriptions.service import Subscriptions
 from gateway.server.wire import ROOT, Request, Response, answer
+
+SERVICE = "/api/subscriptions"
+NOTES_MAX = 100
 
 
 class SubscriptionRoutes:
@@ -34,6 +40,8 @@ class SubscriptionRoutes:
             Route("GET", one, self.retrieve),
             Route("PATCH", one, self.update),
             Route("DELETE", one, self.delete),
+            Route("GET", f"{SERVICE}/{{id}}/notifications", self.notifications),
+            Route("POST", f"{SERVICE}/{{id}}/redeliver", self.redeliver),
         ]
 
     async def create(self, request: Request) -> Response:
@@ -90,6 +98,28 @@ class SubscriptionRoutes:
         await self._subscriptions.delete(request.tenant, entity_id_of(request))
         return answer(204)
 
+    async def notifications(self, request: Request) -> Response:
+        """GET /api/subscriptions/{id}/notifications: what waits, or (state=dead) what was given up."""
+        parameters = request.query({"state", "limit"})
+        which = parameters.get("state", "waiting")
+        if which not in ("waiting", "dead"):
+            raise BadRequestData("state must be waiting or dead")
+        limit = min(wire.natural(parameters, "limit", 20, 1), NOTES_MAX)
+        key = (request.tenant, entity_id_of(request))
+        queue = await self._subscriptions.queue_state(*key)
+        found = await self._subscriptions.notes(*key, dead=which == "dead", limit=limit)
+        shown = [
+            {"dueAt": time_text(n.due_us), "attempts": n.attempts, "why": n.why, "notification": orjson.loads(n.body)}
+            for n in found
+        ]
+        return answer(200, {"queue": queue, "notifications": shown}, wire.JSON)
+
+    async def redeliver(self, request: Request) -> Response:
+        """POST /api/subscriptions/{id}/redeliver: dead letters are sent again."""
+        request.query(())
+        count = await self._subscriptions.redeliver(request.tenant, entity_id_of(request))
+        return answer(200, {"redelivered": count}, wire.JSON)
+
     async def _names_of(self, raw: Json, context: Context) -> Context:
         """``jsonldContext`` goes before the context of the request."""
         url = raw.get("jsonldContext")
@@ -116,8 +146,11 @@ def _shown(subscription: Subscription, context: Context, media: str, system: boo
     if "watchedAttributes" in raw:
         result["watchedAttributes"] = [context.compact_name(own.expand_name(n)) for n in raw["watchedAttributes"]]
     notification = dict(raw["notification"])
-    if "attributes" in notification:
-        notification["attributes"] = [context.compact_name(own.expand_name(n)) for n in notification["attributes"]]
+    for name in ("attributes", "pick", "omit"):
+        if name in notification:
+            notification[name] = [_named(n, own, context) for n in notification[name]]
+    if "entities" in raw:
+        result["entities"] = [s | {"type": _typed(s["type"], own, context)} for s in raw["entities"]]
     counters = subscription.counters
     if counters.sent:
         notification |= {"timesSent": counters.sent, "timesFailed": counters.failed}
@@ -135,3 +168,17 @@ def _shown(subscription: Subscription, context: Context, media: str, system: boo
     if media == wire.LD:
         result["@context"] = context.spec
     return result
+
+
+def _named(name: str, own: Context, context: Context) -> str:
+    """A name in another context; paths to linked entities stay in the words of their author."""
+    if "{" in name or name in ("id", "type", "scope"):
+        return name
+    return context.compact_name(own.expand_name(name))
+
+
+def _typed(expression: str, own: Context, context: Context) -> str:
+    """A single type in another context; an expression stays in the words of its author."""
+    if expression == "*" or any(sign in expression for sign in ",|;()"):
+        return expression
+    return context.compact_name(own.expand_name(expression))

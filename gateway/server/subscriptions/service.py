@@ -1,8 +1,9 @@
-"""Subscriptions: kept in storage, matched against every change, handed to their senders."""
+"""Subscriptions: kept in storage, matched inside every write, their notifications sent from a durable queue."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
@@ -14,14 +15,21 @@ from gateway.server.broker.model import Change, time_us
 from gateway.server.broker.service import Broker
 from gateway.server.contexts import Context, Contexts
 from gateway.server.egress import Egress
-from gateway.server.errors import AlreadyExists, BadRequestData, Overloaded, ResourceNotFound
-from gateway.server.storage.base import Storage, Writer
-from gateway.server.subscriptions.delivery import Sender
-from gateway.server.subscriptions.model import Counters, Json, Subscription, parse_subscription, patched
+from gateway.server.errors import AlreadyExists, BadRequestData, Overloaded, Problem, ResourceNotFound
+from gateway.server.storage.base import Note, Storage, Writer
+from gateway.server.subscriptions.delivery import Delivery
+from gateway.server.subscriptions.index import Index
+from gateway.server.subscriptions.intervals import Intervals
+from gateway.server.subscriptions.matching import Matching, State, States
+from gateway.server.subscriptions.model import Counters, Json, Subscription
+from gateway.server.subscriptions.parse import parse_subscription, patched
 
-PER_TENANT_MAX = 1_000
+PER_TENANT_MAX = 100_000
 COUNTERS_S = 5.0  # how often counters that changed are written: at most so much of them is lost in a crash
-Key = tuple[str, str]
+
+
+def _clock_us() -> int:
+    return time.time_ns() // 1000
 
 
 class Subscriptions:
@@ -32,52 +40,90 @@ class Subscriptions:
         self._broker = broker
         self._contexts = contexts
         self._egress = egress
-        self._senders: dict[str, dict[str, Sender]] = {}
-        self._group: asyncio.TaskGroup | None = None
-        broker.observe(self._on_changes)
+        self._states: States = {}
+        self._indexes: dict[str, Index] = {}
+        self._by_tenant: dict[str, dict[str, State]] = {}
+        self._delivery = Delivery(storage, self._states, egress, _clock_us)
+        matching = Matching(self._states, self._indexes, _clock_us)
+        self._intervals = Intervals(storage, self._states, matching, self._delivery.wake)
+        broker.before_commit(matching.on_changes)
+        broker.observe(self._on_commit)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Load the subscriptions and notify until the block ends; then write the counters."""
-        for tenant, _, document in await self._storage.read(lambda reader: reader.documents("subscription")):
-            self._put(self._load(tenant, document))
+        counts = await self._storage.read(lambda reader: reader.note_counts())
+        for tenant, name, document in await self._storage.read(lambda reader: reader.documents("subscription")):
+            subscription = self._load(tenant, document)
+            self._put(subscription)
+            state = self._states[(tenant, name)]
+            state.waiting = counts.get((tenant, name), (0, 0, 0))[0]
+            last = subscription.counters.last_notification
+            state.notified_us = time_us(last) if last else 0
         async with asyncio.TaskGroup() as group:
-            self._group = group
-            flusher = group.create_task(self._flush_often())
+            tasks = [group.create_task(self._delivery.run()), group.create_task(self._intervals.run())]
+            tasks.append(group.create_task(self._flush_often()))
             try:
                 yield
             finally:
-                self._group = None
-                flusher.cancel()
-                for sender in self._all():
-                    sender.stop()
+                for task in tasks:
+                    task.cancel()
+        await self._delivery.flush()
         await self._flush()
 
     def counts(self) -> dict[str, int]:
-        """For the metrics: subscriptions, attempts, failures, notifications dropped."""
-        senders = self._all()
+        """For the metrics: subscriptions, attempts, failures, notifications waiting and dropped."""
+        states = list(self._states.values())
         return {
-            "subscriptions": len(senders),
-            "sent": sum(s.subscription.counters.sent for s in senders),
-            "failed": sum(s.subscription.counters.failed for s in senders),
-            "dropped": sum(s.dropped for s in senders),
+            "subscriptions": len(states),
+            "sent": sum(s.subscription.counters.sent for s in states),
+            "failed": sum(s.subscription.counters.failed for s in states),
+            "dropped": sum(s.dropped for s in states),
+            "waiting": sum(s.waiting for s in states),
         }
+
+    async def notes(self, tenant: str, subscription_id: str, *, dead: bool, limit: int) -> list[Note]:
+        """What waits, or what was given up, oldest first. Raises ResourceNotFound."""
+        self.get(tenant, subscription_id)
+        return await self._storage.read(lambda r: r.notes(tenant, subscription_id, dead=dead, limit=limit))
+
+    async def queue_state(self, tenant: str, subscription_id: str) -> Json:
+        """Counts of the queue, and its age in seconds. Raises ResourceNotFound."""
+        self.get(tenant, subscription_id)
+        first = await self._storage.read(lambda r: r.notes(tenant, subscription_id, dead=False, limit=1))
+        counts = await self._storage.read(lambda reader: reader.note_counts())
+        waiting, dead, _ = counts.get((tenant, subscription_id), (0, 0, 0))
+        since = time_us(orjson.loads(first[0].body)["notifiedAt"]) if first else _clock_us()
+        age_s = max(0.0, (_clock_us() - since) / 1e6)
+        dropped = self._states[(tenant, subscription_id)].dropped
+        return {"waiting": waiting, "dead": dead, "dropped": dropped, "age": round(age_s, 3)}
+
+    async def redeliver(self, tenant: str, subscription_id: str) -> int:
+        """Dead letters are due again; returns how many. Raises ResourceNotFound."""
+        self.get(tenant, subscription_id)
+        now_us = _clock_us()
+        count = await self._storage.write(lambda writer: writer.revive_notes(tenant, subscription_id, now_us))
+        state = self._states.get((tenant, subscription_id))
+        if state is not None:
+            state.waiting += count
+        self._delivery.wake()
+        return count
 
     def get(self, tenant: str, subscription_id: str) -> Subscription:
         """Raises ResourceNotFound."""
-        sender = self._senders.get(tenant, {}).get(subscription_id)
-        if sender is None:
+        state = self._states.get((tenant, subscription_id))
+        if state is None:
             raise ResourceNotFound(f"there is no subscription {subscription_id}")
-        return sender.subscription
+        return state.subscription
 
     def all(self, tenant: str) -> list[Subscription]:
         """In the order of creation."""
-        return [sender.subscription for sender in self._senders.get(tenant, {}).values()]
+        return [state.subscription for state in self._by_tenant.get(tenant, {}).values()]
 
     async def create(self, tenant: str, raw: Json, context: Context) -> None:
         """Raises AlreadyExists, BadRequestData, OperationNotSupported."""
         subscription = parse_subscription(tenant, raw, context, self._broker.now())
-        known = self._senders.get(tenant, {})
+        known = self._by_tenant.get(tenant, {})
         if subscription.id in known:
             raise AlreadyExists(f"there is a subscription {subscription.id} already")
         if len(known) >= PER_TENANT_MAX:
@@ -100,22 +146,13 @@ class Subscriptions:
         """Raises ResourceNotFound."""
         self.get(tenant, subscription_id)
         await self._storage.write(lambda writer: writer.delete_document("subscription", tenant, subscription_id))
-        sender = self._senders[tenant].pop(subscription_id, None)
-        if sender is not None:
-            sender.stop()
+        self._states.pop((tenant, subscription_id), None)
+        self._by_tenant.get(tenant, {}).pop(subscription_id, None)
+        self._indexes[tenant].remove(subscription_id)
 
-    def _on_changes(self, changes: Sequence[Change]) -> None:
-        """All changes of one operation that a subscription is about make one notification."""
-        senders = self._senders.get(changes[0].tenant)
-        if not senders or self._group is None:
-            return
-        now_us = time_us(self._broker.now())
-        for sender in senders.values():
-            subscription = sender.subscription
-            if subscription.status(now_us) == "active":
-                concerned = [change for change in changes if subscription.concerns(change)]
-                if concerned:
-                    sender.notify(concerned, self._group)
+    def _on_commit(self, changes: Sequence[Change]) -> None:
+        if changes[0].tenant in self._indexes:
+            self._delivery.wake()
 
     def _check_target(self, subscription: Subscription) -> None:
         try:
@@ -133,12 +170,13 @@ class Subscriptions:
         self._put(subscription)
 
     def _put(self, subscription: Subscription) -> None:
-        senders = self._senders.setdefault(subscription.tenant, {})
-        sender = senders.get(subscription.id)
-        if sender is None:
-            senders[subscription.id] = Sender(subscription, self._egress, self._broker.now)
-        else:
-            sender.subscription = subscription
+        key = (subscription.tenant, subscription.id)
+        state = self._states.get(key)
+        if state is None:
+            self._states[key] = state = State(subscription)
+            self._by_tenant.setdefault(subscription.tenant, {})[subscription.id] = state
+        state.subscription = subscription
+        self._indexes.setdefault(subscription.tenant, Index()).put(subscription)
 
     def _load(self, tenant: str, document: bytes) -> Subscription:
         kept = orjson.loads(document)
@@ -146,26 +184,27 @@ class Subscriptions:
         subscription = parse_subscription(tenant, kept["raw"], context, kept["modified"])
         return replace(subscription, created=kept["created"], counters=Counters(**kept["counters"]))
 
-    def _all(self) -> list[Sender]:
-        return [sender for senders in self._senders.values() for sender in senders.values()]
-
     async def _flush_often(self) -> None:
         while True:
             await asyncio.sleep(COUNTERS_S)
-            await self._flush()
+            try:
+                await self._flush()
+            except Problem:  # a full disk: the counters are written later
+                continue
 
     async def _flush(self) -> None:
-        dirty = [sender for sender in self._all() if sender.dirty]
+        dirty = [state for state in self._states.values() if state.dirty]
         if not dirty:
             return
         documents = []
-        for sender in dirty:
-            sender.dirty = False
-            documents.append((sender.subscription.tenant, sender.subscription.id, _dump(sender.subscription)))
+        for state in dirty:
+            state.dirty = False
+            documents.append((state.subscription.tenant, state.subscription.id, _dump(state.subscription)))
 
         def work(writer: Writer) -> None:
             for document in documents:
-                writer.put_document("subscription", *document)
+                if document[:2] in self._states:
+                    writer.put_document("subscription", *document)
 
         await self._storage.write(work)
 
