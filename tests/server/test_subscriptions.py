@@ -12,10 +12,14 @@ import httpx
 import orjson
 import pytest
 
+from gateway.server.http import App
+from gateway.server.platform import Platform
+from gateway.server.settings import ServerSettings
 from gateway.server.subscriptions import delivery
 from tests.server.support import ENERGY, LD, LINK, ROOT, meter, serving, until, upsert
 
 URL = f"{ROOT}/subscriptions"
+BASE = "http://127.0.0.1:9090"
 
 
 class Receiver:
@@ -242,3 +246,33 @@ async def test_headers_that_cannot_be_set(client: httpx.AsyncClient, key: str) -
     endpoint = {"uri": "http://example.org/", "receiverInfo": [{"key": key, "value": "1"}]}
     body = subscription("", notification={"endpoint": endpoint})
     assert (await client.post(URL, json=body, headers=LD)).status_code == 400
+
+
+async def test_one_of_two_creations_at_a_time_is_refused(tmp_path: Path) -> None:
+    async with receiving() as receiver, serving(tmp_path, notify_prefixes=(receiver.url,)) as client:
+        wanted = subscription(receiver.url)
+        both = await asyncio.gather(*(client.post(URL, json=wanted, headers=LD) for _ in range(2)))
+        assert sorted(answer.status_code for answer in both) == [201, 409]
+
+
+async def test_counters_that_are_written_bring_nothing_back(tmp_path: Path) -> None:
+    """What was changed or deleted while its counters were written stays so over a restart."""
+    async with receiving() as receiver:
+        app = App(Platform(ServerSettings(data=tmp_path, notify_prefixes=(receiver.url,))))
+        async with app.running(), httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=BASE) as client:
+            names = []
+            for number in range(2):
+                names.append(f"urn:ngsi-ld:Subscription:{number}")
+                await client.post(URL, json={**subscription(receiver.url), "id": names[-1]}, headers=LD)
+            await upsert(client, meter(0, 1.0, "2026-01-01T00:00:00Z"))
+            await until(lambda: len(receiver.got) == 2)
+            service = app.platform.subscriptions
+            await until(lambda: all(service.get("", name).counters.sent == 1 for name in names))
+            fragment = {"description": "new"}
+            changes = client.patch(f"{URL}/{names[0]}", json=fragment), client.delete(f"{URL}/{names[1]}")
+            answers = await asyncio.gather(*changes, service._flush())
+            assert [answer.status_code for answer in answers[:2]] == [204, 204]
+        again = App(Platform(ServerSettings(data=tmp_path, notify_prefixes=(receiver.url,))))
+        async with again.running(), httpx.AsyncClient(transport=httpx.ASGITransport(again), base_url=BASE) as client:
+            kept = (await client.get(URL)).json()
+            assert [(one["id"], one["description"]) for one in kept] == [(names[0], "new")]

@@ -43,6 +43,7 @@ class Subscriptions:
         self._states: States = {}
         self._indexes: dict[str, Index] = {}
         self._by_tenant: dict[str, dict[str, State]] = {}
+        self._changing = asyncio.Lock()  # what is on the disk and what is in memory change together
         self._delivery = Delivery(storage, self._states, egress, _clock_us)
         matching = Matching(self._states, self._indexes, _clock_us)
         self._intervals = Intervals(storage, self._states, matching, self._delivery.wake)
@@ -123,32 +124,35 @@ class Subscriptions:
     async def create(self, tenant: str, raw: Json, context: Context) -> None:
         """Raises AlreadyExists, BadRequestData, OperationNotSupported."""
         subscription = parse_subscription(tenant, raw, context, self._broker.now())
-        known = self._by_tenant.get(tenant, {})
-        if subscription.id in known:
-            raise AlreadyExists(f"there is a subscription {subscription.id} already")
-        if len(known) >= PER_TENANT_MAX:
-            raise Overloaded(f"a tenant has at most {PER_TENANT_MAX} subscriptions", fix="Delete some.")
-        self._check_target(subscription)
-        await self._store(subscription)
+        async with self._changing:
+            known = self._by_tenant.get(tenant, {})
+            if subscription.id in known:
+                raise AlreadyExists(f"there is a subscription {subscription.id} already")
+            if len(known) >= PER_TENANT_MAX:
+                raise Overloaded(f"a tenant has at most {PER_TENANT_MAX} subscriptions", fix="Delete some.")
+            self._check_target(subscription)
+            await self._store(subscription)
 
     async def update(self, tenant: str, subscription_id: str, fragment: object, context: Context | None) -> None:
         """PATCH; ``context`` None: names are read as before. Raises ResourceNotFound, BadRequestData."""
-        old = self.get(tenant, subscription_id)
-        now = self._broker.now()
-        raw = patched(old.raw, fragment)
-        if old.status(time_us(now)) == "expired" and raw.get("expiresAt") == old.raw.get("expiresAt"):
-            raise BadRequestData("/expiresAt: the subscription has expired; give it a date in the future")
-        new = parse_subscription(tenant, raw, context or old.context, now)
-        self._check_target(new)
-        await self._store(replace(new, created=old.created, counters=old.counters))
+        async with self._changing:
+            old = self.get(tenant, subscription_id)
+            now = self._broker.now()
+            raw = patched(old.raw, fragment)
+            if old.status(time_us(now)) == "expired" and raw.get("expiresAt") == old.raw.get("expiresAt"):
+                raise BadRequestData("/expiresAt: the subscription has expired; give it a date in the future")
+            new = parse_subscription(tenant, raw, context or old.context, now)
+            self._check_target(new)
+            await self._store(replace(new, created=old.created, counters=old.counters))
 
     async def delete(self, tenant: str, subscription_id: str) -> None:
         """Raises ResourceNotFound."""
-        self.get(tenant, subscription_id)
-        await self._storage.write(lambda writer: writer.delete_document("subscription", tenant, subscription_id))
-        self._states.pop((tenant, subscription_id), None)
-        self._by_tenant.get(tenant, {}).pop(subscription_id, None)
-        self._indexes[tenant].remove(subscription_id)
+        async with self._changing:
+            self.get(tenant, subscription_id)
+            await self._storage.write(lambda writer: writer.delete_document("subscription", tenant, subscription_id))
+            del self._states[(tenant, subscription_id)]
+            del self._by_tenant[tenant][subscription_id]
+            self._indexes[tenant].remove(subscription_id)
 
     def _on_commit(self, changes: Sequence[Change]) -> None:
         if changes[0].tenant in self._indexes:
@@ -193,20 +197,18 @@ class Subscriptions:
                 continue
 
     async def _flush(self) -> None:
-        dirty = [state for state in self._states.values() if state.dirty]
-        if not dirty:
-            return
-        documents = []
-        for state in dirty:
-            state.dirty = False
-            documents.append((state.subscription.tenant, state.subscription.id, _dump(state.subscription)))
+        async with self._changing:
+            documents = []
+            for state in [state for state in self._states.values() if state.dirty]:
+                state.dirty = False
+                documents.append((state.subscription.tenant, state.subscription.id, _dump(state.subscription)))
 
-        def work(writer: Writer) -> None:
-            for document in documents:
-                if document[:2] in self._states:
+            def work(writer: Writer) -> None:
+                for document in documents:
                     writer.put_document("subscription", *document)
 
-        await self._storage.write(work)
+            if documents:
+                await self._storage.write(work)
 
 
 def _dump(subscription: Subscription) -> bytes:
