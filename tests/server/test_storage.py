@@ -17,6 +17,7 @@ from gateway.server.platform import Platform
 from gateway.server.settings import ServerSettings
 from gateway.server.storage.base import Sample, Selection, Writer
 from gateway.server.storage.sqlite import SqliteStorage
+from gateway.server.storage.state import State, Version
 from tests.server.support import LD, ROOT, meter
 
 
@@ -163,3 +164,16 @@ async def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(ServerError) as caught:
         await SqliteStorage(tmp_path / "file").start()
     assert caught.value.code == "server.data-unusable"
+
+
+def test_a_version_that_is_kept_twice_is_counted_and_taken_off_twice() -> None:
+    state = State(cache_bytes=10)
+    version = Version(1, ["urn:t:1"], live=True, document=b"x" * 8, expires_us=None)
+    state.cache(1, version)
+    state.cache(2, version)
+    state.shrink(floor=2)
+    assert version.document is None
+    other = Version(3, ["urn:t:1"], live=True, document=b"x" * 8, expires_us=None)
+    state.cache(3, other)
+    state.shrink(floor=3)
+    assert other.document is not None, "it alone is within the bound"

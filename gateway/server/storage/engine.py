@@ -195,6 +195,13 @@ class Engine:
 
     def behind(self, *, all_of_it: bool = False) -> None:
         """A slice, where it is time. Failing, it is tried again later: all is in the log."""
+        with Outcome() as outcome:
+            self._behind_a_slice(all_of_it=all_of_it)
+        if outcome.error is not None:  # whatever it is, writing goes on
+            self._not_before = time.monotonic() + RETRY_SECONDS
+            logger.error("tidying up behind the log failed (tried again)", exc_info=outcome.error)
+
+    def _behind_a_slice(self, *, all_of_it: bool) -> None:
         floor = self.readers.floor()
         self.state.settle(floor)
         self.state.shrink(floor)

@@ -153,7 +153,7 @@ class State:
         self.written: Callable[[Subject], None] = lambda _: None  # told of new versions, after they are linked
         self._types: dict[tuple[str, ...], list[str]] = {}
         self._settling: deque[tuple[int, list[Subject]]] = deque()
-        self._cached: deque[tuple[int, Version]] = deque()
+        self._cached: deque[tuple[int, int, Version]] = deque()  # on the disk since, bytes counted
         self.loaded: deque[Version] = deque()  # got their documents from the disk; by any thread
         self._cached_bytes = 0
         self._cache_bytes = cache_bytes
@@ -210,9 +210,12 @@ class State:
     # documents that are in the tables too
 
     def cache(self, seq: int, version: Version) -> None:
-        """Its document is in the tables since commit ``seq``: it may be dropped when there are too many."""
+        """Its document is in the tables since commit ``seq``: it may be dropped when there are too many.
+
+        A version may come more than once; each time it is counted, and taken off again by what was counted.
+        """
         if version.document is not None:
-            self._cached.append((seq, version))
+            self._cached.append((seq, len(version.document), version))
             self._cached_bytes += len(version.document)
 
     def shrink(self, floor: int) -> None:
@@ -220,6 +223,6 @@ class State:
         while self.loaded:
             self.cache(0, self.loaded.popleft())
         while self._cached_bytes > self._cache_bytes and self._cached[0][0] <= floor:
-            version = self._cached.popleft()[1]
-            self._cached_bytes -= len(version.document or b"")
+            _, size, version = self._cached.popleft()
+            self._cached_bytes -= size
             version.document = None
