@@ -126,5 +126,5 @@ def test_nothing_committed_is_lost_in_a_power_cut(power: PowerCut) -> None:
 @pytest.mark.parametrize("synchronous", ["OFF", "NORMAL"])
 def test_the_proof_can_fail(power: PowerCut, synchronous: str) -> None:
     """The same with fewer fsyncs loses what it said was committed: so the test above tells something."""
-    complete, _ = survives(power, 1, synchronous)
+    complete, _ = survives(power, 3, synchronous)
     assert not complete

@@ -58,8 +58,6 @@ class Site:
     async def end(self) -> None:
         """All ends; what went wrong inside is raised."""
         self.vanish()
-        for task in self._tasks:
-            task.cancel()
         for one in await asyncio.gather(*self._tasks, return_exceptions=True):
             if one is not None and not isinstance(one, asyncio.CancelledError):
                 raise one
@@ -70,10 +68,12 @@ class Site:
         return bus
 
     def vanish(self) -> None:
-        """Both services end."""
+        """Both services end, with all that they had under way: it must not reach into their next life."""
         for bus in self._buses:
             bus.disconnect()
         self._buses.clear()
+        for task in self._tasks:
+            task.cancel()
 
     def plug(self, modem: SimModem) -> str:
         """A modem with its device. Returns the path of the device."""
