@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import socket
 import ssl
@@ -31,6 +32,8 @@ from gateway.server.settings import (
 log = logging.getLogger(__name__)
 GRACE_S = 1  # for requests in flight when the server stops
 BACKLOG = 512
+TICK_S = 0.1  # uvicorn's: each tenth tick it sets the Date header
+TICKS_A_DAY = 864_000
 TOO_LONG = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
@@ -111,11 +114,23 @@ class _Protocol(HttpToolsProtocol):
 
 
 class _Server(uvicorn.Server):
-    """uvicorn inside a program that has its own signal handling; ``up`` is set once it listens."""
+    """uvicorn inside a program that has its own signal handling; ``up`` is set once it listens, ``leave`` stops it."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.up = asyncio.Event()
+        self._leaving = asyncio.Event()
+
+    def leave(self) -> None:
+        self.should_exit = True
+        self._leaving.set()
+
+    async def main_loop(self) -> None:
+        """uvicorn's, which notices at once that it is to stop."""
+        ticks = itertools.cycle(range(TICKS_A_DAY))
+        while not await self.on_tick(next(ticks)):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._leaving.wait(), TICK_S)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -143,7 +158,7 @@ async def serve(
                 ready(_address(settings, listener))
                 await stop.wait()
                 app.stop()
-                server.should_exit = True
+                server.leave()
 
 
 def _config(app: Any, tls: Callable[..., ssl.SSLContext] | None) -> uvicorn.Config:  # any ASGI application
