@@ -7,7 +7,8 @@
     └── Problem                a request: RFC 7807 body, type and status of CIM 009 clause 5.5.2 / 6.3.2
         ├── InvalidRequest 400 ├── BadRequestData 400 ├── AlreadyExists 409 ├── OperationNotSupported 422
         ├── ResourceNotFound 404 ├── NonexistentTenant 404 ├── TooComplexQuery 403 ├── TooManyResults 403
-        ├── LdContextNotAvailable 504 ├── InternalError 500
+        ├── LdContextNotAvailable 504 ├── InternalError 500 ├── Conflict 409
+        ├── BadGateway 502, GatewayTimeout 504, LoopDetected 508: of other sources; no types in NGSI-LD
         ├── Unauthorized 401, MethodNotAllowed 405, NotAcceptable 406, LengthRequired 411, TooLarge 413,
         │   UriTooLong 414, UnsupportedMediaType 415, RequestTimeout 408: NGSI-LD has no type for them, so they
         │   carry types of Lamppost
@@ -79,6 +80,13 @@ class AlreadyExists(Problem):
 
     code, status, name, title = "server.exists", 409, "AlreadyExists", "It exists already"
     fix = "Use another id, or update what is there."
+
+
+class Conflict(Problem):
+    """It clashes with a registration of a context source (CIM 009 clause 5.5.2)."""
+
+    code, status, name, title = "server.conflict", 409, "Conflict", "It conflicts with a registration"
+    fix = "See the registration named in the detail."
 
 
 class OperationNotSupported(Problem):
@@ -193,6 +201,27 @@ class UnsupportedMediaType(Problem):
         OWN,
     )
     fix = "Send application/json or application/ld+json."
+
+
+class BadGateway(Problem):
+    """A context source failed, or gave an answer that is none."""
+
+    code, status, name, title, base = "server.bad-gateway", 502, "BadGateway", "A context source failed", OWN
+    fix = "Look at the source; see its registration for its state."
+
+
+class GatewayTimeout(Problem):
+    """A context source did not answer in time."""
+
+    code, status, name, title, base = "server.source-timeout", 504, "GatewayTimeout", "A source did not answer", OWN
+    fix = "Try again later, or raise management.timeout of the registration."
+
+
+class LoopDetected(Problem):
+    """The request has passed this broker (or the source that it would go to) before."""
+
+    code, status, name, title, base = "server.loop", 508, "LoopDetected", "The request goes round in a loop", OWN
+    fix = "Look for registrations that point at each other; give each broker an alias of its own (server.alias)."
 
 
 class Overloaded(Problem):
