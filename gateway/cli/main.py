@@ -44,7 +44,7 @@ COMMANDS: Mapping[str, str] = {
     "outbox": "What waits to be sent: show, export, verify.",
     "server": "The data of the server: backup, restore, verify.",
     "doctor": "Look for what is wrong with this box.",
-    "models": "Train and score models of the loads behind a meter.",
+    "models": "Models of the loads behind a meter: train, score, publish.",
     "demo": "A simulated site, live on a page.",
     "completion": "Print the completion script of a shell.",
 }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gateway.cli import models_release
 from gateway.cli.output import say_json, table
 from gateway.errors import UsageError
 
@@ -16,13 +17,17 @@ if TYPE_CHECKING:
     from gateway.pipeline.nilm.recording import Recording
 
 
-@click.group("models", short_help="Train and score models of the loads behind a meter.")
+@click.group("models", short_help="Models of the loads behind a meter: train, score, publish.")
 def command() -> None:
     """Models say which appliances there are behind a meter, and how to tell them apart.
 
     FILE is a wide table (Parquet, CSV or npz): one column an appliance in W, one of the mains. Runs are parted by gaps
     in the times, or by a column `segment`.
     """
+
+
+for _part in (models_release.key, models_release.sign, models_release.publish, models_release.card):
+    command.add_command(_part)
 
 
 def _recording_options(function: click.decorators.FC) -> click.decorators.FC:

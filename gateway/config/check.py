@@ -35,6 +35,7 @@ def check(root: Node, config: Config | None, folder: Path, mistyped: Mistyped, r
         *_time_zone(root),
         *_server(root, mistyped),
         *_uplink(root),
+        *_pulled_models(root),
         *check_links(root),
         *_files(root, folder),
         *_role(root, mistyped, role),
@@ -96,6 +97,17 @@ def _server(root: Node, mistyped: Mistyped) -> Iterator[Problem]:
         part = "local" if root.get("local", "listen", "port") is not None else "server"
         cause = f"port {ports[0]} is taken by `{'server' if part == 'local' else 'local'}`"
         yield Problem("config.port-taken", cause, _place(root, part, "listen", "port"))
+
+
+def _pulled_models(root: Node) -> Iterator[Problem]:
+    """A key is of no use where models cannot be pulled."""
+    node = root.get("disaggregation", "key")
+    if node is None or node.data is None:
+        return
+    url = root.text("uplink", "url")
+    if url is None or urlsplit(url).scheme not in ("http", "https"):
+        cause = "models are pulled from `uplink.url`, which is " + ("not there" if url is None else "not http(s)")
+        yield Problem("config.no-pull", cause, node.place())
 
 
 def _uplink(root: Node) -> Iterator[Problem]:

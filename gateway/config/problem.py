@@ -93,6 +93,9 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "config.no-model": Rule(
             "The disaggregation has no model yet.", "Train or copy one there; it is used as soon as it is.", "warning"
         ),
+        "config.no-pull": Rule(
+            "Models cannot be pulled this way.", "Use an http(s) uplink, or copy a model and name it in `model`."
+        ),
         "config.file-elsewhere": Rule(
             "A file that is named cannot be seen from here.", "Check again on the box itself, as its user.", "warning"
         ),

@@ -263,7 +263,10 @@ class Disaggregation(Part):
     quantity: str = "active_power_total"
     """Quantity of that device, in W."""
     model: FilePath | None = None
-    """File with the learned appliances; without it nothing is told apart."""
+    """File with the learned appliances; without it and `key` nothing is told apart."""
+    key: Annotated[str, Field(pattern=r"^ed25519:[A-Za-z0-9+/]{43}=$")] | None = None
+    """Public key that models are signed with (`lamppost models key` prints it): the gateway pulls its models from
+    `uplink.url`, which must be http(s) for it, and uses only what is signed with this key."""
 
 
 class Privacy(Part):

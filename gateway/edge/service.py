@@ -13,15 +13,16 @@ from zoneinfo import ZoneInfo
 
 from drivers import registry
 from drivers.base import Frame, Observation, passed_over
+from drivers.http1 import HttpClient
 from gateway import __version__, notify
 from gateway.clock import SystemClock
 from gateway.config.diff import diff
 from gateway.config.load import require
 from gateway.config.schema import Config
 from gateway.edge import report
-from gateway.edge.appliances import Appliances
 from gateway.edge.control import Args, ControlServer
 from gateway.edge.counter_file import CounterFile
+from gateway.edge.disaggregation import Disaggregation
 from gateway.edge.latest import Latest, as_json
 from gateway.edge.metrics import MetricsServer
 from gateway.edge.modbus import modbus_exchange
@@ -33,19 +34,18 @@ from gateway.model import Link, LinkState, Priority
 from gateway.outbox.records import may_heal
 from gateway.outbox.retention import Limits
 from gateway.outbox.store import Outbox
-from gateway.pipeline.nilm.client import Disaggregator
 from gateway.pipeline.stages import Pipeline
 from gateway.uplink import pace
 from gateway.uplink.carrier import make_carriers
+from gateway.uplink.client import open_client
 from gateway.uplink.link_manager import Links, Settings
-from gateway.uplink.make import make_transport
+from gateway.uplink.make import make_access, make_transport
 from gateway.uplink.sender import Uplink
 from gateway.uplink.transport import Transport
 
 log = logging.getLogger("lamppost.edge")
 REPORT_S = 10.0
 CLOCK_S = 5.0
-MODEL_LOOK_S = 2.0
 SOCKET_NAME = "lamppost.sock"
 CAPTURE_BACKLOG = 1000
 FRESH_INTERVALS = 2  # readings stay live for so many batches: one may fail
@@ -80,7 +80,7 @@ class Edge:
         self._supervisor = Supervisor(self._emit)
         self._links = self._make_links()
         self._uplink = self._make_uplink()
-        self._disaggregator, self._appliances = self._make_disaggregation()
+        self._disaggregation = self._make_disaggregation()
         self._metrics = MetricsServer(config.local.listen, self._render_metrics, self.progresses)
         self._control = ControlServer(
             storage.path / SOCKET_NAME,
@@ -114,8 +114,8 @@ class Edge:
                     tasks.append(group.create_task(self._uplink.run()))
                 if self._links is not None:
                     tasks.append(group.create_task(self._links.run()))
-                if self._disaggregator is not None:
-                    tasks.append(group.create_task(self._disaggregate(self._disaggregator)))
+                if self._disaggregation is not None:
+                    tasks.append(group.create_task(self._disaggregation.run()))
                 running.set()
                 await stop.wait()
                 for task in tasks:
@@ -192,8 +192,8 @@ class Edge:
         counted = self._supervisor.health[device].readings_by_quality
         for reading in readings:
             counted[reading.quality.name.lower()] += 1
-        if self._appliances is not None:
-            self._appliances.observe(device, readings, observation.mono_ns)
+        if self._disaggregation is not None:
+            self._disaggregation.appliances.observe(device, readings, observation.mono_ns)
 
     def _publish_appliance(self, device: str, observation: Observation, urgent: bool) -> None:
         readings = self._pipeline.process(device, observation)
@@ -210,15 +210,6 @@ class Edge:
             self._latest.put(readings, observation.mono_ns)
             notify.notify(f"STATUS={self.status_line()}")
             await asyncio.sleep(REPORT_S)
-
-    async def _disaggregate(self, worker: Disaggregator) -> None:
-        """Run the worker once its model is there: it may be learned or pulled after the start."""
-        settings = self.config.disaggregation
-        assert settings is not None
-        assert settings.model is not None
-        while not settings.model.exists():  # noqa: ASYNC110 - a file tells nobody that it is there
-            await asyncio.sleep(MODEL_LOOK_S)
-        await worker.run()
 
     async def _keep_time(self) -> None:
         while True:
@@ -247,14 +238,18 @@ class Edge:
         carriers = make_carriers(self.config.links, folder)
         return Links(self.config.links, server, carriers, clock=self.clock, zone=zone, folder=folder)
 
-    def _make_disaggregation(self) -> tuple[Disaggregator | None, Appliances | None]:
-        settings = self.config.disaggregation
-        if settings is None or settings.model is None:
-            return None, None
-        cache = self.config.storage.path / "nilm"
-        worker = Disaggregator(settings.model, cache, lambda result: appliances.result(result))
-        appliances = Appliances(settings, worker.feed, self._publish_appliance)
-        return worker, appliances
+    def _make_disaggregation(self) -> Disaggregation | None:
+        settings, uplink = self.config.disaggregation, self.config.uplink
+        if settings is None or (settings.model is None and settings.key is None):
+            return None
+
+        def client(link: Link) -> HttpClient:
+            assert uplink is not None
+            assert self._links is not None
+            return open_client(make_access(uplink, link, self._links.names(link)), {})
+
+        opened = None if uplink is None else client
+        return Disaggregation(self.config, self._publish_appliance, self.clock, self._links, opened)
 
     def _link_state(self) -> LinkState | None:
         return None if self._uplink is None else self._uplink.state()
@@ -264,8 +259,8 @@ class Edge:
         if self._uplink is not None:
             stats = self._uplink.stats()
             extra |= {"uplink_live_age_seconds": stats.live_age_s or 0.0, "uplink_drain_per_second": stats.drain_per_s}
-        if self._disaggregator is not None:
-            state = self._disaggregator.state()
+        if self._disaggregation is not None:
+            state = self._disaggregation.worker.state()
             extra |= {"nilm_ready": state.ready, "nilm_restarts_total": state.restarts}
         return report.metrics(self._supervisor.health, self._outbox.stats(), self._link_state(), extra)
 
@@ -276,6 +271,7 @@ class Edge:
         for name, device in edge["devices"].items():
             device["counters"] = self._counter_file.counters.offsets(name)
             device["passed"] = passed_over(self._supervisor.drivers[name])
+        edge["disaggregation"] = None if self._disaggregation is None else self._disaggregation.as_json()
         edge["buses"] = {name: {"passed": passed_over(bus)} for name, bus in self._supervisor.buses.items()}
         address = self._server_address
         return edge | {"role": "both" if address else "edge", "server": {"listen": address} if address else None}

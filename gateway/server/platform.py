@@ -27,6 +27,8 @@ from gateway.server.ingest.service import Ingest
 from gateway.server.monitoring.metrics import RequestCounter
 from gateway.server.quality.routes import QualityRoutes
 from gateway.server.quality.service import Quality
+from gateway.server.releases.routes import ReleaseRoutes
+from gateway.server.releases.service import Releases
 from gateway.server.routing import Route
 from gateway.server.settings import ServerSettings
 from gateway.server.sources.identity import IdentityRoutes
@@ -124,6 +126,7 @@ class Platform:
             *IdentityRoutes(self.settings.alias).routes(),
             *SubscriptionRoutes(self.subscriptions, self.contexts).routes(),
             *IngestRoutes(self.ingest).routes(),
+            *ReleaseRoutes(Releases(self.storage)).routes(),
         ]
 
     def metrics(self) -> str:

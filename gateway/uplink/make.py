@@ -21,7 +21,7 @@ def make_transport(settings: Uplink, mapper: Mapper, link: Link, names: Resolve 
 
     Raises UplinkError for settings that cannot be used.
     """
-    access = _access(settings, link, names)
+    access = make_access(settings, link, names)
     if settings.language == "compact":
         return _compact(settings, mapper, access, sparing=link.metered)
     return NgsiLdHttp(access, mapper.entities, tenant=settings.tenant, sparing=link.metered)
@@ -75,7 +75,8 @@ def _compact(settings: Uplink, mapper: Mapper, access: Access, *, sparing: bool)
     )
 
 
-def _access(settings: Uplink, link: Link, names: Resolve | None) -> Access:
+def make_access(settings: Uplink, link: Link, names: Resolve | None) -> Access:
+    """How to get to the server over a link. Raises UplinkError where the token cannot be read."""
     try:
         token = settings.token_file.read_text(encoding="utf-8").strip() if settings.token_file else None
     except (OSError, UnicodeError) as error:

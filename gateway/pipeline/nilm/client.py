@@ -68,8 +68,9 @@ class Disaggregator:
         python: str = sys.executable,
         pure: bool = False,
     ) -> None:
-        self._command = [python, "-m", "gateway.pipeline.nilm.worker", str(model_path), "--cache", str(cache_dir)]
-        self._command += ["--pure"] if pure else []
+        self._model_path = model_path
+        self._command = [python, "-m", "gateway.pipeline.nilm.worker"]
+        self._options = ["--cache", str(cache_dir), *(["--pure"] if pure else [])]
         self._on_result = on_result
         self._backlog: deque[tuple[int, float]] = deque(maxlen=BACKLOG_MAX)
         self._arrived = asyncio.Event()
@@ -88,6 +89,11 @@ class Disaggregator:
         if not self._refused:
             self._backlog.append((mono_ns, power_w))
             self._arrived.set()
+
+    def use(self, model_path: Path) -> None:
+        """Another model, from the next ``run`` on; that the one before was refused says nothing about it."""
+        self._model_path = model_path
+        self._refused, self._error = False, None
 
     def state(self) -> DisaggregatorState:
         """For status and metrics."""
@@ -126,6 +132,8 @@ class Disaggregator:
         try:
             process = await asyncio.create_subprocess_exec(
                 *self._command,
+                str(self._model_path),
+                *self._options,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.DEVNULL,  # what it has to say comes on stdout

@@ -146,13 +146,13 @@ def decode(data: bytes, name: str) -> Model:
         model = msgspec.json.decode(data, type=Model)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ModelError(f"{name}: {error}") from None
-    _check(model, name)
+    check(model, name)
     return model
 
 
 def save(model: Model, path: Path) -> None:
     """Write a model: whole or not at all. Raises ModelError."""
-    _check(model, str(path))
+    check(model, str(path))
     part = path.with_name(path.name + ".part")
     try:
         part.write_bytes(msgspec.json.format(msgspec.json.encode(model), indent=1))
@@ -170,7 +170,7 @@ def check_period(model: Model, period_s: float) -> None:
         )
 
 
-def _check(model: Model, name: str) -> None:
+def check(model: Model, name: str) -> None:
     """What the schema cannot say: names are unique, transitions lead somewhere, every state leads to off at last."""
     if model.version != VERSION:
         raise ModelError(f"{name}: version {model.version}, this program writes version {VERSION}")

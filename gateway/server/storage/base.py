@@ -21,7 +21,7 @@ T = TypeVar("T")
 Mark: TypeAlias = Literal["observed", "written", "deleted"]
 TimeProperty: TypeAlias = Literal["observedAt", "createdAt", "modifiedAt", "deletedAt", "any"]
 Kind: TypeAlias = Literal[
-    "subscription", "registration", "csource-subscription", "context", "entity-map", "snapshot", "quality"
+    "subscription", "registration", "csource-subscription", "context", "entity-map", "snapshot", "quality", "release"
 ]
 
 

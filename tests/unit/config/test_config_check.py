@@ -174,6 +174,16 @@ CASES: dict[str, tuple[tuple[str, str], str, str]] = {
         "config.no-model",
         "",
     ),
+    "models over another wire": (
+        (
+            'url: "http://127.0.0.1:9090"}',
+            'url: "mqtt://127.0.0.1", language: compact}\ndisaggregation: {meter: meter, key: "ed25519:'
+            + "A" * 43
+            + '="}',
+        ),
+        "config.no-pull",
+        "",
+    ),
     "file on another box": (('9090"', '9090", ca_file: /not/here/ca.pem'), "config.file-elsewhere", ""),
 }
 
