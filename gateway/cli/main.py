@@ -45,6 +45,7 @@ COMMANDS: Mapping[str, str] = {
     "server": "The data of the server: backup, restore, verify.",
     "doctor": "Look for what is wrong with this box.",
     "models": "Models of the loads behind a meter: train, score, publish.",
+    "appliances": "Which appliance does what; teach new ones.",
     "demo": "A simulated site, live on a page.",
     "completion": "Print the completion script of a shell.",
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,15 @@ from gateway.edge.appliances import Appliances, Publish
 from gateway.edge.model_pull import LinkChoice, ModelPull
 from gateway.edge.model_store import ModelStore
 from gateway.edge.residual import is_worse
+from gateway.edge.run_store import Run, RunStore
 from gateway.model import Link
 from gateway.pipeline.nilm.client import Disaggregator
 from gateway.pipeline.nilm.result import ApplianceResult
 
 MODEL_LOOK_S = 2.0
-WATCH_SAVE_S = 3600.0  # what is measured of the residual; flash wears
+RUNS_SHOWN = 10_000  # in one answer
+KEEP_S = 60.0  # between two writes of runs,
+WATCH_SAVE_S = 3600.0  # and of what is measured of the residual: flash wears
 LOG = logging.getLogger("lamppost.edge")
 
 
@@ -47,16 +51,21 @@ class Disaggregation:
         if settings.key is not None and links is not None and client is not None:
             made = (config.site.id, settings.key, self._store, links, client, clock, self._changed.set)
             self._pull = ModelPull(*made)
-        self._last_mono_ns: int | None = None
+        self._latest: ApplianceResult | None = None
         self._clock = clock
+        self._settings = settings
+        self._runs = RunStore(folder / "runs.jsonl")
 
     async def run(self) -> None:
         """Pull, work and watch until cancelled."""
         async with asyncio.TaskGroup() as group:
             if self._pull is not None:
                 group.create_task(self._pull.run())
-                group.create_task(self._keep_watched())
-            await self._work()
+            group.create_task(self._keep())
+            try:
+                await self._work()
+            finally:
+                self._runs.flush()
 
     def as_json(self) -> dict[str, Any]:
         """For the status; its keys are documented in docs/reference/status.md."""
@@ -76,6 +85,30 @@ class Disaggregation:
             "problem": None if error is None else {"code": error.code, "cause": error.cause, "fix": error.fix},
         }
 
+    def appliances_json(self) -> dict[str, Any]:
+        """What each appliance does now, for those who are let in here."""
+        latest, now_ns = self._latest, self._clock.mono_ns()
+        parts = () if latest is None else latest.parts
+        return {
+            "meter": self._settings.meter,
+            "mains_w": None if latest is None else latest.mains_w,
+            "other_w": None if latest is None else latest.other_w,
+            "age_s": None if latest is None else round((now_ns - latest.mono_ns) / 1e9, 3),
+            "appliances": {
+                part.name: {
+                    "power_w": part.power_w,
+                    "energy_kwh": part.energy_kwh,
+                    "on": part.on,
+                    "confidence": part.confidence,
+                }
+                for part in parts
+            },
+        }
+
+    def runs_json(self, since_s: float) -> list[dict[str, Any]]:
+        """The newest runs that ended after an instant (UTC s), at most ``RUNS_SHOWN``."""
+        return [asdict(run) for run in self._runs.since(since_s)[-RUNS_SHOWN:]]
+
     def _model(self) -> Path | None:
         """What was pulled comes before the file of the configuration, which is where a box begins."""
         return self._store.path or self._file
@@ -88,17 +121,27 @@ class Disaggregation:
         """Run the worker with the model of the hour; it may be learned or pulled after the start."""
         while True:
             self._changed.clear()
-            path = self._model()
-            if path is None or not path.exists():  # a file tells nobody that it is there
+            path, stamp = self._model(), self._stamp()
+            if path is None or stamp is None:
                 await self._wait(MODEL_LOOK_S)
                 continue
             self.worker.use(path)
             work = asyncio.create_task(self.worker.run())
             try:
-                await self._changed.wait()
+                while not self._changed.is_set() and self._stamp() == stamp:
+                    await self._wait(MODEL_LOOK_S)
             finally:
                 work.cancel()
                 await asyncio.gather(work, return_exceptions=True)
+
+    def _stamp(self) -> tuple[Path, int, int] | None:
+        """Which model there is: a file tells nobody that it is there, or another one."""
+        path = self._model()
+        try:
+            status = None if path is None else path.stat()
+        except OSError:
+            return None
+        return None if path is None or status is None else (path, status.st_mtime_ns, status.st_size)
 
     async def _wait(self, seconds: float) -> None:
         try:
@@ -108,9 +151,14 @@ class Disaggregation:
             return
 
     def _result(self, result: ApplianceResult) -> None:
-        before, self._last_mono_ns = self._last_mono_ns, result.mono_ns
+        before, self._latest = self._latest, result
         if before is not None and self._pull is not None:
-            self._watch((result.mono_ns - before) / 1e9, result)
+            self._watch((result.mono_ns - before.mono_ns) / 1e9, result)
+        for event in result.events:
+            end_ns = self._clock.utc_ns(event.mono_ns)
+            if event.kind == "end" and event.duration_s > 0 and end_ns is not None:
+                end_s = round(end_ns / 1e9, 3)
+                self._runs.add(Run(event.name, round(end_s - event.duration_s, 3), end_s, event.energy_kwh))
         self.appliances.result(result)
 
     def _watch(self, seconds: float, result: ApplianceResult) -> None:
@@ -133,9 +181,16 @@ class Disaggregation:
             LOG.warning("that cannot be kept over a restart: %s", error.strerror)
         self._changed.set()
 
-    async def _keep_watched(self) -> None:
+    async def _keep(self) -> None:
+        """Write runs, and now and then what models leave unexplained."""
+        watched_s = 0.0
         while True:
-            await asyncio.sleep(WATCH_SAVE_S)
+            await asyncio.sleep(KEEP_S)
+            self._runs.flush()
+            watched_s += KEEP_S
+            if self._pull is None or watched_s < WATCH_SAVE_S:
+                continue
+            watched_s = 0.0
             try:
                 self._store.save()
             except OSError as error:

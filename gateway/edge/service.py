@@ -91,6 +91,8 @@ class Edge:
                 "scan": self._scan,
                 "modbus": self._modbus,
                 "links": self._explain_links,
+                "appliances": self._appliances,
+                "runs": self._runs,
                 "reload": self._reload_request,
             },
             {"watch": self._watch, "capture": self._capture},
@@ -286,6 +288,22 @@ class Edge:
     async def _readings(self, args: Args) -> list[dict[str, Any]]:
         now = time.monotonic_ns()
         return [as_json(reading, mono_ns, now) for reading, mono_ns in self._latest.items(args.get("device"))]
+
+    def _told_apart(self) -> Disaggregation:
+        """Raises ControlError where nothing is."""
+        if self._disaggregation is None:
+            fix = "Configure `disaggregation`; see docs/howto/disaggregation.md."
+            raise ControlError("no appliances are told apart on this box", code="control.no-appliances", fix=fix)
+        return self._disaggregation
+
+    async def _appliances(self, _args: Args) -> dict[str, Any]:
+        return self._told_apart().appliances_json()
+
+    async def _runs(self, args: Args) -> list[dict[str, Any]]:
+        since = args.get("since_s", 0.0)
+        if not isinstance(since, int | float):
+            raise ControlError("since_s is no number", code="control.args", fix="Give UTC seconds.")
+        return self._told_apart().runs_json(since)
 
     async def _read(self, args: Args) -> list[dict[str, Any]]:
         name = args.get("device")

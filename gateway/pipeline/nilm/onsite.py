@@ -1,0 +1,184 @@
+"""Learning on site: a load that somebody switches a few times while the meter is watched, without any sub-meter.
+
+What the edges cannot tell (how long it usually stays on, how often it runs) is assumed broadly; a model trained from
+recordings knows that better.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+from msgspec.structs import replace
+
+from gateway.pipeline.nilm.belief import UNKNOWN_FIRST_W, UNKNOWN_HALF, bin_start
+from gateway.pipeline.nilm.edges import EdgeSettings, detect, new_detector, reset
+from gateway.pipeline.nilm.model import (
+    BINS,
+    LOADS_MAX,
+    UNKNOWN_BINS,
+    VERSION,
+    LoadModel,
+    Model,
+    State,
+    Thresholds,
+    Transition,
+    check,
+    decode,
+)
+from gateway.pipeline.nilm.result import ModelError
+
+SETTINGS = Thresholds(threshold_w=12.0, noise_factor=4.0, ramp_max=5, settle=2)
+GAP_PERIODS = 3.5
+PERIODS_KEPT = 60
+SAME = 0.2  # relative: an edge that differs more is another load's
+SAME_W = 15.0
+TYPICAL_ON_S = 600.0
+TYPICAL_OFF_S = 3600.0
+LONGEST_ON_S = 24 * 3600.0
+LONGEST_OFF_S = 90 * 86400.0
+SHARE_ON = 0.05
+FLOOR_SHARE = 0.3  # of the least seen in a lesson: at night less is on
+FOREIGN_PER_HOUR = 20.0  # edges of loads that are not known, of any size
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """A step of the mains that was just completed, W; ``power_w`` is the mains after it."""
+
+    size_w: float
+    power_w: float
+
+
+class EdgeWatch:
+    """Finds edges in the mains as they come: the detector that the tracker uses too."""
+
+    def __init__(self, thresholds: Thresholds = SETTINGS) -> None:
+        self._settings = EdgeSettings(
+            thresholds.threshold_w, thresholds.noise_factor, thresholds.ramp_max, thresholds.settle
+        )
+        self._detector = new_detector()
+        self._last_s: float | None = None
+        self._gaps: deque[float] = deque(maxlen=PERIODS_KEPT)
+        self.lowest_w = math.inf
+
+    @property
+    def period_s(self) -> float | None:
+        """Seconds between samples, None until a few have come."""
+        return statistics.median(self._gaps) if len(self._gaps) >= 3 else None
+
+    def feed(self, time_s: float, power_w: float) -> Edge | None:
+        """Take a sample (monotonic seconds, W); the edge that it completes."""
+        if not math.isfinite(power_w):
+            return None
+        period = self.period_s
+        if self._last_s is not None:
+            gap = time_s - self._last_s
+            if period is not None and gap > GAP_PERIODS * period:
+                reset(self._detector)  # what happened meanwhile is not known
+            else:
+                self._gaps.append(gap)
+        self._last_s = time_s
+        self.lowest_w = min(self.lowest_w, power_w)
+        size = detect(power_w, self._settings, self._detector)
+        return Edge(size, power_w) if size else None
+
+
+def is_same(size_w: float, known_w: float) -> bool:
+    """Whether an edge may be the same load's, as far as its size goes (signs do not count)."""
+    return abs(abs(size_w) - abs(known_w)) <= max(SAME_W, SAME * abs(known_w))
+
+
+def load_from(name: str, ups: Sequence[float], downs: Sequence[float], period_s: float) -> LoadModel:
+    """A load of two states from the edges (W) seen when it was switched on and off. Raises ModelError."""
+    sizes = [abs(size) for size in (*ups, *downs)]
+    if not ups or not downs or min(sizes) <= 0:
+        raise ModelError(f"{name} was not seen to go on and off", code="nilm.learn", fix="Switch it on and off again.")
+    level = statistics.median(sizes)
+    spread = 0.01 * level + 3.0 + 1.4826 * statistics.median(abs(size - level) for size in sizes)
+    off = _state(0.0, 1.0, TYPICAL_OFF_S, LONGEST_OFF_S, 1 - SHARE_ON, period_s)
+    on = _state(level, spread, TYPICAL_ON_S, LONGEST_ON_S, SHARE_ON, period_s)
+    rise = Transition(0, 1, statistics.median(ups), spread, 0.95)
+    fall = Transition(1, 0, -statistics.median(abs(size) for size in downs), spread, 0.95)
+    return LoadModel(name, (off, on), (rise, fall), _samples(LONGEST_ON_S, period_s), 1.0)
+
+
+def with_load(model: Model | None, load: LoadModel, period_s: float, floor_w: float, note: str) -> Model:
+    """The model with a load added, or replaced where the name is known. Raises ModelError."""
+    if model is None:
+        return _checked(
+            Model(
+                version=VERSION,
+                period_s=period_s,
+                loads=(load,),
+                thresholds=SETTINGS,
+                unknown=_foreign(period_s),
+                floor_w=max(0.0, FLOOR_SHARE * floor_w),
+                drift_w=1.0,
+                provenance="learned on site",
+                trained_on=note,
+            )
+        )
+    loads = [one for one in model.loads if one.name != load.name]
+    if len(loads) >= LOADS_MAX:
+        raise ModelError(f"a model has {LOADS_MAX} loads at most", code="nilm.learn", fix="Remove one first.")
+    trained = f"{model.trained_on}; {note}"[-2000:]
+    return _checked(replace(model, loads=(*loads, load), trained_on=trained))
+
+
+def renamed(model: Model, old: str, new: str) -> Model:
+    """The model with a load under another name. Raises ModelError."""
+    if old not in model.names:
+        fix = f"There are: {', '.join(model.names)}."
+        raise ModelError(f"there is no load {old!r}", code="nilm.no-load", fix=fix)
+    return _checked(
+        replace(
+            model,
+            loads=tuple(replace(one, name=new) if one.name == old else one for one in model.loads),
+            steady=tuple(replace(one, name=new) if one.name == old else one for one in model.steady),
+        )
+    )
+
+
+def without(model: Model, name: str) -> Model:
+    """The model without a load. Raises ModelError."""
+    if name not in model.names:
+        fix = f"There are: {', '.join(model.names)}."
+        raise ModelError(f"there is no load {name!r}", code="nilm.no-load", fix=fix)
+    return _checked(
+        replace(
+            model,
+            loads=tuple(one for one in model.loads if one.name != name),
+            steady=tuple(one for one in model.steady if one.name != name),
+        )
+    )
+
+
+def _checked(model: Model) -> Model:
+    """As it will be read again: what a name may look like is in the schema. Raises ModelError."""
+    read = decode(msgspec.json.encode(model), "the model")
+    check(read, "the model")
+    return read
+
+
+def _state(level: float, sigma: float, typical_s: float, longest_s: float, share: float, period_s: float) -> State:
+    """Of a load that may stay for any time: the longer it stays, the longer it goes on staying."""
+    hazard = tuple(min(0.5, period_s / (typical_s + bin_start(b) * period_s)) for b in range(BINS))
+    longest = _samples(longest_s, period_s)
+    return State(level, level, level, 0.0, sigma, 1, longest, share, hazard)
+
+
+def _foreign(period_s: float) -> tuple[float, ...]:
+    """Edges of unknown loads per sample and W: as many in each octave of size."""
+    bins = [UNKNOWN_FIRST_W * 2.0 ** (k / 4) for k in range(UNKNOWN_HALF + 1)]
+    each = FOREIGN_PER_HOUR * period_s / 3600 / UNKNOWN_BINS
+    half = [each / (bins[k + 1] - bins[k]) for k in range(UNKNOWN_HALF)]
+    return (*half, *half)
+
+
+def _samples(seconds: float, period_s: float) -> int:
+    return max(2, round(seconds / period_s))
