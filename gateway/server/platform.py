@@ -21,6 +21,7 @@ from gateway.server.contexts import Contexts
 from gateway.server.contexts.catalog import Catalog
 from gateway.server.contexts.routes import ContextRoutes
 from gateway.server.contexts.service import Download, preloaded
+from gateway.server.distributed.service import Distributed
 from gateway.server.egress import Egress
 from gateway.server.ingest.routes import IngestRoutes
 from gateway.server.ingest.service import Ingest
@@ -32,6 +33,7 @@ from gateway.server.releases.service import Releases
 from gateway.server.routing import Route
 from gateway.server.settings import ServerSettings
 from gateway.server.sources.identity import IdentityRoutes
+from gateway.server.sources.registry import Registry
 from gateway.server.storage.base import Storage
 from gateway.server.storage.sqlite import SqliteStorage
 from gateway.server.subscriptions.routes import SubscriptionRoutes
@@ -63,6 +65,10 @@ class Platform:
         self.temporal.on_history(self.quality.take)
         self.ingest = Ingest(self.storage, self.broker, self.contexts)
         self.subscriptions = Subscriptions(self.storage, self.broker, self.contexts, Egress(settings.notify_prefixes))
+        self.registry = Registry()
+        self.distributed = Distributed(
+            self.registry, self.queries, self.contexts, Egress(settings.notify_prefixes), settings.alias
+        )
         self.counter = RequestCounter()
         self._public = Egress(settings.context_prefixes)
 
@@ -81,6 +87,7 @@ class Platform:
             ):
                 yield self
         finally:
+            await self.distributed.close()
             await self.storage.close()
 
     async def _listen(self) -> CoapEnd | None:
@@ -114,13 +121,16 @@ class Platform:
 
     def routes(self) -> list[Route]:
         """The routes of NGSI-LD and of the compact protocol."""
-        return [
+        broker = [
             *EntityRoutes(self.broker, self.contexts).routes(),
             *AttributeRoutes(self.broker, self.contexts).routes(),
             *BatchRoutes(self.broker, self.contexts).routes(),
             *QueryRoutes(self.queries, self.contexts).routes(),
             *DiscoveryRoutes(self.queries, self.contexts).routes(),
             *TemporalRoutes(self.temporal, self.contexts).routes(),
+        ]
+        return [
+            *self.distributed.around(broker),
             *QualityRoutes(self.quality, self.contexts).routes(),
             *ContextRoutes(self.contexts, "https" if self.settings.secure else "http").routes(),
             *IdentityRoutes(self.settings.alias).routes(),

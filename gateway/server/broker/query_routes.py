@@ -89,9 +89,9 @@ class QueryRoutes:
         if not query.matches(entity):
             raise ResourceNotFound(f"{entity_id} has no such type or attribute")
         found = [entity] if join is None else await self._queries.linked(request.tenant, entity, join, view)
-        status, headers = _version(found, view)
+        status, headers = version_of(found, view)
         if join is not None and join.kind == "flat":
-            return respond(_collection(found, view), view, media, headers, status)
+            return respond(collection(found, view), view, media, headers, status)
         return respond(represent(found[0], view), view, media, headers, status)
 
     async def _answer(self, request: Request, parameters: dict[str, str], asked: Asked) -> Response:
@@ -102,8 +102,8 @@ class QueryRoutes:
             request.tenant, asked.query, limit=page.limit, offset=page.offset, count=page.count, shape=asked.shape
         )
         headers = wire.page_headers(request, parameters, page, found.more, found.total, asked.media)
-        status, preferred = _version(found.entities, view)
-        return respond(_collection(found.entities, view), view, asked.media, {**headers, **preferred}, status)
+        status, preferred = version_of(found.entities, view)
+        return respond(collection(found.entities, view), view, asked.media, {**headers, **preferred}, status)
 
     async def _encoded(self, request: Request, parameters: dict[str, str], asked: Asked) -> Response:
         """The short way, where nothing is made of what is found but its representation."""
@@ -116,7 +116,7 @@ class QueryRoutes:
         return respond(body, view, asked.media, headers)
 
 
-def _collection(entities: list[Stored], view: View) -> object:
+def collection(entities: list[Stored], view: View) -> object:
     """A list of entities, or a FeatureCollection, which has its context once."""
     shown = [represent(entity, view) for entity in entities]
     if view.geometry is None:
@@ -129,7 +129,7 @@ def _collection(entities: list[Stored], view: View) -> object:
     return result
 
 
-def _version(entities: list[Stored], view: View) -> tuple[int, dict[str, str]]:
+def version_of(entities: list[Stored], view: View) -> tuple[int, dict[str, str]]:
     """203 and Preference-Applied where an older version of the API was wanted and that changes something."""
     if view.version is None or not any(amended(entity, view) for entity in entities):
         return 200, {}

@@ -71,6 +71,11 @@ class Pattern:
         self._start = part.start
         self._steps: dict[tuple[frozenset[int], str], frozenset[int]] = {}
 
+    @property
+    def text(self) -> str:
+        """The pattern as it was given."""
+        return self._text
+
     def search(self, subject: str) -> bool:
         """Whether the pattern occurs in the subject."""
         begin = self._closure({self._start}, first=True, last=not subject)

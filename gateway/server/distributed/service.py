@@ -1,0 +1,110 @@
+"""The routes of the broker, with other sources around them.
+
+This broker is one more source, called by its own handlers; they know nothing of the others. Where a tenant has no
+registrations, or a request says ``local=true``, they are called as if this module was not there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from gateway.server.broker.queries import Queries
+from gateway.server.contexts import Contexts
+from gateway.server.distributed import batches, writes
+from gateway.server.distributed.batches import Batches
+from gateway.server.distributed.client import Client
+from gateway.server.distributed.discovery import Discovery
+from gateway.server.distributed.forward import Forwarder
+from gateway.server.distributed.gate import Gate
+from gateway.server.distributed.history import History
+from gateway.server.distributed.purge import Purges
+from gateway.server.distributed.reads import Reads
+from gateway.server.distributed.writes import Writes
+from gateway.server.egress import Egress
+from gateway.server.routing import Handler, Route
+from gateway.server.sources.registry import Registry
+from gateway.server.wire import ROOT
+
+T = TypeVar("T")
+Wrap = Callable[[Handler], Handler]
+
+
+class Distributed:
+    """``alias``: what this broker calls itself in Via; ``egress``: where sources may be."""
+
+    def __init__(self, registry: Registry, queries: Queries, contexts: Contexts, egress: Egress, alias: str) -> None:
+        self._client = Client(egress)
+        forwarder = Forwarder(self._client, contexts, registry)
+        gate = Gate(registry, alias)
+        self._writes = Writes(gate, forwarder, queries, contexts)
+        self._batches = Batches(gate, forwarder, queries, contexts)
+        self._purges = Purges(gate, forwarder, contexts)
+        self._reads = Reads(gate, forwarder, queries, contexts)
+        self._discovery = Discovery(gate, forwarder, contexts)
+        self._history = History(gate, forwarder, contexts)
+
+    async def close(self) -> None:
+        """Drop the connections to the sources."""
+        await self._client.close()
+
+    def around(self, routes: Iterable[Route]) -> list[Route]:
+        """The same routes; those that sources can have a part in ask them, too."""
+        wraps = {**self._single(), **self._many(), **self._read()}
+        return [
+            Route(route.method, route.path, wraps[key](route.handler)) if (key := _key(route)) in wraps else route
+            for route in routes
+        ]
+
+    def _single(self) -> dict[str, Wrap]:
+        one, attributes = "/entities/{id}", "/entities/{id}/attrs"
+        bodied = {
+            "POST /entities": writes.CREATE,
+            f"PUT {one}": writes.REPLACE,
+            f"PATCH {one}": writes.MERGE,
+            f"POST {attributes}": writes.APPEND,
+            f"PATCH {attributes}": writes.UPDATE,
+        }
+        single = {
+            f"PATCH {attributes}/{{attr}}": writes.UPDATE_ONE,
+            f"PUT {attributes}/{{attr}}": writes.REPLACE_ONE,
+            f"DELETE {attributes}/{{attr}}": writes.DELETE_ONE,
+        }
+        return {
+            **{key: _bound(self._writes.bodied, operation) for key, operation in bodied.items()},
+            **{key: _bound(self._writes.single, operation) for key, operation in single.items()},
+            f"DELETE {one}": self._writes.delete,
+            "DELETE /entities": self._purges.wrapped,
+        }
+
+    def _many(self) -> dict[str, Wrap]:
+        offered = (batches.CREATE, batches.UPSERT, batches.UPDATE, batches.MERGE, batches.DELETE)
+        return {f"POST /entityOperations/{batch.path}": _bound(self._batches.wrapped, batch) for batch in offered}
+
+    def _read(self) -> dict[str, Wrap]:
+        discovery = {
+            "/types": ("retrieveEntityTypes", "retrieveEntityTypeDetails"),
+            "/types/{name}": ("retrieveEntityTypeInfo", "retrieveEntityTypeInfo"),
+            "/attributes": ("retrieveAttrTypes", "retrieveAttrTypeDetails"),
+            "/attributes/{name}": ("retrieveAttrTypeInfo", "retrieveAttrTypeInfo"),
+        }
+
+        def discovered(path: str, operations: tuple[str, str]) -> Wrap:
+            return lambda local: self._discovery.wrapped(local, path, operations)
+
+        return {
+            **{f"GET {path}": discovered(path, operations) for path, operations in discovery.items()},
+            "GET /entities": self._reads.query,
+            "GET /entities/{id}": self._reads.retrieve,
+            "POST /entityOperations/query": self._reads.query_by_body,
+            "GET /temporal/entities": self._history.query,
+            "GET /temporal/entities/{id}": self._history.retrieve,
+        }
+
+
+def _bound(wrap: Callable[[T, Handler], Handler], first: T) -> Wrap:
+    return lambda local: wrap(first, local)
+
+
+def _key(route: Route) -> str:
+    return f"{route.method} {route.path.removeprefix(ROOT)}"

@@ -1,0 +1,239 @@
+"""Writes of one entity, with all who have a part in it (CIM 009 clauses 5.6.1 to 5.6.6, 5.6.17 to 5.6.19).
+
+A write is split by attributes; the part of this broker is the same request with a smaller body.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+
+from gateway.server import wire
+from gateway.server.broker.answers import entity_id_of
+from gateway.server.broker.model import NULL
+from gateway.server.broker.names import URI
+from gateway.server.broker.parse import ENTITY_MEMBERS
+from gateway.server.broker.queries import Queries
+from gateway.server.broker.query import TypeSelection, build_query, parse_types
+from gateway.server.contexts import Context, Contexts
+from gateway.server.distributed.checks import check_attribute, check_body
+from gateway.server.distributed.forward import Forward, Forwarder
+from gateway.server.distributed.gate import Gate, parameters_of
+from gateway.server.distributed.headers import Caller
+from gateway.server.distributed.outcome import Part, answer_of, here, refusal, there
+from gateway.server.distributed.plan import Piece, Plan, plan_whole, plan_write
+from gateway.server.distributed.translate import attribute, renamed, translated
+from gateway.server.errors import Problem
+from gateway.server.routing import Handler
+from gateway.server.sources.registry import Wanted
+from gateway.server.wire import ROOT, Request, Response, answer
+
+KEPT = ("id", "@id", "type", "@type")
+FORWARDED = ("options", "format", "observedAt", "lang", "datasetId", "deleteAll")  # parameters that go along
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """``by_attribute``: partial success is told as an UpdateResult, else as a BatchOperationResult."""
+
+    name: str
+    method: str
+    success: int
+    by_attribute: bool
+
+
+CREATE = Operation("createEntity", "POST", 201, False)
+REPLACE = Operation("replaceEntity", "PUT", 204, False)
+MERGE = Operation("mergeEntity", "PATCH", 204, True)
+APPEND = Operation("appendAttrs", "POST", 204, True)
+UPDATE = Operation("updateEntity", "PATCH", 204, True)
+UPDATE_ONE = Operation("updateAttrs", "PATCH", 204, True)
+REPLACE_ONE = Operation("replaceAttrs", "PUT", 204, True)
+DELETE_ONE = Operation("deleteAttrs", "DELETE", 204, True)
+DELETE = Operation("deleteEntity", "DELETE", 204, False)
+
+
+class Writes:
+    """Wraps the handlers of this broker: the same requests, to all who have a part."""
+
+    def __init__(self, gate: Gate, forwarder: Forwarder, queries: Queries, contexts: Contexts) -> None:
+        self._gate = gate
+        self._forwarder = forwarder
+        self._queries = queries
+        self._contexts = contexts
+
+    def bodied(self, operation: Operation, local: Handler) -> Handler:
+        """An operation with several attributes in its body."""
+
+        async def handler(request: Request) -> Response:
+            if not self._gate.open(request):
+                return await local(request)
+            media = wire.body_media(request, patch=operation.method == "PATCH")
+            raw = wire.json_body(request)
+            context = await wire.context_of_part(raw, request, media, self._contexts)
+            entity_id = body_id(raw) if operation is CREATE else entity_id_of(request)
+            if not isinstance(raw, dict) or entity_id is None:
+                return await local(request)  # which refuses it, and says why
+            caller = self._gate.caller(request, context)
+            names = {key: context.expand_name(key) for key in raw if is_attribute(key)}
+            check_body(operation.name, request, raw, context)
+            types = await known_types(self._queries, request, entity_id, raw, context)
+            wanted = Wanted(ids=(entity_id,), types=types, attributes=frozenset(names.values()) or None)
+            plan = plan_write(self._gate.matching(caller, wanted), names.values(), {operation.name})
+            if not plan.pieces and not plan.refused:
+                return await local(request)
+
+            async def forward(piece: Piece) -> Part:
+                kept = {k: v for k, v in raw.items() if k in KEPT or names.get(k) in (piece.names or ())}
+                return await self._bodied(caller, operation, piece, entity_id, kept, request)
+
+            smaller = {k: v for k, v in raw.items() if k not in names or names[k] in plan.names}
+            done = await _all(plan, forward, local, replace_body(request, smaller), operation.name)
+            good = answer(operation.success)
+            if operation is CREATE:
+                good = answer(201, headers={"Location": f"{ROOT}/entities/{quote(entity_id, safe=':')}"})
+            return answer_of(done, entity_id, good, by_attribute=operation.by_attribute)
+
+        return handler
+
+    async def _bodied(
+        self, caller: Caller, operation: Operation, piece: Piece, entity_id: str, raw: dict[str, Any], request: Request
+    ) -> Part:
+        context = await self._forwarder.context_for(piece.registration, caller)
+        path = "/entities" if operation is CREATE else f"/entities/{quote(entity_id, safe=':')}"
+        if operation in (APPEND, UPDATE):
+            path += "/attrs"
+        body = translated(raw, caller.context, context)
+        forward = Forward(piece.registration, operation.method, path, _parameters(request), body)
+        return there(piece, await self._forwarder.send(caller, context, forward), context)
+
+    def single(self, operation: Operation, local: Handler) -> Handler:
+        """An operation on one attribute, which is named in the path."""
+
+        async def handler(request: Request) -> Response:
+            if not self._gate.open(request) or not is_attribute(request.params["attr"]):
+                return await local(request)
+            raw: Any = None
+            if operation is DELETE_ONE:
+                context = await wire.context_of(request, self._contexts)
+            else:
+                media = wire.body_media(request, patch=operation.method == "PATCH")
+                raw = wire.json_body(request)
+                context = await wire.context_of_part(raw, request, media, self._contexts)
+            caller, entity_id = self._gate.caller(request, context), entity_id_of(request)
+            check_attribute(operation.name, request, raw, context)
+            name = context.expand_name(request.params["attr"])
+            types = await known_types(self._queries, request, entity_id, {}, context)
+            matches = self._gate.matching(caller, Wanted(ids=(entity_id,), types=types, attributes=frozenset({name})))
+            plan = plan_write(matches, {name}, {operation.name})
+
+            async def forward(piece: Piece) -> Part:
+                to = await self._forwarder.context_for(piece.registration, caller)
+                known = quote(renamed(request.params["attr"], context, to), safe="")
+                path = f"/entities/{quote(entity_id, safe=':')}/attrs/{known}"
+                body = raw if raw is None else _fragment(raw, context, to)
+                sent = Forward(piece.registration, operation.method, path, _parameters(request), body)
+                return there(piece, await self._forwarder.send(caller, to, sent), to)
+
+            if not plan.pieces and not plan.refused:
+                return await local(request)
+            done = await _all(plan, forward, local, request, operation.name)
+            return answer_of(done, entity_id, answer(204), by_attribute=True)
+
+        return handler
+
+    def delete(self, local: Handler) -> Handler:
+        """DELETE /entities/{id}: everywhere."""
+
+        async def handler(request: Request) -> Response:
+            if not self._gate.open(request):
+                return await local(request)
+            context = await wire.context_of(request, self._contexts)
+            caller, entity_id = self._gate.caller(request, context), entity_id_of(request)
+            types = await known_types(self._queries, request, entity_id, {}, context)
+            plan = plan_whole(self._gate.matching(caller, Wanted(ids=(entity_id,), types=types)), {DELETE.name})
+
+            async def forward(piece: Piece) -> Part:
+                to = await self._forwarder.context_for(piece.registration, caller)
+                path = f"/entities/{quote(entity_id, safe=':')}"
+                sent = Forward(piece.registration, "DELETE", path, _parameters(request))
+                return there(piece, await self._forwarder.send(caller, to, sent), to)
+
+            if not plan.pieces and not plan.refused:
+                return await local(request)
+            done = await _all(plan, forward, local, request, DELETE.name)
+            return answer_of(done, entity_id, answer(204), by_attribute=False)
+
+        return handler
+
+
+async def _all(
+    plan: Plan, forward: Callable[[Piece], Awaitable[Part]], local: Handler, request: Request, operation: str
+) -> list[Part]:
+    """All parts at once."""
+    works: list[Awaitable[Part]] = [_forwarded(forward, piece) for piece in plan.pieces]
+    if plan.local:
+        works.append(here(local, request, plan.names))
+    return [*refusal(plan, operation), *await asyncio.gather(*works)]
+
+
+async def _forwarded(forward: Callable[[Piece], Awaitable[Part]], piece: Piece) -> Part:
+    try:
+        return await forward(piece)
+    except Problem as problem:  # the context of the source cannot be had
+        return Part(piece.registration.id, piece.names or frozenset(), problem, (), piece.owns)
+
+
+async def known_types(
+    queries: Queries, request: Request, entity_id: str, raw: dict[str, Any], context: Context
+) -> TypeSelection | None:
+    """The types that are known of an entity: from the fragment, the request, or what is stored here."""
+    given = raw.get("type", raw.get("@type"))
+    parameters = parameters_of(request)
+    if given is None and "type" in parameters:
+        return parse_types(parameters["type"], context)
+    names: list[Any] = given if isinstance(given, list) else [given]
+    if given is None:
+        try:
+            stored = await queries.retrieve(request.tenant, entity_id)
+        except Problem:
+            return None
+        names = stored["type"]
+    if not names or not all(isinstance(name, str) for name in names):
+        return None
+    return build_query(context, types="|".join(names)).types
+
+
+def replace_body(request: Request, raw: Any) -> Request:
+    """The same request with another body."""
+    return replace(request, body=orjson.dumps(raw))
+
+
+def _parameters(request: Request) -> dict[str, str]:
+    given = parameters_of(request)
+    return {name: given[name] for name in FORWARDED if name in given}
+
+
+def is_attribute(key: str) -> bool:
+    """Whether a member of an entity is an attribute."""
+    return key not in ENTITY_MEMBERS and not key.startswith("@")
+
+
+def body_id(raw: Any) -> str | None:
+    """The id of an entity in a body, if it has a good one."""
+    found = raw.get("id", raw.get("@id")) if isinstance(raw, dict) else None
+    return found if isinstance(found, str) and URI.match(found) else None
+
+
+def _fragment(raw: Any, context: Context, to: Context) -> Any:
+    """The fragment of one attribute, which may lack its type and value."""
+    if raw == NULL or not isinstance(raw, dict):
+        return raw
+    whole = {**raw, "type": raw.get("type", "Property")}
+    found = attribute({name: part for name, part in whole.items() if name != "@context"}, context, to)
+    return found if "type" in raw else {name: part for name, part in found.items() if name != "type"}
