@@ -7,38 +7,72 @@ Of aggregated values only one source's can be shown: the first that has the attr
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import orjson
 
 from gateway.server import wire
-from gateway.server.broker.answers import entity_id_of
+from gateway.server.broker.answers import entity_id_of, respond
 from gateway.server.broker.names import Fault, check_uri
 from gateway.server.broker.query import build_query
+from gateway.server.broker.represent import View
 from gateway.server.contexts import Context, Contexts
+from gateway.server.distributed.evolutions import merged
 from gateway.server.distributed.forward import Forward, Forwarder, warning_of
 from gateway.server.distributed.gate import Gate, parameters_of
 from gateway.server.distributed.headers import Caller
+from gateway.server.distributed.maps import EntityMap, Maps, lifetime_us, wants_map
 from gateway.server.distributed.reads import warned
-from gateway.server.distributed.translate import TEMPORAL, translated
-from gateway.server.errors import NonexistentTenant, Problem, ResourceNotFound
+from gateway.server.distributed.search import IDS_IN_URL_MAX, MERGED_MAX
+from gateway.server.distributed.translate import translated
+from gateway.server.errors import InternalError, NonexistentTenant, Problem, ResourceNotFound, TooManyResults
 from gateway.server.routing import Handler
 from gateway.server.sources.registry import Match, Wanted
 from gateway.server.wire import Request, Response
 
 NAMED = ("attrs", "pick", "omit")
-NOT_FORWARDED = frozenset({"local", "limit", "offset", "count", "type", "csf", "splitEntities", "orderBy"})
-MEMBERS = frozenset({"id", "pick", "type", "scope"})
-SOURCE_PAGE = "1000"
-OF_SOURCE = frozenset({"instanceId", "createdAt", "modifiedAt"})
-SORTED = orjson.OPT_SORT_KEYS
+NOT_FORWARDED = frozenset(
+    {"local", "limit", "offset", "count", "type", "csf", "splitEntities", "orderBy", "entityMap", "entityMapLifetime"}
+)
+MEMBERS = frozenset({"id", "type", "scope"})
+PAGE = 1_000  # of one request
+OF_PAGES = frozenset({"count", "entityMap", "entityMapLifetime"})
+
+
+@dataclass(slots=True)
+class Collected:
+    """Evolutions by id, and who had a part in each; ``headers``: of the part that is shown (206)."""
+
+    entities: dict[str, dict[str, Any]] = field(default_factory=dict)
+    where: dict[str, list[str]] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    status: int = 200
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+
+    def add(self, source: str, entity: dict[str, Any], *, simple: bool) -> None:
+        """What one more source has."""
+        name = entity["id"]
+        known = self.entities.get(name)
+        self.entities[name] = entity if known is None else merged(known, entity, simple=simple)
+        self.where.setdefault(name, []).append(source)
+
+    def ordered(self, by: str | None) -> list[dict[str, Any]]:
+        """In the order of the sources, or of the ids, which is all that history can be put in order by."""
+        found = list(self.entities.values())
+        if by is None:
+            return found
+        return sorted(found, key=lambda entity: str(entity["id"]), reverse=by.endswith(";desc"))
 
 
 class History:
     """Wraps the handlers that read history."""
 
-    def __init__(self, gate: Gate, forwarder: Forwarder, contexts: Contexts) -> None:
+    def __init__(self, gate: Gate, forwarder: Forwarder, contexts: Contexts, maps: Maps) -> None:
+        self._maps = maps
+        self._local: Handler = _unwrapped
         self._gate = gate
         self._forwarder = forwarder
         self._contexts = contexts
@@ -59,7 +93,7 @@ class History:
                 _own(local, request), *(self._asked(caller, match, path, request) for match in matches)
             )
             found = [content for content, _ in others if isinstance(content, dict) and content.get("id") == entity_id]
-            return _answer(own, found, others, request, context, one=True)
+            return _answer(own, found, others, request, context)
 
         return handler
 
@@ -67,23 +101,92 @@ class History:
         """GET /temporal/entities."""
 
         async def handler(request: Request) -> Response:
-            if not self._gate.open(request):
+            mapped = wants_map(request)
+            if not self._gate.open(request) and not mapped:
                 return await local(request)
-            context = await wire.context_of(request, self._contexts)
             parameters = parameters_of(request)
-            caller = self._gate.caller(request, context)
-            ids = tuple(part for part in parameters.get("id", "").split(",") if part)
-            matches = self._matches(caller, parameters, ids, "queryTemporal")
+            context = await wire.context_of(request, self._contexts)
+            page = wire.paging(parameters)
+            used = self._maps.used(request, context, temporal=True) if mapped else None
+            if used is not None:
+                return await self._turned(request, context, used)
+            if mapped:
+                made, found = await self.mapped(request)
+                return _page(request, context, found, page, made, 201)
+            matches = self.matches(self._gate.caller(request, context), parameters)
             if not matches:
                 return await local(request)
-            own = await _own(local, request)  # first: what is wrong with the request is said here
-            others = await asyncio.gather(
-                *(self._asked(caller, match, "/temporal/entities", request) for match in matches)
-            )
-            found = [part for content, _ in others if isinstance(content, list) for part in content]
-            return _answer(own, found, others, request, context, one=False)
+            need = MERGED_MAX if page.count else page.offset + page.limit + 1
+            return _page(request, context, await self.collect(local, request, context, matches, need), page)
 
+        self._local = local
         return handler
+
+    async def mapped(self, request: Request) -> tuple[EntityMap, Collected]:
+        """A new map of a query, and what it found. Raises what the query does, TooManyResults."""
+        context = await wire.context_of(request, self._contexts)
+        parameters = parameters_of(request)
+        lasting = lifetime_us(parameters)
+        matches = self._asked_too(request, context)
+        found = await self.collect(self._local, request, context, matches, MERGED_MAX + 1)
+        if len(found.entities) > MERGED_MAX:
+            raise TooManyResults(f"an entity map of history has at most {MERGED_MAX} entities")
+        where = {str(entity["id"]): found.where[entity["id"]] for entity in found.ordered(parameters.get("orderBy"))}
+        return self._maps.make(request.tenant, context, where, lasting, temporal=True), found
+
+    async def _turned(self, request: Request, context: Context, used: EntityMap) -> Response:
+        """A page of a map, as it is now; what has nothing to show any more leaves the map."""
+        page = wire.paging(parameters_of(request))
+        wanted = used.slice(page)
+        found = Collected()
+        matches = self._asked_too(request, context)
+        for start in range(0, len(wanted), IDS_IN_URL_MAX):
+            chunk = ",".join(wanted[start : start + IDS_IN_URL_MAX])
+            part = rewritten(request, {"id": chunk}, {"idPattern"})
+            got = await self.collect(self._local, part, context, matches, IDS_IN_URL_MAX)
+            found.entities |= got.entities
+            found.warnings += got.warnings
+            found.status, found.headers = max(found.status, got.status), got.headers or found.headers
+        found.entities = {name: found.entities[name] for name in wanted if name in found.entities}
+        if not found.warnings:
+            used.gone |= set(wanted) - found.entities.keys()
+        return _page(request, context, found, page, used)
+
+    def _asked_too(self, request: Request, context: Context) -> list[Match]:
+        if not self._gate.open(request):
+            return []
+        return self.matches(self._gate.caller(request, context), parameters_of(request))
+
+    async def collect(
+        self, local: Handler, request: Request, context: Context, matches: list[Match], need: int
+    ) -> Collected:
+        """What all have, up to ``need`` entities of each. Raises what the handler here does."""
+        caller = self._gate.caller(request, context)
+        found = Collected()
+        got = asked = 0
+        while got == asked and got < need:  # here first: what is wrong with the request is said here
+            size = min(need - got, PAGE)
+            own = await _own(local, rewritten(request, {"limit": str(size), "offset": str(got)}, OF_PAGES))
+            if isinstance(own, Problem):
+                break
+            content = orjson.loads(own.body)
+            found.status, found.headers = own.status, [pair for pair in own.headers if pair[0] == b"content-range"]
+            for entity in content:
+                entity.pop("@context", None)
+                found.add("@none", entity, simple=False)
+            got, asked = got + len(content), asked + size
+        simple = _simple(request)
+        replies = await asyncio.gather(*(self._asked(caller, m, "/temporal/entities", request, need) for m in matches))
+        for match, (content, warning) in zip(matches, replies, strict=True):
+            found.warnings += [warning] if warning is not None else []
+            for entity in content if isinstance(content, list) else []:
+                found.add(match.registration.id, entity, simple=simple)
+        return found
+
+    def matches(self, caller: Caller, parameters: dict[str, str]) -> list[Match]:
+        """Who is asked in a query."""
+        ids = tuple(part for part in parameters.get("id", "").split(",") if part)
+        return self._matches(caller, parameters, ids, "queryTemporal")
 
     def _matches(self, caller: Caller, parameters: dict[str, str], ids: tuple[str, ...], operation: str) -> list[Match]:
         names = [name for name in parameters.get("attrs", "").split(",") if name]
@@ -94,7 +197,9 @@ class History:
         )
         return [match for match in self._gate.matching(caller, wanted) if operation in match.registration.operations]
 
-    async def _asked(self, caller: Caller, match: Match, path: str, request: Request) -> tuple[Any, str | None]:
+    async def _asked(
+        self, caller: Caller, match: Match, path: str, request: Request, need: int = 1
+    ) -> tuple[Any, str | None]:
         registration = match.registration
         try:
             context = await self._forwarder.context_for(registration, caller)
@@ -107,7 +212,7 @@ class History:
                 words = parameters[name].split(",")
                 parameters[name] = ",".join(w if w in MEMBERS else _renamed(w, caller.context, context) for w in words)
         if path.endswith("/entities"):
-            parameters["limit"] = SOURCE_PAGE
+            parameters["limit"] = str(min(need, PAGE))
             if "type" in given:
                 parameters["type"] = ",".join(_renamed(w, caller.context, context) for w in given["type"].split(","))
         if match.attributes and not parameters.keys() & set(NAMED):
@@ -133,6 +238,10 @@ def _is_entity(part: Any) -> bool:
     return True
 
 
+async def _unwrapped(request: Request) -> Response:
+    raise InternalError(f"no handler for {request.path}")
+
+
 async def _own(local: Handler, request: Request) -> Response | Problem:
     try:
         return await local(request)
@@ -146,85 +255,53 @@ def _answer(
     others: list[tuple[Any, str | None]],
     request: Request,
     context: Context,
-    *,
-    one: bool,
 ) -> Response:
+    """One entity."""
     warnings = warned([warning for _, warning in others if warning is not None])
     if isinstance(own, Problem):
-        if one and not found:
+        if not found:
             raise own
         media = wire.negotiate(request.header(b"accept"))
-        headers = {} if media == wire.LD else {"Link": wire.context_header(context)}
-        own = wire.answer(200, found.pop(0) if one else [], media, headers)
+        first = {**found.pop(0), **({"@context": context.spec} if media == wire.LD else {})}
+        own = respond(first, View(context), media)
     content = orjson.loads(own.body)
-    simple = any(word in ("temporalValues", "keyValues", "simplified") for word in _words(request))
-    if one:
-        for part in found:
-            content = merged(content, part, simple=simple)
-    else:
-        known = {entity["id"]: entity for entity in content}
-        for part in found:
-            known[part["id"]] = merged(known[part["id"]], part, simple=simple) if part["id"] in known else part
-        content = list(known.values())
+    for part in found:
+        content = merged(content, part, simple=_simple(request))
     extra = tuple((name.lower().encode(), value.encode("latin-1", "replace")) for name, value in warnings.items())
     return Response(own.status, orjson.dumps(content), (*own.headers, *extra))
 
 
-def _words(request: Request) -> list[str]:
+def _page(
+    request: Request,
+    context: Context,
+    found: Collected,
+    page: wire.Paging,
+    of: EntityMap | None = None,
+    made: int = 0,
+) -> Response:
+    """One page; of a map that is used again ``found`` holds no more than that."""
+    parameters, media = parameters_of(request), wire.negotiate(request.header(b"accept"))
+    entities = found.ordered(parameters.get("orderBy"))
+    turned = of is not None and not made
+    shown = entities if turned else entities[page.offset : page.offset + page.limit]
+    known = len(of.entries) - len(of.gone) if of is not None else len(entities)
+    more = (len(of.entries) if of is not None else known) > page.offset + page.limit
+    if media == wire.LD:
+        shown = [{**entity, "@context": context.spec} for entity in shown]
+    headers = wire.page_headers(request, parameters, page, more, known if page.count else None, media)
+    if of is not None:
+        headers["NGSILD-EntityMap"] = of.id
+    whole = respond(shown, View(context), media, {**headers, **warned(found.warnings)}, made or found.status)
+    return Response(whole.status, whole.body, (*whole.headers, *found.headers))
+
+
+def _simple(request: Request) -> bool:
     parameters = parameters_of(request)
-    return f"{parameters.get('options', '')},{parameters.get('format', '')}".split(",")
+    words = f"{parameters.get('options', '')},{parameters.get('format', '')}".split(",")
+    return any(word in ("temporalValues", "keyValues", "simplified") for word in words)
 
 
-def merged(one: dict[str, Any], other: dict[str, Any], *, simple: bool) -> dict[str, Any]:
-    """Two evolutions of an entity as one."""
-    result = dict(one)
-    for name, value in other.items():
-        if name in ("id", "@context", "scope", "createdAt", "modifiedAt", "deletedAt", "expiresAt"):
-            result.setdefault(name, value)
-        elif name == "type":
-            types = [*_list(result.get("type", [])), *_list(value)]
-            result["type"] = list(dict.fromkeys(types)) if len(set(types)) > 1 else value
-        elif name not in result:
-            result[name] = value
-        elif simple:
-            result[name] = _columns(_list(result[name]), _list(value))
-        elif isinstance(value, list) and isinstance(result[name], list):
-            result[name] = _instances(result[name], value)
-    return result
-
-
-def _instances(one: list[Any], other: list[Any]) -> list[Any]:
-    """All instances, in their order in time where they have one; what both have stands once.
-
-    instanceId says nothing here: each source counts for itself.
-    """
-    known = {_content(part) for part in one}
-    found = [*one, *(part for part in other if isinstance(part, dict) and _content(part) not in known)]
-    times = [part.get("observedAt") for part in found]
-    if not all(isinstance(moment, str) for moment in times):
-        return found
-    newest_first = len(one) > 1 and str(times[0]) > str(times[len(one) - 1])
-    return sorted(found, key=lambda part: str(part["observedAt"]), reverse=newest_first)
-
-
-def _content(part: dict[str, Any]) -> bytes:
-    return orjson.dumps({name: value for name, value in part.items() if name not in OF_SOURCE}, option=SORTED)
-
-
-def _columns(one: list[Any], other: list[Any]) -> Any:
-    """Series of pairs, dataset by dataset."""
-    result = {part.get("datasetId"): dict(part) for part in one if isinstance(part, dict)}
-    for part in other:
-        if not isinstance(part, dict):
-            continue
-        known = result.setdefault(part.get("datasetId"), {k: v for k, v in part.items() if k not in TEMPORAL})
-        for name in TEMPORAL & part.keys():
-            pairs = [*known.get(name, []), *part[name]]
-            unique = {orjson.dumps(pair): pair for pair in pairs if isinstance(pair, list) and len(pair) == 2}
-            known[name] = sorted(unique.values(), key=lambda pair: str(pair[1]))
-    found = list(result.values())
-    return found[0] if len(found) == 1 else found
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
+def rewritten(request: Request, parameters: Mapping[str, str], without: Collection[str] = ()) -> Request:
+    """The same request with other parameters."""
+    kept = {name: value for name, value in parameters_of(request).items() if name not in without}
+    return replace(request, query_string=urlencode({**kept, **parameters}).encode("ascii"))

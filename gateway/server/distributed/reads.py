@@ -11,7 +11,7 @@ from urllib.parse import quote
 from gateway.server import wire
 from gateway.server.broker.answers import entity_id_of, preferences_of, respond
 from gateway.server.broker.asked import QUERY_PARAMETERS, RETRIEVE_PARAMETERS, Asked, asked_of, single_of
-from gateway.server.broker.model import Stored
+from gateway.server.broker.model import Page, Stored
 from gateway.server.broker.queries import Queries
 from gateway.server.broker.query import Query
 from gateway.server.broker.query_body import query_of
@@ -23,6 +23,7 @@ from gateway.server.distributed.entities import Copy, merged, received
 from gateway.server.distributed.forward import Forward, Forwarder, problem_of, warning_of
 from gateway.server.distributed.gate import Gate
 from gateway.server.distributed.headers import Caller
+from gateway.server.distributed.maps import HEADER, EntityMap, Maps, lifetime_us, wants_map
 from gateway.server.distributed.search import Search
 from gateway.server.errors import BadRequestData, NonexistentTenant, Problem, ResourceNotFound
 from gateway.server.routing import Handler
@@ -41,10 +42,22 @@ class Single:
     failed: list[Problem] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class Questioned:
+    """A query as it was understood; ``url``: the parameters of the URL, ``parameters``: with those of the body."""
+
+    caller: Caller
+    asked: Asked
+    url: dict[str, str]
+    parameters: dict[str, str]
+    by_body: bool
+
+
 class Reads:
     """Wraps the handlers of this broker that read current state."""
 
-    def __init__(self, gate: Gate, forwarder: Forwarder, queries: Queries, contexts: Contexts) -> None:
+    def __init__(self, gate: Gate, forwarder: Forwarder, queries: Queries, contexts: Contexts, maps: Maps) -> None:
+        self._maps = maps
         self._gate = gate
         self._forwarder = forwarder
         self._queries = queries
@@ -136,15 +149,10 @@ class Reads:
         """GET /entities."""
 
         async def handler(request: Request) -> Response:
-            if not self._gate.open(request):
+            if not self._gate.open(request) and not wants_map(request):
                 return await local(request)
-            context = await wire.context_of(request, self._contexts)
-            parameters = request.query(QUERY_PARAMETERS)
-            media = wire.negotiate(request.header(b"accept"), geo=True)
-            asked = asked_of(parameters, context, media, preferences_of(request))
-            caller = self._gate.caller(request, context)
-            found = await self._searched(caller, asked, parameters, by_body=False)
-            return await local(request) if found is None else await self._page(request, parameters, asked, found)
+            question = await self.by_url(request)
+            return await self._answered(request, question, local)
 
         return handler
 
@@ -152,46 +160,113 @@ class Reads:
         """POST /entityOperations/query."""
 
         async def handler(request: Request) -> Response:
-            if not self._gate.open(request):
+            if not self._gate.open(request) and not wants_map(request):
                 return await local(request)
-            parameters = request.query(BODY_PARAMETERS)
-            media = wire.negotiate(request.header(b"accept"), geo=True)
-            raw = wire.json_body(request)
-            context = await wire.context_of_part(raw, request, wire.body_media(request), self._contexts)
-            await self._contexts.linked(context)
-            members, selectors = query_of(raw, context)
-            if members.get("local") == "true" or parameters.keys() & members.keys():
-                return await local(request)
-            together = {**parameters, **members}
-            asked = asked_of(together, context, media, preferences_of(request), selectors)
-            caller = self._gate.caller(request, context)
-            found = await self._searched(caller, asked, together, by_body=True)
-            return await local(request) if found is None else await self._page(request, parameters, asked, found)
+            question = await self.by_body(request)
+            return await self._answered(request, question, local)
 
         return handler
 
-    async def _searched(
-        self, caller: Caller, asked: Asked, parameters: dict[str, str], *, by_body: bool
-    ) -> Search | None:
-        """None where nobody but this broker is to be asked."""
-        search = Search(self._gate, self._forwarder, self._queries, caller, asked, parameters, by_body=by_body)
-        if not search.sources:
-            return None
-        await search.run()
-        return search
+    async def by_url(self, request: Request) -> Questioned:
+        """What the parameters ask. Raises BadRequestData, InvalidRequest, ..."""
+        context = await wire.context_of(request, self._contexts)
+        parameters = request.query(QUERY_PARAMETERS)
+        media = wire.negotiate(request.header(b"accept"), geo=True)
+        asked = asked_of(parameters, context, media, preferences_of(request))
+        return Questioned(self._gate.caller(request, context), asked, parameters, parameters, False)
 
-    async def _page(self, request: Request, parameters: dict[str, str], asked: Asked, search: Search) -> Response:
-        found, view, join = search.page, asked.view, asked.shape.join
-        entities = found.entities
+    async def by_body(self, request: Request) -> Questioned:
+        """What a Query in the body asks. Raises BadRequestData, InvalidRequest, ..."""
+        parameters = request.query(BODY_PARAMETERS)
+        media = wire.negotiate(request.header(b"accept"), geo=True)
+        raw = wire.json_body(request)
+        context = await wire.context_of_part(raw, request, wire.body_media(request), self._contexts)
+        await self._contexts.linked(context)
+        members, selectors = query_of(raw, context)
+        if both := parameters.keys() & members.keys() - {"local"}:
+            raise BadRequestData(f"{', '.join(sorted(both))}: given in the URL and in the body")
+        together = {**parameters, **members}
+        asked = asked_of(together, context, media, preferences_of(request), selectors)
+        return Questioned(self._gate.caller(request, context), asked, parameters, together, True)
+
+    def search(self, request: Request, question: Questioned, asked: Asked) -> Search:
+        """Over all who are to be asked."""
+        local = not self._gate.open(request) or question.parameters.get("local") == "true"
+        gate = None if local else self._gate
+        return Search(
+            gate,
+            self._forwarder,
+            self._queries,
+            question.caller,
+            asked,
+            question.parameters,
+            by_body=question.by_body,
+        )
+
+    async def mapped(self, request: Request, question: Questioned) -> tuple[EntityMap, Search]:
+        """A new map, and the search that it was made of."""
+        if question.parameters.get("splitEntities") == "true" and question.parameters.get("local") == "true":
+            raise BadRequestData("splitEntities does not go with local=true")
+        lasting = lifetime_us(question.parameters)
+        search = self.search(request, question, question.asked)
+        await search.run(whole=True)
+        made = self._maps.make(request.tenant, question.caller.context, search.where, lasting, temporal=False)
+        return made, search
+
+    async def _answered(self, request: Request, question: Questioned, local: Handler) -> Response:
+        used = self._maps.used(request, question.caller.context, temporal=False)
+        if used is not None:
+            return await self._turned(request, question, used)
+        if question.parameters.get("entityMap") == "true" or request.header(HEADER) is not None:
+            made, search = await self.mapped(request, question)
+            return await self._page(request, question, search.page, search.warnings, made, 201)
+        search = self.search(request, question, question.asked)
+        if not search.sources:
+            return await local(request)
+        await search.run()
+        return await self._page(request, question, search.page, search.warnings)
+
+    async def _turned(self, request: Request, question: Questioned, used: EntityMap) -> Response:
+        """A page of a map: these entities as they are now; those that match no more leave the map."""
+        page, asked = question.asked.page, question.asked
+        wanted = used.slice(page)
+        selectors = tuple(replace(selector, ids=tuple(wanted), id_pattern=None) for selector in asked.query.selectors)
+        query = replace(asked.query, ids=() if selectors else tuple(wanted), id_pattern=None, selectors=selectors)
+        one = wire.Paging(max(len(wanted), 1), 0, False)
+        entities: list[Stored] = []
+        warnings: list[str] = []
+        if wanted:
+            search = self.search(request, question, replace(asked, query=query, page=one))
+            await search.run()
+            place = {name: at for at, name in enumerate(wanted)}
+            entities = sorted(search.page.entities, key=lambda entity: place.get(entity["id"], len(place)))
+            warnings = search.warnings
+        if not warnings:  # a source that is missing takes nothing out of the map
+            used.gone |= set(wanted) - {entity["id"] for entity in entities}
+        more = len(used.entries) > page.offset + page.limit
+        total = len(used.entries) - len(used.gone) if page.count else None
+        return await self._page(request, question, Page(entities, more, total), warnings, used)
+
+    async def _page(
+        self,
+        request: Request,
+        question: Questioned,
+        found: Page,
+        warnings: list[str],
+        of: EntityMap | None = None,
+        made: int = 0,
+    ) -> Response:
+        asked, join = question.asked, question.asked.shape.join
+        view, entities = asked.view, found.entities
         if join is not None:
-            entities = []
-            for entity in found.entities:
-                entities += await self._queries.linked(request.tenant, entity, join, view)
-            entities = list({entity["id"]: entity for entity in reversed(entities)}.values())[::-1]
-        headers = wire.page_headers(request, parameters, asked.page, found.more, found.total, asked.media)
+            linked = [await self._queries.linked(request.tenant, entity, join, view) for entity in entities]
+            entities = list({each["id"]: each for several in linked for each in several}.values())
+        headers = wire.page_headers(request, question.url, asked.page, found.more, found.total, asked.media)
         status, preferred = version_of(entities, view)
-        merged_headers = {**headers, **preferred, **warned(search.warnings)}
-        return respond(collection(entities, view), view, asked.media, merged_headers, status)
+        headers |= preferred | warned(warnings)
+        if of is not None:
+            headers["NGSILD-EntityMap"] = of.id
+        return respond(collection(entities, view), view, asked.media, headers, made or status)
 
 
 def asked_names(query: Query) -> frozenset[str] | None:

@@ -29,6 +29,7 @@ from gateway.server.sources.registry import Wanted
 
 MERGED_MAX = 10_000  # entities that are held at once to be merged, ordered or counted
 SOURCE_PAGE = 1_000
+IDS_IN_URL_MAX = 50
 OWNERS = ("exclusive", "redirect")
 
 
@@ -44,11 +45,11 @@ class Source:
 
 
 class Search:
-    """``run`` it once; then ``page`` and ``warnings`` are there."""
+    """``run`` it once; then ``page`` and ``warnings`` are there. Without a gate nobody but this broker is asked."""
 
     def __init__(
         self,
-        gate: Gate,
+        gate: Gate | None,
         forwarder: Forwarder,
         queries: Queries,
         caller: Caller,
@@ -66,13 +67,14 @@ class Search:
         self._operations = ("queryBatch", "queryEntity") if by_body else ("queryEntity", "queryBatch")
         self.warnings: list[str] = []
         self.page = Page([], False, None)
-        self.sources = self._sources(gate)
+        self.where: dict[str, list[str]] = {}
+        self.sources = {} if gate is None else self._sources(gate)
         self._owners = [source for source in self.sources.values() if source.registration.mode in OWNERS]
 
-    async def run(self) -> None:
-        """Raises TooManyResults, TooComplexQuery."""
+    async def run(self, *, whole: bool = False) -> None:
+        """``whole``: find all there is, and who has it (``where``). Raises TooManyResults, TooComplexQuery, ..."""
         page, order = self._asked.page, self._asked.shape.order
-        everything = page.count or order is not None or self._wish.split
+        everything = whole or page.count or order is not None or self._wish.split
         need = MERGED_MAX + 1 if everything else page.offset + page.limit + 1
         local: dict[str, Stored] = {}
         await asyncio.gather(self._local(need, local), *(self._read(each, need) for each in self.sources.values()))
@@ -81,15 +83,16 @@ class Search:
             raise TooManyResults(f"more than {MERGED_MAX} entities of several sources", fix="Narrow the query.")
         if order is not None:
             entities = order.sort(entities)
+        self.where = {entity["id"]: self._who(entity["id"], local) for entity in entities} if whole else {}
         shown = entities[page.offset : page.offset + page.limit]
         if not everything:
             shown = await self._completed([entity["id"] for entity in shown], local)
         total = len(entities) if page.count else None
         self.page = Page(shown, len(entities) > page.offset + page.limit, total)
 
-    def where(self, entity_id: str, local: bool) -> list[str]:
+    def _who(self, entity_id: str, local: dict[str, Stored]) -> list[str]:
         """Who has an entity: ids of registrations, "@none" for here (clause 5.2.36)."""
-        found = ["@none"] if local else []
+        found = ["@none"] if entity_id in local else []
         return found + [key for key, source in self.sources.items() if entity_id in source.copies]
 
     # who is asked
@@ -125,6 +128,8 @@ class Search:
                 self._caller.tenant, query if self._wish.split else self._query, limit=need
             )
         except NonexistentTenant:
+            if not self.sources:
+                raise
             return
         local.update((entity["id"], entity) for entity in page.entities)
 
@@ -154,7 +159,13 @@ class Search:
         """What one request may ask: by URL one selector, by body all of them."""
         if ids:
             selectors = [Selector(selector.types, tuple(ids)) for selector in selectors[:1]]
-        return [tuple(selectors)] if operation == "queryBatch" else [(selector,) for selector in selectors]
+        if operation == "queryBatch":
+            return [tuple(selectors)]
+        parts: list[tuple[Selector, ...]] = []
+        for selector in selectors:
+            for start in range(0, max(len(selector.ids), 1), IDS_IN_URL_MAX):
+                parts.append((replace(selector, ids=selector.ids[start : start + IDS_IN_URL_MAX]),))
+        return parts
 
     def _take(self, source: Source, reply: Reply, context: Context) -> int:
         """Keep what is an entity that was asked for; returns how many elements there were."""

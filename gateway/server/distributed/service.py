@@ -18,6 +18,8 @@ from gateway.server.distributed.discovery import Discovery
 from gateway.server.distributed.forward import Forwarder
 from gateway.server.distributed.gate import Gate
 from gateway.server.distributed.history import History
+from gateway.server.distributed.map_routes import MapRoutes
+from gateway.server.distributed.maps import Maps
 from gateway.server.distributed.purge import Purges
 from gateway.server.distributed.reads import Reads
 from gateway.server.distributed.writes import Writes
@@ -40,21 +42,23 @@ class Distributed:
         self._writes = Writes(gate, forwarder, queries, contexts)
         self._batches = Batches(gate, forwarder, queries, contexts)
         self._purges = Purges(gate, forwarder, contexts)
-        self._reads = Reads(gate, forwarder, queries, contexts)
+        maps = Maps()
+        self._reads = Reads(gate, forwarder, queries, contexts, maps)
         self._discovery = Discovery(gate, forwarder, contexts)
-        self._history = History(gate, forwarder, contexts)
+        self._history = History(gate, forwarder, contexts, maps)
+        self._map_routes = MapRoutes(maps, self._reads, self._history, contexts)
 
     async def close(self) -> None:
         """Drop the connections to the sources."""
         await self._client.close()
 
     def around(self, routes: Iterable[Route]) -> list[Route]:
-        """The same routes; those that sources can have a part in ask them, too."""
+        """The same routes; those that sources can have a part in ask them, too. And those of entity maps."""
         wraps = {**self._single(), **self._many(), **self._read()}
         return [
             Route(route.method, route.path, wraps[key](route.handler)) if (key := _key(route)) in wraps else route
             for route in routes
-        ]
+        ] + self._map_routes.routes()
 
     def _single(self) -> dict[str, Wrap]:
         one, attributes = "/entities/{id}", "/entities/{id}/attrs"
