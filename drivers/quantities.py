@@ -288,6 +288,7 @@ _OWN = [
     Quantity("appliance_state", "", "C62", "state"),
     Quantity("confidence", "1", "C62", "gauge", 0, 1),
     Quantity("residual_power", "W", "WTT", "gauge", -3e6, 3e6),
+    Quantity("provisional", "", "C62", "state"),
     Quantity("run_started", "", "C62", "state"),
     Quantity("run_ended", "", "C62", "state"),
     # the gateway itself

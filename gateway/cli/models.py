@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,7 +58,7 @@ def score(file: Path, mains: str, period: float | None, split: float | None, mod
     if model is not None:
         result = evaluate.model_score(recording, models.load(model))
     else:
-        result = evaluate.split_score(recording, split or 0.0)
+        result = evaluate.split_score(recording, split or 0.0, _say if sys.stderr.isatty() else lambda _: None)
     if as_json:
         say_json(result.plain())
     else:
@@ -71,12 +72,54 @@ def score(file: Path, mains: str, period: float | None, split: float | None, mod
 def train(file: Path, mains: str, period: float | None, output: Path, provenance: str) -> None:
     """Train a model on the whole of FILE."""
     recording = _read(file, mains, period)
-    from gateway.pipeline.nilm import learn
     from gateway.pipeline.nilm import model as models
+    from gateway.pipeline.nilm import small
 
-    learned = learn.learn(recording.appliances, recording.mains, recording.period_s, provenance or recording.name)
+    source = provenance or recording.name
+    learned = small.learn_all(recording.appliances, recording.mains, recording.period_s, source, _say)
     models.save(learned, output)
-    click.echo(f"{output}: {', '.join(load.name for load in learned.loads)} ({learned.trained_on})")
+    click.echo(f"{output}: {', '.join(learned.names)} ({learned.trained_on})")
+
+
+@command.command("simulate")
+@click.option(
+    "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="Parquet or npz to write."
+)
+@click.option("--seed", type=click.IntRange(0, 2**31), default=1, show_default=True, help="Each seed: another house.")
+@click.option("--days", type=click.FloatRange(0, 100, min_open=True), default=10.0, show_default=True)
+@click.option("--period", type=click.FloatRange(0.1, 3600), default=6.0, show_default=True, help="Seconds a row.")
+@click.option("--appliances", type=click.IntRange(1, 20), default=6, show_default=True, help="How many have a label.")
+def simulate(output: Path, seed: int, days: float, period: float, appliances: int) -> None:
+    """Write a labelled synthetic house, to score on: the same seed gives the same one everywhere."""
+    try:
+        import numpy as np
+
+        from gateway.pipeline.nilm.simulate import house
+    except ImportError:
+        raise UsageError("models need numpy", fix="pip install lamppost[nilm]") from None
+    try:
+        made = house(seed, days, period, appliances)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    columns = {"main": made.mains, **made.appliances}
+    try:
+        if output.suffix == ".npz":
+            np.savez(output, allow_pickle=False, **columns)
+        else:
+            import pyarrow
+            from pyarrow import parquet
+
+            parquet.write_table(pyarrow.table(columns), output)
+    except ImportError:
+        raise UsageError("writing Parquet needs pyarrow", fix="pip install lamppost[train]") from None
+    except OSError as error:
+        raise UsageError(f"{output}: {error.strerror}") from None
+    click.echo(f"{output}: {len(made.mains)} rows of {period:g} s; {', '.join(made.appliances)}")
+
+
+def _say(text: str) -> None:
+    """Progress, on stderr."""
+    click.echo(text, err=True)
 
 
 def _read(file: Path, mains: str, period: float | None) -> Recording:

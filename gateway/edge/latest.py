@@ -22,8 +22,11 @@ class Latest:
         self._watchers: set[asyncio.Queue[tuple[Reading, int]]] = set()
 
     def put(self, readings: Sequence[Reading], mono_ns: int) -> None:
-        """Take the readings of one observation."""
+        """Take the readings of one observation; what is older than what is known (a late final value) is left out."""
         for reading in readings:
+            known = self._newest.get((reading.device, reading.quantity))
+            if known is not None and known[1] > mono_ns:
+                continue
             self._newest[reading.device, reading.quantity] = (reading, mono_ns)
             for watcher in self._watchers:
                 if watcher.full():

@@ -7,12 +7,13 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from gateway.pipeline.nilm import window
 from gateway.pipeline.nilm.beam import publish, restart, step
 from gateway.pipeline.nilm.belief import Beam, Tables
 from gateway.pipeline.nilm.edges import Detector, EdgeSettings, detect, new_detector, reset
 from gateway.pipeline.nilm.jit import Floats, Ints, floats, ints, kernel
 from gateway.pipeline.nilm.model import Model
-from gateway.pipeline.nilm.tables import new_beam, settings_of, tables_of
+from gateway.pipeline.nilm.tables import forest_of, new_beam, settings_of, tables_of
 
 Array = npt.NDArray[np.float64]
 
@@ -58,17 +59,66 @@ def edges(power: Array, settings: EdgeSettings) -> tuple[npt.NDArray[np.int64], 
 
 
 def follow(model: Model, power: Array) -> dict[str, Array]:
-    """Disaggregate a recording at the model's period, sample by sample as it would be online; NaN is a gap."""
-    loads = len(model.loads)
-    out = (floats([0] * loads), ints([0] * loads), floats([0] * loads), _sequence(np.zeros(len(power) * loads)))
-    _follow(_sequence(power), settings_of(model), tables_of(model), new_detector(), new_beam(model), out)
-    watts = np.asarray(out[3]).reshape(len(power), loads)
+    """Disaggregate a recording at the model's period, as it would be online with the final values; NaN is a gap."""
+    watts = track(model, power)
     parts = {load.name: watts[:, a] for a, load in enumerate(model.loads)}
     left = np.maximum(power - watts.sum(axis=1), 0.0)
     for load in model.steady:
         parts[load.name] = np.minimum(load.level_w, left)
         left = left - parts[load.name]
-    return parts
+    if not model.small:
+        return parts
+    guess = _small(model, power, watts)
+    for k, own in enumerate(model.small):
+        tracked = parts.get(own.name, np.zeros(len(power)))
+        parts[own.name] = np.clip(guess[:, k] + own.tracker * tracked, 0.0, own.high_w)
+    whole = np.sum([*parts.values()], axis=0)
+    most = np.maximum(power, 0.0)
+    scale = np.where(whole > most, most / np.maximum(whole, 1e-9), 1.0)
+    return {name: own * scale for name, own in parts.items()}
+
+
+def track(model: Model, power: Array) -> Array:
+    """Watts of the loads that switch by sample (rows) and load, by layer (b) alone."""
+    loads = len(model.loads)
+    out = (floats([0] * loads), ints([0] * loads), floats([0] * loads), _sequence(np.zeros(len(power) * loads)))
+    _follow(_sequence(power), settings_of(model), tables_of(model), new_detector(), new_beam(model), out)
+    return np.asarray(out[3]).reshape(len(power), loads)
+
+
+def features(power: Array, watts: Array, rows: npt.NDArray[np.int64]) -> Array:
+    """What small models see of the samples ``rows``, of which none may be a gap; ``watts``: the tracker's."""
+    firsts, lasts = runs_of(power)
+    run = np.searchsorted(firsts, rows, side="right") - 1
+    size = window.width(watts.shape[1])
+    out = _sequence(np.zeros(len(rows) * size))
+    places = (_places(rows), _places(firsts[run]), _places(lasts[run]))
+    row = floats([0.0] * size)
+    window.describe_rows(_sequence(power), _sequence(watts.ravel()), watts.shape[1], places, row, out)
+    return np.asarray(out).reshape(len(rows), size)
+
+
+def runs_of(power: Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """First and last sample of each run without a gap."""
+    edges_at = np.diff(np.concatenate([[0], (~np.isnan(power)).astype(np.int8), [0]]))
+    return np.nonzero(edges_at == 1)[0], np.nonzero(edges_at == -1)[0] - 1
+
+
+def _small(model: Model, power: Array, watts: Array) -> Array:
+    """What the trees of the small models sum to, by sample and model; 0 in gaps."""
+    firsts, lasts = runs_of(power)
+    loads, count = watts.shape[1], len(model.small)
+    out = _sequence(np.zeros(len(power) * count))
+    scratch = (floats([0.0] * window.width(loads)), floats([0.0] * count))
+    flat = _sequence(power), _sequence(watts.ravel())
+    window.estimate_rows(*flat, loads, (_places(firsts), _places(lasts)), forest_of(model.small), scratch, out)
+    return np.asarray(out).reshape(len(power), count)
+
+
+def _places(values: npt.NDArray[np.int64]) -> Ints:
+    """Integers as the kernels take them."""
+    places: Ints = values.tolist() if isinstance(ints([]), list) else np.ascontiguousarray(values, dtype=np.int64)
+    return places
 
 
 def _sequence(values: Array) -> Floats:

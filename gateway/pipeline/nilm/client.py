@@ -210,11 +210,14 @@ class Disaggregator:
         if "note" in message:
             log.warning("disaggregation: %s", message["note"])
             return None
+        if "late" not in message:
+            self._waiting = max(0, self._waiting - 1)
+        if "passed" in message:
+            return None
         try:
             result = decode(message)
         except (LookupError, TypeError, ValueError):
             return Problem("nilm.worker", NONSENSE, FIX)
-        self._waiting = max(0, self._waiting - 1)
         self._results += 1
         self._energies = {part.name: part.energy_kwh for part in result.parts}
         self._on_result(result)
@@ -249,4 +252,5 @@ def decode(message: dict[str, Any]) -> ApplianceResult:
     """A result from the pipe. Raises LookupError, TypeError or ValueError where it is none."""
     parts = tuple(Part(str(n), float(w), float(kwh), bool(on), float(c)) for n, w, kwh, on, c in message["parts"])
     events = tuple(RunEvent(str(n), kind, int(t), float(s), float(kwh)) for n, kind, t, s, kwh in message["events"])
-    return ApplianceResult(int(message["t"]), float(message["mains"]), float(message["other"]), parts, events)
+    mains_w, other_w, final = float(message["mains"]), float(message["other"]), bool(message["final"])
+    return ApplianceResult(int(message["t"]), mains_w, other_w, parts, events, final)

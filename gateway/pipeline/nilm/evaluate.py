@@ -8,17 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from gateway.pipeline.nilm import batch, learn
+from gateway.pipeline.nilm import batch, small
 from gateway.pipeline.nilm.model import Model, check_period
 from gateway.pipeline.nilm.recording import Recording
+from gateway.pipeline.nilm.result import NothingLearnedError
 from gateway.pipeline.nilm.score import Report, score
-
-SETTINGS_TRIED = 1  # none is chosen by its score: what was tuned was tuned on other recordings
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The report, of how many rows, and what was scored."""
+    """The report, of how many rows, and what was scored.
+
+    ``settings_tried``: for each appliance, chosen between inside the training part; none is chosen by its score here.
+    """
 
     recording: Recording
     rows: int
@@ -53,17 +55,25 @@ class Evaluation:
         }
 
 
-def split_score(recording: Recording, share: float) -> Evaluation:
-    """Learn from the first ``share`` in time, score the rest. Raises ModelError."""
+def split_score(recording: Recording, share: float, say: small.Progress = lambda _: None) -> Evaluation:
+    """Learn from the first ``share`` in time, score the rest; where no appliance ran in the first, all are zero.
+
+    Raises ModelError where there is no first part or no rest.
+    """
     first, rest = recording.split(share)
-    learned = learn.learn(first.appliances, first.mains, first.period_s, recording.name)
-    return _evaluate(learned, rest, means_of(first))
+    try:
+        learned = small.learn_all(first.appliances, first.mains, first.period_s, recording.name, say)
+    except NothingLearnedError as error:
+        say(error.cause)
+        return Evaluation(rest, rest.rows, 1, score({}, rest.appliances, rest.mains, means_of(first)))
+    tried = small.SETTINGS_TRIED if small.has_trees() else 1
+    return _evaluate(learned, rest, means_of(first), tried)
 
 
 def model_score(recording: Recording, learned: Model) -> Evaluation:
     """Score a model on a whole recording; ``ea_mean`` then is that of the recording's own means. Raises ModelError."""
     check_period(learned, recording.period_s)
-    return _evaluate(learned, recording, means_of(recording))
+    return _evaluate(learned, recording, means_of(recording), 1)
 
 
 def means_of(recording: Recording) -> dict[str, float]:
@@ -72,9 +82,9 @@ def means_of(recording: Recording) -> dict[str, float]:
     return {name: float(watts.mean()) for name, watts in seen.items() if len(watts)}
 
 
-def _evaluate(learned: Model, rest: Recording, means: dict[str, float]) -> Evaluation:
+def _evaluate(learned: Model, rest: Recording, means: dict[str, float], tried: int) -> Evaluation:
     estimate = batch.follow(learned, rest.mains)
-    return Evaluation(rest, rest.rows, SETTINGS_TRIED, score(estimate, rest.appliances, rest.mains, means))
+    return Evaluation(rest, rest.rows, tried, score(estimate, rest.appliances, rest.mains, means))
 
 
 def _number(value: float) -> float | None:

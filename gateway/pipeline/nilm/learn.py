@@ -31,7 +31,7 @@ from gateway.pipeline.nilm.model import (
     Thresholds,
     Transition,
 )
-from gateway.pipeline.nilm.result import ModelError
+from gateway.pipeline.nilm.result import ModelError, NothingLearnedError
 
 RUNS_MIN = 2  # an appliance seen less often than this is not learned
 STEADY_LEAST_W = 1.0
@@ -70,7 +70,8 @@ def learn(
 ) -> Model:
     """A model of all appliances that were seen running at least twice.
 
-    ``series``: W by name; ``mains``: W, None: their sum; NaN is a gap. Raises ModelError where nothing can be learned.
+    ``series``: W by name; ``mains``: W, None: their sum; NaN is a gap. Raises ModelError for no such data and
+    NothingLearnedError where nothing can be learned from it.
     """
     total = np.sum([np.nan_to_num(own) for own in series.values()], axis=0) if series else np.zeros(0)
     if not series or len(total) < 10 or (mains is not None and len(mains) != len(total)):
@@ -90,7 +91,7 @@ def learn(
         else:
             skipped.append(name)
     if not loads and not steady:
-        raise ModelError(f"no appliance ran at least {RUNS_MIN} times in the training data")
+        raise NothingLearnedError(f"no appliance ran at least {RUNS_MIN} times in the training data")
     days = len(power) * period_s / 86400
     return Model(
         version=VERSION,

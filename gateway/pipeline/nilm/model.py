@@ -12,13 +12,17 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from gateway.pipeline.nilm import window
 from gateway.pipeline.nilm.result import ModelError
 
 VERSION = 1
 PERIOD_TOLERANCE = 1.5  # a factor, either way
-FILE_MAX_BYTES = 4 * 2**20
+FILE_MAX_BYTES = 8 * 2**20
 LOADS_MAX = 24  # with 4 states each the joint state still fits 63 bits
 STATES_MAX = 5
+TREES_MAX = 200
+NODES_MAX = 6400
+SMALL_MAX = 48
 BINS = 44  # of dwell time, two per octave: 0, 1, 2, 3, 4, 6, 8, 12 ... samples; over 22 days at 1 s
 UNKNOWN_BINS = 96  # of edge size: 48 for falls, 48 for rises, four per octave from 4 W
 
@@ -26,6 +30,7 @@ Finite = Annotated[float, Meta(ge=-1e7, le=1e7)]
 NotNegative = Annotated[float, Meta(ge=0, le=1e12)]
 Positive = Annotated[float, Meta(gt=0, le=1e7)]
 Share = Annotated[float, Meta(ge=0, le=1)]
+Place = Annotated[int, Meta(ge=0, lt=NODES_MAX)]
 Count = Annotated[int, Meta(ge=1, le=2**40)]
 
 
@@ -91,6 +96,28 @@ class SteadyLoad(_Strict, frozen=True):
     share: Share
 
 
+class SmallModel(_Strict, frozen=True):
+    """A small supervised model of one load (layer c): trees over windows of the mains (gateway.pipeline.nilm.window).
+
+    ``tracker``: how much of the tracker's estimate is added: 1 where trees only correct it, else 0; without trees
+    ``base_w`` is a level. ``high_w``: the most it can draw; ``on_w``: on from there; ``sure_on`` and ``sure_off``: how
+    often that was right in cross-validation. Nodes lie in preorder, see ``window.Forest``; ``roots`` count within this
+    model.
+    """
+
+    name: Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+    tracker: Share
+    base_w: Finite
+    high_w: NotNegative
+    on_w: NotNegative
+    sure_on: Share
+    sure_off: Share
+    roots: Annotated[tuple[Place, ...], Meta(max_length=TREES_MAX)] = ()
+    features: Annotated[tuple[Annotated[int, Meta(ge=-1, le=1000)], ...], Meta(max_length=NODES_MAX)] = ()
+    values: Annotated[tuple[Finite, ...], Meta(max_length=NODES_MAX)] = ()
+    rights: Annotated[tuple[Place, ...], Meta(max_length=NODES_MAX)] = ()
+
+
 class Thresholds(_Strict, frozen=True):
     """Settings of the edge detector (gateway.pipeline.nilm.edges)."""
 
@@ -118,11 +145,18 @@ class Model(_Strict, frozen=True):
     provenance: Annotated[str, Meta(max_length=2000)]
     trained_on: Annotated[str, Meta(max_length=2000)]
     steady: Annotated[tuple[SteadyLoad, ...], Meta(max_length=LOADS_MAX)] = ()
+    small: Annotated[tuple[SmallModel, ...], Meta(max_length=SMALL_MAX)] = ()
+
+    @property
+    def tracked(self) -> list[str]:
+        """What layer (b) knows: the loads that switch, then the steady ones."""
+        return [*(load.name for load in self.loads), *(load.name for load in self.steady)]
 
     @property
     def names(self) -> list[str]:
-        """All loads in the order of results: those that switch, then the steady ones."""
-        return [*(load.name for load in self.loads), *(load.name for load in self.steady)]
+        """All loads in the order of results: the tracked ones, then those that have a small model only."""
+        tracked = self.tracked
+        return [*tracked, *(own.name for own in self.small if own.name not in tracked)]
 
 
 def load(path: Path) -> Model:
@@ -186,3 +220,17 @@ def check(model: Model, name: str) -> None:
             raise ModelError(f"{name}: transitions of {load.name} do not fit its states")
         if any(not state.low_w <= state.level_w <= state.high_w for state in load.states):
             raise ModelError(f"{name}: a level of {load.name} lies outside its range")
+    if len({own.name for own in model.small}) != len(model.small):
+        raise ModelError(f"{name}: two small models of one load")
+    for own in model.small:
+        _check_trees(own, window.width(len(model.loads)), name)
+
+
+def _check_trees(own: SmallModel, features: int, name: str) -> None:
+    """Every way through the nodes ends at a leaf of the model: children lie behind their parent."""
+    count = len(own.features)
+    if len(own.values) != count or len(own.rights) != count or any(root >= count for root in own.roots):
+        raise ModelError(f"{name}: trees of {own.name} do not fit together")
+    for node, (feature, right) in enumerate(zip(own.features, own.rights, strict=True)):
+        if feature >= features or (feature >= 0 and not (right > 1 and node + right < count)):
+            raise ModelError(f"{name}: node {node} of the trees of {own.name} leads nowhere")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,11 @@ from gateway.pipeline.nilm.batch import Array
 from gateway.pipeline.nilm.result import ModelError
 
 SEGMENT, COUNTER = "segment", "i"
-GAP = 1.5  # periods: more between two rows is a gap
+GAP = 3.5  # periods: more between two rows is a gap, as it is online
+CLOCK = re.compile(
+    r"(__index_level_\d+__|index|time|times|timestamp|unix\w*|epoch\w*|ts|t|date|datetime)", re.IGNORECASE
+)
+EPOCH_LEAST = 1e8  # smaller numbers count rows or seconds of the recording: they are no times
 NOT_POWER = re.compile(r"(_VA|_VAR|_V|_A|_Hz|\[(?!W\])[^\]]*\])$", re.IGNORECASE)
 FIX = "Give a wide table: one column an appliance in W, one for the mains (--mains)."
 _ODD = re.compile(r"[^A-Za-z0-9_-]+")
@@ -55,21 +58,22 @@ def read(path: Path, *, mains: str = "main", period_s: float | None = None) -> R
     columns = _columns(path)
     if mains not in columns:
         raise ModelError(f"{path}: no column {mains!r}; there are {', '.join(sorted(columns))}", fix=FIX)
-    times = next((values for values in columns.values() if values.dtype.kind == "M"), None)
     segment = columns.pop(SEGMENT, None)
     columns.pop(COUNTER, None)
+    times = _times(columns, mains)
     period = _period(path, times, period_s)
-    power = {name: _watts(path, name, values) for name, values in columns.items() if values.dtype.kind != "M"}
+    power = {name: watts for name, values in columns.items() if (watts := _watts(values)) is not None}
+    if mains not in power:
+        raise ModelError(f"{path}: the column {mains!r} has no numbers", fix=FIX)
     only_w = mains.endswith("_W")  # a table that says units has them in all its names
     own = [n for n in power if n != mains and not NOT_POWER.search(n) and (not only_w or n.endswith("_W"))]
     if not own:
-        raise ModelError(f"{path}: no column of an appliance beside {mains!r}", fix=FIX)
+        raise ModelError(f"{path}: no column of an appliance with numbers beside {mains!r}", fix=FIX)
     cuts = _cuts(times, segment, period)
-    appliances = {_name(name): np.insert(power[name], cuts, np.nan) for name in own}
-    if len(appliances) < len(own):
-        raise ModelError(f"{path}: two columns have the same name but for odd characters", fix=FIX)
-    left_out = tuple(name for name in power if name != mains and name not in own)
-    whole = np.insert(power[mains], cuts, np.nan)
+    names = _names(own)
+    appliances = {names[name]: np.insert(power[name], cuts, np.nan) for name in own}
+    left_out = tuple(name for name in columns if name != mains and name not in own)
+    whole = _consumed(np.insert(power[mains], cuts, np.nan))
     return Recording(path.name, period, len(power[mains]), whole, appliances, left_out)
 
 
@@ -104,10 +108,54 @@ def _arrow(path: Path) -> dict[str, npt.NDArray[np.generic]]:
     return {name: table[name].to_numpy() for name in table.column_names}
 
 
-def _watts(path: Path, name: str, values: npt.NDArray[np.generic]) -> Array:
-    if values.dtype.kind not in "iufb":
-        raise ModelError(f"{path}: the column {name!r} has no numbers", fix=FIX)
-    return values.astype(np.float64)
+def _times(columns: dict[str, npt.NDArray[np.generic]], mains: str) -> npt.NDArray[np.generic] | None:
+    """The first column of times; takes out all columns that are a clock or count rows."""
+    found = None
+    for name in [name for name in columns if name != mains]:
+        values = columns[name]
+        if values.dtype.kind != "M" and not (CLOCK.fullmatch(name) and values.dtype.kind in "iuf"):
+            continue
+        del columns[name]
+        if values.dtype.kind != "M":
+            seconds = values.astype(np.float64)
+            least = float(np.nanmin(seconds)) if np.isfinite(seconds).any() else 0.0
+            if least < EPOCH_LEAST or np.isnan(seconds).any():
+                continue
+            unit = 1e3 ** max(0, int(np.log10(least) - 8) // 3)  # since 1970 in s, ms, us or ns
+            values = (seconds / unit * 1e6).astype("datetime64[us]")
+        found = values if found is None and not np.isnat(values).any() else found
+    return found
+
+
+def _watts(values: npt.NDArray[np.generic]) -> Array | None:
+    """A column as W, infinite ones as gaps; None where it has no numbers."""
+    if values.dtype.kind not in "iufbO":
+        return None
+    try:
+        watts = values.astype(np.float64)
+    except (TypeError, ValueError):
+        return None
+    return np.where(np.isfinite(watts), watts, np.nan)
+
+
+def _consumed(mains: Array) -> Array:
+    """Some meters count what is consumed as negative."""
+    known = mains[~np.isnan(mains)]
+    return -mains if len(known) and float(np.median(known)) < 0 and float(known.mean()) < 0 else mains
+
+
+def _names(columns: list[str]) -> dict[str, str]:
+    """The names that a model may have, by column: unique, and none of them is ``other``."""
+    names: dict[str, str] = {}
+    taken = {"other"}
+    for column in columns:
+        name = wanted = _name(column)
+        number = 2
+        while name in taken:
+            name, number = f"{wanted[:58]}_{number}", number + 1
+        taken.add(name)
+        names[column] = name
+    return names
 
 
 def _period(path: Path, times: npt.NDArray[np.generic] | None, given_s: float | None) -> float:
@@ -117,7 +165,11 @@ def _period(path: Path, times: npt.NDArray[np.generic] | None, given_s: float | 
         return given_s
     if times is None or len(times) < 2:
         raise ModelError(f"{path}: the rows have no times", fix="Give the seconds between two rows: --period S.")
-    return float(np.median(np.diff(_seconds(times))))
+    steps = np.diff(_seconds(times))
+    steps = steps[steps > 0]
+    if not len(steps):
+        raise ModelError(f"{path}: the times do not advance", fix="Give the seconds between two rows: --period S.")
+    return float(np.median(steps))
 
 
 def _seconds(times: npt.NDArray[np.generic]) -> Array:
@@ -140,9 +192,4 @@ def _cuts(
 
 def _name(column: str) -> str:
     """A name that a model may have."""
-    return _ODD.sub("_", column.removesuffix("_W")).strip("_-")[:64] or "load"
-
-
-def joined(parts: Mapping[str, Array]) -> Array:
-    """The sum of all series; a sample that one of them lacks counts as nothing of it."""
-    return np.asarray(np.sum([np.nan_to_num(own) for own in parts.values()], axis=0))
+    return _ODD.sub("_", column.removesuffix("_W")).strip("_-")[:64].rstrip("_-") or "load"

@@ -15,6 +15,13 @@ class ModelError(LamppostError):
     fix = "Train a model for this meter at its sampling period and set disaggregation.model to it."
 
 
+class NothingLearnedError(ModelError):
+    """No appliance of a recording ran often enough, or steadily, to be learned."""
+
+    code = "nilm.nothing"
+    fix = "Train from a longer recording."
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """One appliance at one instant. ``energy_kwh`` is a counter, ``confidence`` (0..1) is that of ``on``."""
@@ -39,10 +46,15 @@ class RunEvent:
 
 @dataclass(frozen=True, slots=True)
 class ApplianceResult:
-    """The mains of one sample in parts: ``sum(part.power_w) + other_w == mains_w``, all in W."""
+    """The mains of one sample in parts: ``sum(part.power_w) + other_w == mains_w``, all in W.
+
+    ``final``: nothing later changes it. A provisional one is followed by a final one of the same instant, which takes
+    its place; energies and events are those of final ones.
+    """
 
     mono_ns: int
     mains_w: float
     other_w: float
     parts: tuple[Part, ...]
     events: tuple[RunEvent, ...] = ()
+    final: bool = True

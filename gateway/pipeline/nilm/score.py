@@ -54,12 +54,12 @@ def threshold_w(name: str) -> float:
 def score(
     estimate: Mapping[str, Array], truth: Mapping[str, Array], mains: Array, means: Mapping[str, float]
 ) -> Report:
-    """Score all appliances of ``truth``; one that was not estimated counts as zero. NaN samples do not count."""
+    """Score all appliances of ``truth``; one that was not estimated counts as zero. Where it or the mains is NaN, it
+    does not count."""
     good = ~np.isnan(mains)
-    for own in truth.values():
-        good &= ~np.isnan(own)
-    guess = {name: estimate[name][good] if name in estimate else np.zeros(int(good.sum())) for name in truth}
-    true = {name: own[good] for name, own in truth.items()}
+    known = {name: good & ~np.isnan(own) for name, own in truth.items()}
+    guess = {name: estimate[name][known[name]] if name in estimate else np.zeros(known[name].sum()) for name in truth}
+    true = {name: own[known[name]] for name, own in truth.items()}
     energy = float(sum(np.abs(own).sum() for own in true.values()))
     wrong = sum(float(np.abs(guess[name] - true[name]).sum()) for name in true)
     wrong_mean = sum(float(np.abs(means.get(name, 0.0) - true[name]).sum()) for name in true)

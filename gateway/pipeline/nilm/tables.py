@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import accumulate
 
 from gateway.pipeline.nilm.beam import PAIRS_FROM
 from gateway.pipeline.nilm.belief import WIDTH, Beam, Tables, bin_start
 from gateway.pipeline.nilm.edges import EdgeSettings
 from gateway.pipeline.nilm.jit import floats, ints
-from gateway.pipeline.nilm.model import BINS, LoadModel, Model, Transition
+from gateway.pipeline.nilm.model import BINS, LoadModel, Model, SmallModel, Transition
+from gateway.pipeline.nilm.window import Forest
 
 FOREVER = 2**50  # samples: off has no end
 NEVER_COST = 40.0  # nats: -log of a rate that stands for "not seen"
@@ -82,3 +84,16 @@ def new_beam(model: Model) -> Beam:
         floats(cells), ints(cells), ints(cells), ints(cells),
         floats(spare), ints(spare), ints(spare), ints(spare),
     )  # fmt: skip
+
+
+def forest_of(small: Sequence[SmallModel]) -> Forest:
+    """The trees of all small models, flat."""
+    begins = [0, *accumulate(len(own.features) for own in small)]
+    return Forest(
+        start=ints([0, *accumulate(len(own.roots) for own in small)]),
+        base=floats(own.base_w for own in small),
+        root=ints(begin + root for begin, own in zip(begins, small, strict=False) for root in own.roots),
+        feature=ints(feature for own in small for feature in own.features),
+        value=floats(value for own in small for value in own.values),
+        right=ints(right for own in small for right in own.rights),
+    )

@@ -2,6 +2,9 @@
 
 Time is monotonic. A sample that comes later than ``GAP_PERIODS`` is behind a gap: nothing is known of what happened in
 it, so the belief starts again and the energy of the gap is not counted (never filled forward).
+
+With layer (b) alone a result is final at once. Small models see some samples ahead: then what ``step`` gives is
+provisional, and final results come later in ``settled``.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from gateway.pipeline.nilm.edges import new_detector, reset
 from gateway.pipeline.nilm.jit import floats, ints
 from gateway.pipeline.nilm.model import Model
 from gateway.pipeline.nilm.result import ApplianceResult, Part, RunEvent
+from gateway.pipeline.nilm.settle import Sample, Settler, Values
 from gateway.pipeline.nilm.tables import new_beam, settings_of, tables_of
 
 GAP_PERIODS = 3.5
@@ -32,6 +36,7 @@ class Tracker:
         self._steady = model.steady
         self.resets = 0
         self.ignored = 0
+        self.settled: list[ApplianceResult] = []
         self._period_ns = model.period_s * 1e9
         self._settings, self._tables = settings_of(model), tables_of(model)
         self._detector, self._beam = new_detector(), new_beam(model)
@@ -39,10 +44,16 @@ class Tracker:
         self._watts, self._on, self._confidence = floats([0] * count), ints([0] * count), floats([0] * count)
         self.energy_kwh = [float((energies or {}).get(name, 0.0)) for name in self.names]
         self._runs: list[tuple[int, float] | None] = [None] * len(self.names)  # began at, counter then
+        self._were_on = [False] * len(self.names)
         self._last_ns: int | None = None
+        self._settler = Settler(model) if model.small else None
 
     def step(self, mono_ns: int, power_w: float) -> ApplianceResult | None:
-        """Take a sample; None when it is no sample: not a finite power, or not after the one before."""
+        """Take a sample; None when it is no sample: not a finite power, or not after the one before.
+
+        ``settled`` then holds the final results of earlier samples that became known with this one.
+        """
+        self.settled = []
         if not abs(power_w) <= POWER_MAX_W or (self._last_ns is not None and mono_ns <= self._last_ns):
             self.ignored += 1
             return None
@@ -52,33 +63,53 @@ class Tracker:
         samples = max(1, round(gap_ns / self._period_ns))
         self._last_ns = mono_ns
         if lost:
+            self.settle()
             self.resets += 1
             reset(self._detector)
             restart(self._tables, self._beam)
         step(power_w, 1 if lost else samples, self._settings, self._tables, self._detector, self._beam)
-        was_on = [bool(self._on[a]) for a in range(len(self._on))]  # bool, float: no numpy scalars get out
         publish(power_w, self._tables, self._beam, self._watts, self._on, self._confidence)
-        return self._result(mono_ns, power_w, 0 if lost else gap_ns, was_on)
+        sample = Sample(mono_ns, power_w, 0 if lost else gap_ns, self._tracked(power_w))
+        if self._settler is None:
+            return self._final(sample, sample.values)
+        if (due := self._settler.push(sample, self._watts)) is not None:
+            self.settled.append(self._final(*due))
+        values = self._settler.provisional(sample)
+        parts = [Part(n, v[0], kwh, v[1], v[2]) for n, v, kwh in zip(self.names, values, self.energy_kwh, strict=True)]
+        other = power_w - sum(part.power_w for part in parts)
+        return ApplianceResult(mono_ns, power_w, other, tuple(parts), (), final=False)
 
-    def _result(self, mono_ns: int, power_w: float, counted_ns: int, was_on: list[bool]) -> ApplianceResult:
+    def settle(self) -> None:
+        """Nothing comes after the last sample, or not soon: make what is provisional final with what there is."""
+        if self._settler is not None:
+            self.settled += [self._final(*due) for due in self._settler.flush()]
+
+    def _tracked(self, power_w: float) -> Values:
+        """What layer (b) says now; steady loads take what is left."""
+        values: Values = []
+        left = power_w
+        for a in range(len(self._on)):  # bool, float: no numpy scalars get out
+            watts, confidence = float(self._watts[a]), min(1.0, round(float(self._confidence[a]), 4))
+            values.append((watts, bool(self._on[a]), confidence))
+            left -= watts
+        for load in self._steady:
+            watts = min(load.level_w, max(left, 0.0))
+            left -= watts
+            values.append((watts, watts > 0, load.share))
+        return values
+
+    def _final(self, sample: Sample, values: Values) -> ApplianceResult:
         """Count energies, find begun and ended runs."""
         parts: list[Part] = []
         events: list[RunEvent] = []
-        for a, before in enumerate(was_on):
-            watts, on = float(self._watts[a]), bool(self._on[a])
-            self.energy_kwh[a] += watts * counted_ns / 1e9 / J_PER_KWH
-            confidence = min(1.0, round(float(self._confidence[a]), 4))
+        for a, (watts, on, confidence) in enumerate(values):
+            self.energy_kwh[a] += watts * sample.counted_ns / 1e9 / J_PER_KWH
             parts.append(Part(self.names[a], watts, self.energy_kwh[a], on, confidence))
-            if on != before:
-                events.append(self._event(a, on, mono_ns))
-        left = power_w - sum(part.power_w for part in parts)
-        for a, load in enumerate(self._steady, len(parts)):
-            watts = min(load.level_w, max(left, 0.0))
-            left -= watts
-            self.energy_kwh[a] += watts * counted_ns / 1e9 / J_PER_KWH
-            parts.append(Part(load.name, watts, self.energy_kwh[a], watts > 0, load.share))
-        other = power_w - sum(part.power_w for part in parts)
-        return ApplianceResult(mono_ns, power_w, other, tuple(parts), tuple(events))
+            if on != self._were_on[a]:
+                self._were_on[a] = on
+                events.append(self._event(a, on, sample.mono_ns))
+        other = sample.power_w - sum(part.power_w for part in parts)
+        return ApplianceResult(sample.mono_ns, sample.power_w, other, tuple(parts), tuple(events))
 
     def _event(self, a: int, on: bool, mono_ns: int) -> RunEvent:
         """The event of load a that went on or off."""

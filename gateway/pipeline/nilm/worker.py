@@ -3,9 +3,9 @@
 ``python -m gateway.pipeline.nilm.worker MODEL.json --cache DIR [--pure]``
 
 In: first ``{"start": {name: kWh}}`` (where the counters go on from), then ``{"t": mono_ns, "p": watts}``.
-Out: ``{"ready": ...}`` once everything is compiled; a result for each sample (see ``encode``); ``{"note": text}``; or,
-before it ends, ``{"error": {"code", "cause", "fix", "refused"}}``; refused: the model does not fit, starting again is
-of no use.
+Out: ``{"ready": ...}`` once everything is compiled; a result for each sample (see ``encode``), or ``{"passed": true}``
+for what is none; final results of earlier samples, with ``"late": true``; ``{"note": text}``; or, before it
+ends, ``{"error": {"code", "cause", "fix", "refused"}}``; refused: the model does not fit, starting again is of no use.
 
 Energies are kept in DIR/energies-<model's name>.json, written at most once a minute and at the end. The process ends
 with its parent: at the end of stdin, or when the parent dies.
@@ -108,11 +108,17 @@ def _serve(path: Path, cache: Path) -> None:
     try:
         while (sample := _read()) is not None:
             result = tracker.step(int(sample["t"]), float(sample["p"]))
-            if result is not None:
-                period.see(result.mono_ns)
-                _say(encode(result))
-                store.keep({part.name: part.energy_kwh for part in result.parts})
+            if result is None:
+                _say({"passed": True})
+                continue
+            period.see(result.mono_ns)
+            for settled in tracker.settled:
+                _say({**encode(settled), "late": True})
+            _say(encode(result))
+            store.keep({part.name: part.energy_kwh for part in result.parts})
     finally:
+        tracker.settle()
+        store.keep(dict(zip(tracker.names, tracker.energy_kwh, strict=True)))
         store.save()
 
 
@@ -242,6 +248,7 @@ def encode(result: ApplianceResult) -> dict[str, object]:
         "t": result.mono_ns,
         "mains": result.mains_w,
         "other": result.other_w,
+        "final": result.final,
         "parts": [[p.name, p.power_w, p.energy_kwh, p.on, p.confidence] for p in result.parts],
         "events": [[e.name, e.kind, e.mono_ns, e.duration_s, e.energy_kwh] for e in result.events],
     }

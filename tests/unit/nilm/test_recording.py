@@ -52,7 +52,7 @@ def test_the_first_part_in_time_and_the_rest(tmp_path: Path) -> None:
         ({"power": np.ones(3), "kettle": np.ones(3)}, "main", 1.0, "no column 'main'"),
         ({"main": np.ones(3), "kettle": np.ones(3)}, "main", None, "no times"),
         ({"main": np.ones(3), "kettle": np.ones(3)}, "main", -1.0, "period"),
-        ({"main": np.ones(3), "kettle": np.array(["a", "b", "c"])}, "main", 1.0, "no numbers"),
+        ({"main": np.ones(3), "kettle": np.array(["a", "b", "c"])}, "main", 1.0, "with numbers"),
     ],
 )
 def test_what_is_no_recording_is_refused(
