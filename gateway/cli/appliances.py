@@ -221,9 +221,7 @@ class _Lesson:
             click.echo(f"  {edge.size_w:+.0f} W, now {edge.power_w:.0f} W{'' if fits else ': another load'}")
 
 
-def _edges(
-    daemon: ControlClient, meter: str, quantity: str, watch: EdgeWatch, seconds: float
-) -> Iterator[Edge | None]:
+def _edges(daemon: ControlClient, meter: str, quantity: str, watch: EdgeWatch, seconds: float) -> Iterator[Edge | None]:
     """What each sample of the meter brings, as it comes, for so long."""
     for item in daemon.stream("watch", seconds=seconds, device=meter):
         if item["quantity"] == quantity and item["quality"] != "bad" and isinstance(item["value"], int | float):
