@@ -33,7 +33,9 @@ from gateway.server.releases.service import Releases
 from gateway.server.routing import Route
 from gateway.server.settings import ServerSettings
 from gateway.server.sources.identity import IdentityRoutes
-from gateway.server.sources.registry import Registry
+from gateway.server.sources.routes import SourceRoutes
+from gateway.server.sources.service import Sources
+from gateway.server.sources.subscriptions import SourceSubscriptions
 from gateway.server.storage.base import Storage
 from gateway.server.storage.sqlite import SqliteStorage
 from gateway.server.subscriptions.routes import SubscriptionRoutes
@@ -65,7 +67,9 @@ class Platform:
         self.temporal.on_history(self.quality.take)
         self.ingest = Ingest(self.storage, self.broker, self.contexts)
         self.subscriptions = Subscriptions(self.storage, self.broker, self.contexts, Egress(settings.notify_prefixes))
-        self.registry = Registry()
+        self.sources = Sources(self.storage, self.contexts.core)
+        self.source_subscriptions = SourceSubscriptions(self.storage, self.sources, self.subscriptions, self.contexts)
+        self.registry = self.sources.registry
         self.distributed = Distributed(
             self.registry, self.queries, self.contexts, Egress(settings.notify_prefixes), settings.alias
         )
@@ -82,6 +86,8 @@ class Platform:
             async with (
                 self.quality.running(),
                 self.subscriptions.running(),
+                self.sources.running(),
+                self.source_subscriptions.running(),
                 Sweeper(self.broker).running(),
                 self._taking(coap),
             ):
@@ -133,6 +139,7 @@ class Platform:
             *self.distributed.around(broker),
             *QualityRoutes(self.quality, self.contexts).routes(),
             *ContextRoutes(self.contexts, "https" if self.settings.secure else "http").routes(),
+            *SourceRoutes(self.sources, self.source_subscriptions, self.contexts).routes(),
             *IdentityRoutes(self.settings.alias).routes(),
             *SubscriptionRoutes(self.subscriptions, self.contexts).routes(),
             *IngestRoutes(self.ingest).routes(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from gateway.server.broker.query import TypeSelection
@@ -34,8 +34,10 @@ class Match:
 class Registry:
     """All registrations by tenant, in the order of their creation."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_sent: Callable[[str, str, bool], None] = lambda tenant, name, ok: None) -> None:
+        """``on_sent`` counts what was forwarded."""
         self._tenants: dict[str, dict[str, Registration]] = {}
+        self._on_sent = on_sent
 
     def put(self, tenant: str, registration: Registration) -> None:
         """Add it, or put it in place of the one with its id."""
@@ -54,6 +56,7 @@ class Registry:
 
     def sent(self, tenant: str, registration_id: str, *, ok: bool) -> None:
         """A forward went well, or failed."""
+        self._on_sent(tenant, registration_id, ok)
 
     def matching(self, tenant: str, operation: str | None, wanted: Wanted) -> list[Match]:
         """Registrations that offer the operation (None: any) and have a part in what is wanted."""

@@ -43,7 +43,7 @@ class Queues(Documents):
             "DELETE FROM document WHERE kind = ? AND tenant = (SELECT key FROM tenant WHERE name = ?) AND id = ?",
             (kind, tenant, document_id),
         )
-        if kind == "subscription":
+        if kind in ("subscription", "csource-subscription"):
             self._sql.execute("DELETE FROM note WHERE tenant = ? AND subscription = ?", (tenant, document_id))
         return done.rowcount > 0
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from gateway.server.broker.links import Links
 from gateway.server.broker.model import Change, time_text
 from gateway.server.errors import Problem
-from gateway.server.storage.base import Writer
+from gateway.server.storage.base import Note, Writer
 from gateway.server.subscriptions.index import Index
 from gateway.server.subscriptions.model import Subscription
 from gateway.server.subscriptions.notification import note_of
@@ -66,6 +66,11 @@ class Matching:
         except Problem:  # more linked entities than a notification may have
             state.dropped += 1
             return
+        self.put(writer, state, note, now_us)
+
+    def put(self, writer: Writer, state: State, note: Note, now_us: int) -> None:
+        """Put a note into the queue, which is bounded: the oldest go."""
+        subscription = state.subscription
         writer.put_notes([note])
         state.notified_us = now_us
         state.waiting += 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from gateway.server.broker.geo_query import GeoQuery
 from gateway.server.broker.model import Change, Stored, instances
@@ -92,6 +92,7 @@ class Subscription:
     expires_us: int | None
     active: bool
     counters: Counters = field(default_factory=Counters)
+    kind: Literal["subscription", "csource-subscription"] = "subscription"
 
     def status(self, now_us: int) -> str:
         """active, paused or expired."""

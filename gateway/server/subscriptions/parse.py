@@ -79,10 +79,12 @@ def patched(raw: Json, fragment: object) -> Json:
     return result
 
 
-def parse_subscription(tenant: str, raw: object, context: Context, now: str) -> Subscription:
+def parse_subscription(
+    tenant: str, raw: object, context: Context, now: str, *, known: frozenset[str] = KNOWN
+) -> Subscription:
     """Check what a client gave. Raises BadRequestData with a JSON pointer, OperationNotSupported."""
     try:
-        return _Reader(raw, context, time_us(now)).subscription(tenant, now)
+        return _Reader(raw, context, time_us(now), known).subscription(tenant, now)
     except Fault as fault:
         raise fault.problem() from None
 
@@ -94,12 +96,13 @@ TYPED |= {"csf": str, "jsonldContext": str}
 class _Reader:
     """Reads one subscription; every refusal is a Fault with its path."""
 
-    def __init__(self, raw: object, context: Context, now_us: int) -> None:
+    def __init__(self, raw: object, context: Context, now_us: int, known: frozenset[str]) -> None:
         if not isinstance(raw, dict):
             raise Fault("a subscription must be a JSON object")
         self.raw: Json = {k: v for k, v in raw.items() if k not in READ_ONLY}
         self.context = context
         self.now_us = now_us
+        self.known = known
 
     def subscription(self, tenant: str, now: str) -> Subscription:
         """All of it."""
@@ -107,7 +110,7 @@ class _Reader:
         if raw.get("type") != "Subscription":
             raise Fault('must be "Subscription"', "type")
         for name in raw:
-            if name not in KNOWN:
+            if name not in self.known:
                 raise Fault("a subscription has no such member", name, not_offered=name in NOT_OFFERED)
         if not raw.get("entities") and not raw.get("watchedAttributes") and raw.get("localOnly") is not True:
             raise Fault("a subscription must have entities or watchedAttributes")

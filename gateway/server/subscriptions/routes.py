@@ -51,7 +51,7 @@ class SubscriptionRoutes:
         context = await wire.context_of_part(raw, request, media, self._contexts)
         if not isinstance(raw, dict):
             raise BadRequestData("a subscription must be a JSON object")
-        raw = _without_counters(raw)
+        raw = without_counters(raw)
         raw.setdefault("id", f"urn:ngsi-ld:Subscription:{uuid.uuid4()}")
         context = await self._names_of(raw, context)
         await self._subscriptions.create(request.tenant, raw, context)
@@ -68,7 +68,7 @@ class SubscriptionRoutes:
         part = found[page.offset : page.offset + page.limit]
         more = len(found) > page.offset + page.limit
         headers = wire.page_headers(request, parameters, page, more, len(found) if page.count else None, media)
-        return respond([_shown(s, context, media, system) for s in part], View(context), media, headers)
+        return respond([subscription_shown(s, context, media, system) for s in part], View(context), media, headers)
 
     async def retrieve(self, request: Request) -> Response:
         """GET /subscriptions/{id}."""
@@ -76,7 +76,7 @@ class SubscriptionRoutes:
         media = wire.negotiate(request.header(b"accept"))
         context = await wire.context_of(request, self._contexts)
         subscription = self._subscriptions.get(request.tenant, entity_id_of(request))
-        return respond(_shown(subscription, context, media, system), View(context), media)
+        return respond(subscription_shown(subscription, context, media, system), View(context), media)
 
     async def update(self, request: Request) -> Response:
         """PATCH /subscriptions/{id}."""
@@ -86,7 +86,7 @@ class SubscriptionRoutes:
         if media == wire.LD or wire.link_context(request) is not None or "@context" in raw:
             given = await wire.context_of_part(raw, request, media, self._contexts)
         if isinstance(raw, dict):
-            raw = _without_counters(raw)
+            raw = without_counters(raw)
             if "jsonldContext" in raw:
                 given = await self._names_of(raw, given or self._contexts.core)
         await self._subscriptions.update(request.tenant, entity_id_of(request), raw, given)
@@ -130,7 +130,7 @@ class SubscriptionRoutes:
         return await self._contexts.context_for(url)
 
 
-def _without_counters(raw: Json) -> Json:
+def without_counters(raw: Json) -> Json:
     """What only the server sets is left out of what a client gives; so is @context, which was read before."""
     result = {name: value for name, value in raw.items() if name != "@context"}
     if isinstance(raw.get("notification"), dict):
@@ -138,7 +138,7 @@ def _without_counters(raw: Json) -> Json:
     return result
 
 
-def _shown(subscription: Subscription, context: Context, media: str, system: bool) -> Json:
+def subscription_shown(subscription: Subscription, context: Context, media: str, system: bool) -> Json:
     """The subscription in the names of the context asked for; ``q`` stays in the words of its author."""
     raw, own = subscription.raw, subscription.context
     result: dict[str, Any] = {"id": subscription.id, "type": "Subscription"}

@@ -45,7 +45,7 @@ class Subscriptions:
         self._by_tenant: dict[str, dict[str, State]] = {}
         self._changing = asyncio.Lock()  # what is on the disk and what is in memory change together
         self._delivery = Delivery(storage, self._states, egress, _clock_us)
-        matching = Matching(self._states, self._indexes, _clock_us)
+        self._matching = matching = Matching(self._states, self._indexes, _clock_us)
         self._intervals = Intervals(storage, self._states, matching, self._delivery.wake)
         broker.before_commit(matching.on_changes)
         broker.observe(self._on_commit)
@@ -85,12 +85,12 @@ class Subscriptions:
 
     async def notes(self, tenant: str, subscription_id: str, *, dead: bool, limit: int) -> list[Note]:
         """What waits, or what was given up, oldest first. Raises ResourceNotFound."""
-        self.get(tenant, subscription_id)
+        self._check_known(tenant, subscription_id)
         return await self._storage.read(lambda r: r.notes(tenant, subscription_id, dead=dead, limit=limit))
 
     async def queue_state(self, tenant: str, subscription_id: str) -> Json:
         """Counts of the queue, and its age in seconds. Raises ResourceNotFound."""
-        self.get(tenant, subscription_id)
+        self._check_known(tenant, subscription_id)
         first = await self._storage.read(lambda r: r.notes(tenant, subscription_id, dead=False, limit=1))
         counts = await self._storage.read(lambda reader: reader.note_counts())
         waiting, dead, _ = counts.get((tenant, subscription_id), (0, 0, 0))
@@ -101,7 +101,7 @@ class Subscriptions:
 
     async def redeliver(self, tenant: str, subscription_id: str) -> int:
         """Dead letters are due again; returns how many. Raises ResourceNotFound."""
-        self.get(tenant, subscription_id)
+        self._check_known(tenant, subscription_id)
         now_us = _clock_us()
         count = await self._storage.write(lambda writer: writer.revive_notes(tenant, subscription_id, now_us))
         state = self._states.get((tenant, subscription_id))
@@ -112,10 +112,15 @@ class Subscriptions:
 
     def get(self, tenant: str, subscription_id: str) -> Subscription:
         """Raises ResourceNotFound."""
-        state = self._states.get((tenant, subscription_id))
+        state = self._by_tenant.get(tenant, {}).get(subscription_id)
         if state is None:
             raise ResourceNotFound(f"there is no subscription {subscription_id}")
         return state.subscription
+
+    def _check_known(self, tenant: str, subscription_id: str) -> None:
+        """Whether there is a queue for it. Raises ResourceNotFound."""
+        if not self.is_taken(tenant, subscription_id):
+            raise ResourceNotFound(f"there is no subscription {subscription_id}")
 
     def all(self, tenant: str) -> list[Subscription]:
         """In the order of creation."""
@@ -168,7 +173,7 @@ class Subscriptions:
             ) from error
 
     async def _store(self, subscription: Subscription) -> None:
-        document = _dump(subscription)
+        document = dump(subscription)
         tenant, subscription_id = subscription.tenant, subscription.id
         await self._storage.write(lambda writer: writer.put_document("subscription", tenant, subscription_id, document))
         self._put(subscription)
@@ -181,6 +186,39 @@ class Subscriptions:
             self._by_tenant.setdefault(subscription.tenant, {})[subscription.id] = state
         state.subscription = subscription
         self._indexes.setdefault(subscription.tenant, Index()).put(subscription)
+
+    def adopt(self, subscription: Subscription, *, waiting: int = 0) -> None:
+        """Deliver for a subscription that is kept and matched elsewhere, or whose document has changed there.
+
+        Its id must be free among all that are delivered for (``is_taken``).
+        """
+        key = (subscription.tenant, subscription.id)
+        state = self._states.get(key)
+        if state is None:
+            self._states[key] = state = State(subscription, waiting=waiting)
+        state.subscription = subscription
+
+    def is_taken(self, tenant: str, subscription_id: str) -> bool:
+        """Whether notifications are delivered for a subscription of that id."""
+        return (tenant, subscription_id) in self._states
+
+    def dismiss(self, subscription: Subscription) -> None:
+        """Deliver for it no longer."""
+        self._states.pop((subscription.tenant, subscription.id), None)
+
+    def enqueue(self, writer: Writer, subscription: Subscription, note: Note, now_us: int) -> None:
+        """Queue a notification in a write, by the rules of all: throttled, bounded."""
+        state = self._states.get((subscription.tenant, subscription.id))
+        if state is not None:
+            self._matching.put(writer, state, note, now_us)
+
+    def wake(self) -> None:
+        """A write that queued notifications is on the disk."""
+        self._delivery.wake()
+
+    def check_target(self, subscription: Subscription) -> None:
+        """Whether its endpoint may be notified at all. Raises BadRequestData."""
+        self._check_target(subscription)
 
     def _load(self, tenant: str, document: bytes) -> Subscription:
         kept = orjson.loads(document)
@@ -201,17 +239,19 @@ class Subscriptions:
             documents = []
             for state in [state for state in self._states.values() if state.dirty]:
                 state.dirty = False
-                documents.append((state.subscription.tenant, state.subscription.id, _dump(state.subscription)))
+                kept = state.subscription
+                documents.append((kept.kind, kept.tenant, kept.id, dump(kept)))
 
             def work(writer: Writer) -> None:
                 for document in documents:
-                    writer.put_document("subscription", *document)
+                    writer.put_document(*document)
 
             if documents:
                 await self._storage.write(work)
 
 
-def _dump(subscription: Subscription) -> bytes:
+def dump(subscription: Subscription) -> bytes:
+    """The document of the storage."""
     return orjson.dumps(
         {
             "raw": subscription.raw,
