@@ -318,7 +318,8 @@ async def test_subscribers_hear_of_registrations(tmp_path: Path) -> None:
             answer = await client.request(method, path, json=body)
             assert answer.status_code in (201, 204), answer.text
             told += [reason] if reason else []
-            await until(lambda number=len(told): len(bodies) == number)  # type: ignore[misc]
+            expected = len(told)
+            await until(lambda expected=expected: len(bodies) == expected)
             assert [one["triggerReason"] for one in bodies] == told
         await until(lambda: len(bodies) == len(told) + 1)  # it expires
         assert bodies[-1]["triggerReason"] == "noLongerMatching"
