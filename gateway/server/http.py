@@ -47,8 +47,7 @@ BODY_METHODS = frozenset({"POST", "PATCH", "PUT"})
 HEALTH_SECONDS_MAX = 5.0
 DRAIN_BYTES_MAX, DRAIN_SECONDS_MAX = 8 * 2**20, 1.0
 LATER = frozenset(  # parts of the standard that exist, but not here yet
-    {"csourceRegistrations", "csourceSubscriptions", "jsonldContexts", "attributes", "types", "entityMaps", "snapshots"}
-    | {"info", "temporal", "entityOperations", "entities"}
+    {"snapshots"} | {"info", "temporal", "entityOperations", "entities"}
 )
 
 
