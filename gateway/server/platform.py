@@ -21,6 +21,7 @@ from gateway.server.contexts import Contexts
 from gateway.server.contexts.catalog import Catalog
 from gateway.server.contexts.routes import ContextRoutes
 from gateway.server.contexts.service import Download, preloaded
+from gateway.server.distributed.headers import own_alias
 from gateway.server.distributed.service import Distributed
 from gateway.server.egress import Egress
 from gateway.server.ingest.routes import IngestRoutes
@@ -70,8 +71,9 @@ class Platform:
         self.sources = Sources(self.storage, self.contexts.core)
         self.source_subscriptions = SourceSubscriptions(self.storage, self.sources, self.subscriptions, self.contexts)
         self.registry = self.sources.registry
+        self._alias = own_alias(settings.alias, settings.data)
         self.distributed = Distributed(
-            self.registry, self.queries, self.contexts, Egress(settings.notify_prefixes), settings.alias
+            self.registry, self.queries, self.contexts, Egress(settings.notify_prefixes), self._alias
         )
         self.counter = RequestCounter()
         self._public = Egress(settings.context_prefixes)
@@ -140,7 +142,7 @@ class Platform:
             *QualityRoutes(self.quality, self.contexts).routes(),
             *ContextRoutes(self.contexts, "https" if self.settings.secure else "http").routes(),
             *SourceRoutes(self.sources, self.source_subscriptions, self.contexts).routes(),
-            *IdentityRoutes(self.settings.alias).routes(),
+            *IdentityRoutes(self._alias).routes(),
             *SubscriptionRoutes(self.subscriptions, self.contexts).routes(),
             *IngestRoutes(self.ingest).routes(),
             *ReleaseRoutes(Releases(self.storage)).routes(),

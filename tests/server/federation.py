@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,22 +15,11 @@ import httpx
 import orjson
 import uvicorn
 
-from gateway.server.broker.regex import Pattern
 from gateway.server.http import create_app
 from gateway.server.platform import Platform
 from gateway.server.settings import ServerSettings
-from gateway.server.sources.model import EntityInfo, Information, Registration
 
 ROOT = "/ngsi-ld/v1"
-TYPES = "retrieveEntityTypes retrieveEntityTypeDetails retrieveEntityTypeInfo"
-ATTRIBUTES = "retrieveAttrTypes retrieveAttrTypeDetails retrieveAttrTypeInfo"
-READS = "retrieveEntity queryEntity"
-WRITES = "createEntity updateEntity appendAttrs updateAttrs deleteAttrs deleteEntity mergeEntity replaceEntity"
-GROUPS = {
-    "retrieveOps": READS,
-    "federationOps": f"{READS} queryBatch {TYPES} {ATTRIBUTES}",
-    "redirectionOps": f"{READS} {WRITES} replaceAttrs purgeEntity",
-}
 DEFAULT = "https://uri.etsi.org/ngsi-ld/default-context/"
 
 
@@ -156,7 +144,10 @@ async def register(server: Server, endpoint: str, tenant: str = "", /, **members
         "operations": ["federationOps", "redirectionOps"],
         **members,
     }
-    return _put(server, tenant, body)
+    headers = {"NGSILD-Tenant": tenant} if tenant else {}
+    answer = await server.client.post(f"{ROOT}/csourceRegistrations", json=body, headers=headers)
+    assert answer.status_code == 201, answer.text
+    return unquote(urlsplit(answer.headers["location"]).path.rsplit("/", 1)[1])
 
 
 def room(number: int = 1, **attributes: Any) -> dict[str, Any]:
@@ -165,41 +156,3 @@ def room(number: int = 1, **attributes: Any) -> dict[str, Any]:
         "type": "Room",
         **{name: {"type": "Property", "value": value} for name, value in attributes.items()},
     }
-
-
-def _put(server: Server, tenant: str, body: dict[str, Any]) -> str:
-    """Straight into the registry: for as long as registrations cannot come over HTTP."""
-    ops = {o for name in body["operations"] for o in GROUPS.get(name, name).split()}
-
-    def iri(name: str) -> str:
-        return DEFAULT + name
-
-    infos = []
-    for info in body["information"]:
-        entities = tuple(
-            EntityInfo(
-                frozenset(iri(t) for t in ([e["type"]] if isinstance(e["type"], str) else e["type"])),
-                e.get("id"),
-                Pattern(e["idPattern"]) if "idPattern" in e else None,
-            )
-            for e in info.get("entities", [])
-        )
-        sets = [frozenset(map(iri, info[k])) if k in info else None for k in ("propertyNames", "relationshipNames")]
-        infos.append(Information(entities, *sets))
-    management = body.get("management", {})
-    found = Registration(
-        body.get("id", f"urn:ngsi-ld:ContextSourceRegistration:{uuid.uuid4()}"),
-        body["endpoint"],
-        tuple(infos),
-        body.get("mode", "inclusive"),
-        frozenset(ops),
-        body.get("tenant", ""),
-        tuple((p["key"], p["value"]) for p in body.get("contextSourceInfo", [])),
-        body.get("contextSourceAlias"),
-        None,
-        management["timeout"] / 1000 if "timeout" in management else None,
-        management["cooldown"] / 1000 if "cooldown" in management else None,
-        management.get("localOnly", False),
-    )
-    server.platform.registry.put(tenant, found)
-    return found.id

@@ -273,3 +273,10 @@ async def test_history_of_several_sources(tmp_path: Path) -> None:
         assert [v for v, _ in found[0]["p"]["values"]] == [1, 2, 4]
         local = (await a.get("/temporal/entities", **interval, local="true")).json()
         assert [v for v, _ in local[0]["p"]["values"]] == [1, 4]
+        body = {
+            "type": "Query",
+            "entities": [{"type": "Room"}],
+            "temporalQ": {"timerel": "after", "timeAt": "2026-01-01T00:00:00Z"},
+        }
+        posted = await a.post("/temporal/entityOperations/query", body, options="temporalValues")
+        assert posted.status_code == 200 and posted.json() == found

@@ -174,3 +174,32 @@ async def test_purge_goes_to_who_offers_it(tmp_path: Path) -> None:
         assert (await a.client.delete("/ngsi-ld/v1/entities", params={"type": "Room"})).status_code == 204
         left = [len((await server.get("/entities", local="true")).json()) for server in (a, b)]
         assert left == [0, 1]
+
+
+async def test_history_is_written_where_it_belongs(tmp_path: Path) -> None:
+    def seen(hour: int) -> list[dict[str, Any]]:
+        return [{"type": "Property", "value": hour, "observedAt": f"2026-01-01T0{hour}:00:00Z"}]
+
+    async def values(server: Server) -> dict[str, list[int]]:
+        answer = await server.get("/temporal" + ONE, local="true")
+        if answer.status_code == 404:
+            return {}
+        return {k: [i["value"] for i in v] for k, v in answer.json().items() if isinstance(v, list)}
+
+    offered = ["upsertTemporal", "appendAttrsTemporal", "deleteAttrsTemporal", "deleteTemporal"]
+    async with brokers(tmp_path, "a", "b") as (a, b):
+        await register(a, b.url, mode="exclusive", information=HUMIDITY, operations=offered)
+        entity = {"id": ID, "type": "Room", "temperature": seen(1), "humidity": seen(2)}
+        first = await a.post("/temporal/entities", entity)
+        assert first.status_code == 201 and first.headers["location"] == f"/ngsi-ld/v1/temporal{ONE}"
+        assert (await values(a), await values(b)) == ({"temperature": [1]}, {"humidity": [2]})
+        again = {**entity, "temperature": seen(3), "humidity": seen(4)}
+        assert (await a.post("/temporal/entities", again)).status_code == 204
+        assert (await a.post(f"/temporal{ONE}/attrs", {"temperature": seen(5), "humidity": seen(6)})).status_code == 204
+        assert (await values(a), await values(b)) == ({"temperature": [1, 3, 5]}, {"humidity": [2, 4, 6]})
+        assert (await a.post(f"/temporal{ONE}/attrs", {"humidity": [{"type": "Property"}]})).status_code == 400
+        at = f"/ngsi-ld/v1/temporal{ONE}"
+        assert (await a.client.delete(f"{at}/attrs/humidity", params={"deleteAll": "true"})).status_code == 204
+        assert (await values(b)).get("humidity", []) == [] and (await values(a))["temperature"] == [1, 3, 5]
+        assert (await a.client.delete(at)).status_code == 204
+        assert (await values(a), await values(b)) == ({}, {})

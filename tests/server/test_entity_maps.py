@@ -135,3 +135,8 @@ async def test_maps_of_history(tmp_path: Path) -> None:
         of_now = await turned(a, made.json()["id"])  # a map of history is none of current state
         assert of_now.status_code == 201
         assert (await a.get("/temporal/entityMaps", type="Room")).status_code == 400
+        times = {"timerel": "after", "timeAt": "2026-01-01T00:00:00Z"}
+        body = {"type": "Query", "entities": [{"type": "Room", "idPattern": ":[14]$"}], "temporalQ": times}
+        posted = await a.post("/temporal/entityMaps", body)
+        assert posted.status_code == 201
+        assert posted.json()["entityMap"] == {key: where[key] for key in where if key[-1] in "14"}

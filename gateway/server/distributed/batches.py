@@ -33,6 +33,8 @@ from gateway.server.settings import BATCH_MAX
 from gateway.server.sources.registry import Wanted
 from gateway.server.wire import Request, Response, answer
 
+AT_ONCE = 8  # entities of one batch at a source that takes no batches
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -197,12 +199,15 @@ class Batches:
             for entity_id, _, names in bodies:
                 _file(result, share.piece, entity_id, names, reply)
             return
-        replies = await asyncio.gather(
-            *(
-                self._singly(caller, context, batch, share.piece, entity_id, raw, parameters)
-                for entity_id, raw, _ in bodies
+        replies: list[Reply] = []
+        for start in range(0, len(bodies), AT_ONCE):
+            chunk = bodies[start : start + AT_ONCE]
+            if replies and replies[-1].failure == "timeout":  # it is down: the others need not wait for it, too
+                replies += [replies[-1]] * len(chunk)
+                continue
+            replies += await asyncio.gather(
+                *(self._singly(caller, context, batch, share.piece, name, raw, parameters) for name, raw, _ in chunk)
             )
-        )
         for (entity_id, _, names), reply in zip(bodies, replies, strict=True):
             if reply.status == 201:
                 result.created[entity_id] = None

@@ -12,6 +12,7 @@ from gateway.server.broker.patch import How, parse_attribute_patch, parse_patch
 from gateway.server.broker.writing import MERGE_PARAMETERS, how_of, same_id, types_of
 from gateway.server.contexts import Context
 from gateway.server.errors import BadRequestData
+from gateway.server.temporal.parse import parse_evolution
 from gateway.server.wire import Request
 
 
@@ -20,6 +21,12 @@ def check_body(operation: str, request: Request, raw: Any, context: Context) -> 
     if operation == "createEntity":
         wire.boolean(request.query({"local"}), "local")
         parse_entity(raw, context)
+        return
+    if operation.endswith("Temporal"):
+        wire.boolean(request.query({"local"}), "local")
+        fragment = operation != "upsertTemporal"
+        if parse_evolution(raw, context, fragment=fragment).id not in (None, request.params.get("id", raw.get("id"))):
+            raise BadRequestData("/id: it differs from the id in the path")
         return
     parameters = request.query(MERGE_PARAMETERS | {"type"})
     wire.boolean(parameters, "local")

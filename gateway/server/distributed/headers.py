@@ -6,7 +6,9 @@ Via holds the pseudonyms of the brokers that a request has passed; one that find
 from __future__ import annotations
 
 import re
+import uuid
 from dataclasses import dataclass
+from pathlib import Path
 
 from gateway.server import wire
 from gateway.server.contexts import Context
@@ -14,6 +16,7 @@ from gateway.server.sources.model import Registration
 from gateway.server.wire import Headers, Request
 
 HOPS_MAX = 16
+DEFAULT_ALIAS = "lamppost"
 COPY = "urn:ngsi-ld:request"
 NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}\Z")
 SPECIAL = frozenset({"jsonldcontext", "ngsildconformance", "accept", "contenttype"})
@@ -56,6 +59,17 @@ def caller_of(request: Request, alias: str, context: Context) -> Caller:
 def alias_of(alias: str, tenant: str) -> str:
     """The pseudonym of a tenant (clause 6.33)."""
     return f"{alias}-{tenant}" if tenant else alias
+
+
+def own_alias(alias: str, data: Path) -> str:
+    """What the server calls itself: as it was told; else a name that no other server has by chance.
+
+    Two servers of one name would take each other's requests for their own that come back.
+    """
+    if alias != DEFAULT_ALIAS:
+        return alias
+    place = f"{uuid.getnode()} {data.resolve()}"
+    return f"{alias}-{uuid.uuid5(uuid.NAMESPACE_URL, place).hex[:8]}"
 
 
 def headers_for(registration: Registration, caller: Caller, context: Context, *, body: str = "") -> dict[str, str]:

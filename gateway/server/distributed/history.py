@@ -31,6 +31,7 @@ from gateway.server.distributed.translate import translated
 from gateway.server.errors import InternalError, NonexistentTenant, Problem, ResourceNotFound, TooManyResults
 from gateway.server.routing import Handler
 from gateway.server.sources.registry import Match, Wanted
+from gateway.server.temporal.body import asked_of
 from gateway.server.wire import Request, Response
 
 NAMED = ("attrs", "pick", "omit")
@@ -73,6 +74,7 @@ class History:
     def __init__(self, gate: Gate, forwarder: Forwarder, contexts: Contexts, maps: Maps) -> None:
         self._maps = maps
         self._local: Handler = _unwrapped
+        self._query: Handler = _unwrapped
         self._gate = gate
         self._forwarder = forwarder
         self._contexts = contexts
@@ -119,8 +121,41 @@ class History:
             need = MERGED_MAX if page.count else page.offset + page.limit + 1
             return _page(request, context, await self.collect(local, request, context, matches, need), page)
 
-        self._local = local
+        self._local, self._query = local, handler
         return handler
+
+    def query_by_body(self, local: Handler) -> Handler:
+        """POST /temporal/entityOperations/query: where others are to be asked, as if it came by URL."""
+
+        async def handler(request: Request) -> Response:
+            if not self._gate.open(request) and not wants_map(request):
+                return await local(request)
+            by_url = await self.by_url(request)
+            return await (local(request) if by_url is None else self._query(by_url))
+
+        return handler
+
+    async def by_url(self, request: Request) -> Request | None:
+        """The same query with all in the URL; None where that cannot say it: several selectors, an inline context.
+
+        Raises BadRequestData, InvalidRequest, ...
+        """
+        media, raw = wire.body_media(request), wire.json_body(request)
+        context = await wire.context_of_part(raw, request, media, self._contexts)
+        asked = asked_of(raw)
+        if len(asked.selectors) > 1 or not isinstance(context.spec, str):
+            return None
+        selector = asked.selectors[0] if asked.selectors else {}
+        parameters = {**parameters_of(request), **asked.parameters, **selector}
+        if raw.get("entityMap") is True:
+            parameters["entityMap"] = "true"
+        if isinstance(raw.get("entityMapLifetime"), str):
+            parameters["entityMapLifetime"] = raw["entityMapLifetime"]
+        link = (b"link", wire.context_header(context).encode("ascii"))
+        headers = [pair for pair in request.headers if pair[0] not in (b"link", b"content-type")]
+        query = urlencode(parameters).encode("ascii")
+        path = f"{wire.ROOT}/temporal/entities"
+        return Request("GET", path, [*headers, link], query, params=request.params)
 
     async def mapped(self, request: Request) -> tuple[EntityMap, Collected]:
         """A new map of a query, and what it found. Raises what the query does, TooManyResults."""

@@ -12,7 +12,7 @@ from gateway.server.contexts import CORE_URL, Contexts
 from gateway.server.distributed.history import History
 from gateway.server.distributed.maps import LIFETIME_US_MAX, EntityMap, Maps, now_us
 from gateway.server.distributed.reads import Reads, warned
-from gateway.server.errors import BadRequestData, ResourceNotFound
+from gateway.server.errors import BadRequestData, OperationNotSupported, ResourceNotFound
 from gateway.server.routing import Route
 from gateway.server.wire import ROOT, Request, Response, answer
 
@@ -35,6 +35,7 @@ class MapRoutes:
             Route("GET", f"{ROOT}/entityMaps", self.make),
             Route("POST", f"{ROOT}/entityMaps", self.make_by_body),
             Route("GET", f"{ROOT}/temporal/entityMaps", self.make_temporal),
+            Route("POST", f"{ROOT}/temporal/entityMaps", self.make_temporal_by_body),
             Route("GET", one, self.retrieve),
             Route("PATCH", one, self.update),
             Route("DELETE", one, self.delete),
@@ -53,6 +54,14 @@ class MapRoutes:
     async def make_temporal(self, request: Request) -> Response:
         """GET /temporal/entityMaps."""
         made, found = await self._history.mapped(request)
+        return _made(request, made, found.warnings)
+
+    async def make_temporal_by_body(self, request: Request) -> Response:
+        """POST /temporal/entityMaps. Raises OperationNotSupported for several selectors, or an inline context."""
+        by_url = await self._history.by_url(request)
+        if by_url is None:
+            raise OperationNotSupported("an entity map of history takes one selector, and a context that has a URL")
+        made, found = await self._history.mapped(by_url)
         return _made(request, made, found.warnings)
 
     async def retrieve(self, request: Request) -> Response:

@@ -31,6 +31,7 @@ class Part:
     problem: Problem | None = None
     refused: tuple[dict[str, Any], ...] = ()
     owner: bool = False
+    created: bool = False
 
     @property
     def missing(self) -> bool:
@@ -45,7 +46,7 @@ async def here(local: Handler, request: Request, names: frozenset[str]) -> Part:
     except Problem as problem:
         return Part("", names, problem)
     refused = orjson.loads(done.body).get("notUpdated", []) if done.status == 207 else []
-    return Part("", names, None, tuple(refused))
+    return Part("", names, None, tuple(refused), created=done.status == 201)
 
 
 def there(piece: Piece, reply: Reply, context: Context) -> Part:
@@ -63,7 +64,7 @@ def there(piece: Piece, reply: Reply, context: Context) -> Part:
         if errors and not reply.content.get("success"):
             failed = Reply(502, failure="broken", why=str(errors[0])[:200])
             return Part(registration.id, names, problem_of(failed, registration), (), piece.owns)
-    return Part(registration.id, names, None, tuple(refused), piece.owns)
+    return Part(registration.id, names, None, tuple(refused), piece.owns, reply.status == 201)
 
 
 def refusal(plan: Plan, operation: str) -> list[Part]:

@@ -68,16 +68,20 @@ class Distributed:
             f"PATCH {one}": writes.MERGE,
             f"POST {attributes}": writes.APPEND,
             f"PATCH {attributes}": writes.UPDATE,
+            "POST /temporal/entities": writes.UPSERT_TEMPORAL,
+            f"POST /temporal{attributes}": writes.APPEND_TEMPORAL,
         }
         single = {
             f"PATCH {attributes}/{{attr}}": writes.UPDATE_ONE,
             f"PUT {attributes}/{{attr}}": writes.REPLACE_ONE,
             f"DELETE {attributes}/{{attr}}": writes.DELETE_ONE,
+            f"DELETE /temporal{attributes}/{{attr}}": writes.DELETE_ATTRS_TEMPORAL,
         }
+        whole = {f"DELETE {one}": writes.DELETE, f"DELETE /temporal{one}": writes.DELETE_TEMPORAL}
         return {
             **{key: _bound(self._writes.bodied, operation) for key, operation in bodied.items()},
             **{key: _bound(self._writes.single, operation) for key, operation in single.items()},
-            f"DELETE {one}": self._writes.delete,
+            **{key: _bound(self._writes.delete, operation) for key, operation in whole.items()},
             "DELETE /entities": self._purges.wrapped,
         }
 
@@ -102,6 +106,7 @@ class Distributed:
             "GET /entities/{id}": self._reads.retrieve,
             "POST /entityOperations/query": self._reads.query_by_body,
             "GET /temporal/entities": self._history.query,
+            "POST /temporal/entityOperations/query": self._history.query_by_body,
             "GET /temporal/entities/{id}": self._history.retrieve,
         }
 

@@ -39,23 +39,34 @@ FORWARDED = ("options", "format", "observedAt", "lang", "datasetId", "deleteAll"
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """``by_attribute``: partial success is told as an UpdateResult, else as a BatchOperationResult."""
+    """``by_attribute``: partial success is told as an UpdateResult, else as a BatchOperationResult.
+
+    ``path``: with ``{id}`` for that of the entity.
+    """
 
     name: str
     method: str
-    success: int
+    path: str
     by_attribute: bool
 
+    def place(self, entity_id: str) -> str:
+        """The path for an entity, percent-encoded."""
+        return self.path.replace("{id}", quote(entity_id, safe=":"))
 
-CREATE = Operation("createEntity", "POST", 201, False)
-REPLACE = Operation("replaceEntity", "PUT", 204, False)
-MERGE = Operation("mergeEntity", "PATCH", 204, True)
-APPEND = Operation("appendAttrs", "POST", 204, True)
-UPDATE = Operation("updateEntity", "PATCH", 204, True)
-UPDATE_ONE = Operation("updateAttrs", "PATCH", 204, True)
-REPLACE_ONE = Operation("replaceAttrs", "PUT", 204, True)
-DELETE_ONE = Operation("deleteAttrs", "DELETE", 204, True)
-DELETE = Operation("deleteEntity", "DELETE", 204, False)
+
+CREATE = Operation("createEntity", "POST", "/entities", False)
+REPLACE = Operation("replaceEntity", "PUT", "/entities/{id}", False)
+MERGE = Operation("mergeEntity", "PATCH", "/entities/{id}", True)
+APPEND = Operation("appendAttrs", "POST", "/entities/{id}/attrs", True)
+UPDATE = Operation("updateEntity", "PATCH", "/entities/{id}/attrs", True)
+UPDATE_ONE = Operation("updateAttrs", "PATCH", "/entities/{id}/attrs", True)
+REPLACE_ONE = Operation("replaceAttrs", "PUT", "/entities/{id}/attrs", True)
+DELETE_ONE = Operation("deleteAttrs", "DELETE", "/entities/{id}/attrs", True)
+DELETE = Operation("deleteEntity", "DELETE", "/entities/{id}", False)
+UPSERT_TEMPORAL = Operation("upsertTemporal", "POST", "/temporal/entities", False)
+APPEND_TEMPORAL = Operation("appendAttrsTemporal", "POST", "/temporal/entities/{id}/attrs", True)
+DELETE_ATTRS_TEMPORAL = Operation("deleteAttrsTemporal", "DELETE", "/temporal/entities/{id}/attrs", True)
+DELETE_TEMPORAL = Operation("deleteTemporal", "DELETE", "/temporal/entities/{id}", False)
 
 
 class Writes:
@@ -76,7 +87,8 @@ class Writes:
             media = wire.body_media(request, patch=operation.method == "PATCH")
             raw = wire.json_body(request)
             context = await wire.context_of_part(raw, request, media, self._contexts)
-            entity_id = body_id(raw) if operation is CREATE else entity_id_of(request)
+            creating = operation in (CREATE, UPSERT_TEMPORAL)
+            entity_id = body_id(raw) if creating else entity_id_of(request)
             if not isinstance(raw, dict) or entity_id is None:
                 return await local(request)  # which refuses it, and says why
             caller = self._gate.caller(request, context)
@@ -94,9 +106,9 @@ class Writes:
 
             smaller = {k: v for k, v in raw.items() if k not in names or names[k] in plan.names}
             done = await _all(plan, forward, local, replace_body(request, smaller), operation.name)
-            good = answer(operation.success)
-            if operation is CREATE:
-                good = answer(201, headers={"Location": f"{ROOT}/entities/{quote(entity_id, safe=':')}"})
+            good = answer(204)
+            if operation is CREATE or (creating and any(part.created for part in done)):
+                good = answer(201, headers={"Location": f"{ROOT}{operation.path}/{quote(entity_id, safe=':')}"})
             return answer_of(done, entity_id, good, by_attribute=operation.by_attribute)
 
         return handler
@@ -105,11 +117,8 @@ class Writes:
         self, caller: Caller, operation: Operation, piece: Piece, entity_id: str, raw: dict[str, Any], request: Request
     ) -> Part:
         context = await self._forwarder.context_for(piece.registration, caller)
-        path = "/entities" if operation is CREATE else f"/entities/{quote(entity_id, safe=':')}"
-        if operation in (APPEND, UPDATE):
-            path += "/attrs"
         body = translated(raw, caller.context, context)
-        forward = Forward(piece.registration, operation.method, path, _parameters(request), body)
+        forward = Forward(piece.registration, operation.method, operation.place(entity_id), _parameters(request), body)
         return there(piece, await self._forwarder.send(caller, context, forward), context)
 
     def single(self, operation: Operation, local: Handler) -> Handler:
@@ -119,7 +128,7 @@ class Writes:
             if not self._gate.open(request) or not is_attribute(request.params["attr"]):
                 return await local(request)
             raw: Any = None
-            if operation is DELETE_ONE:
+            if operation.method == "DELETE":
                 context = await wire.context_of(request, self._contexts)
             else:
                 media = wire.body_media(request, patch=operation.method == "PATCH")
@@ -135,7 +144,7 @@ class Writes:
             async def forward(piece: Piece) -> Part:
                 to = await self._forwarder.context_for(piece.registration, caller)
                 known = quote(renamed(request.params["attr"], context, to), safe="")
-                path = f"/entities/{quote(entity_id, safe=':')}/attrs/{known}"
+                path = f"{operation.place(entity_id)}/{known}"
                 body = raw if raw is None else _fragment(raw, context, to)
                 sent = Forward(piece.registration, operation.method, path, _parameters(request), body)
                 return there(piece, await self._forwarder.send(caller, to, sent), to)
@@ -147,8 +156,8 @@ class Writes:
 
         return handler
 
-    def delete(self, local: Handler) -> Handler:
-        """DELETE /entities/{id}: everywhere."""
+    def delete(self, operation: Operation, local: Handler) -> Handler:
+        """An entity, or its history: everywhere."""
 
         async def handler(request: Request) -> Response:
             if not self._gate.open(request):
@@ -156,17 +165,17 @@ class Writes:
             context = await wire.context_of(request, self._contexts)
             caller, entity_id = self._gate.caller(request, context), entity_id_of(request)
             types = await known_types(self._queries, request, entity_id, {}, context)
-            plan = plan_whole(self._gate.matching(caller, Wanted(ids=(entity_id,), types=types)), {DELETE.name})
+            plan = plan_whole(self._gate.matching(caller, Wanted(ids=(entity_id,), types=types)), {operation.name})
 
             async def forward(piece: Piece) -> Part:
                 to = await self._forwarder.context_for(piece.registration, caller)
-                path = f"/entities/{quote(entity_id, safe=':')}"
-                sent = Forward(piece.registration, "DELETE", path, _parameters(request))
-                return there(piece, await self._forwarder.send(caller, to, sent), to)
+                sent = Forward(piece.registration, "DELETE", operation.place(entity_id), _parameters(request))
+                part = there(piece, await self._forwarder.send(caller, to, sent), to)
+                return replace(part, owner=False)  # that it is gone at one of them already is no failure
 
             if not plan.pieces and not plan.refused:
                 return await local(request)
-            done = await _all(plan, forward, local, request, DELETE.name)
+            done = await _all(plan, forward, local, request, operation.name)
             return answer_of(done, entity_id, answer(204), by_attribute=False)
 
         return handler
