@@ -72,9 +72,9 @@ async def test_an_exclusive_source_has_its_attributes_alone(tmp_path: Path) -> N
 
 async def test_a_redirect_source_hides_what_is_here(tmp_path: Path) -> None:
     async with brokers(tmp_path, "a", "b") as (a, b):
+        await register(a, b.url, mode="redirect")
         await made(a, room(1, temperature=20))
         await made(b, room(1, temperature=21))
-        await register(a, b.url, mode="redirect")
         assert (await a.get(ONE, options="keyValues")).json()["temperature"] == 21
         assert (await a.get("/entities", type="Room", options="keyValues")).json()[0]["temperature"] == 21
 
@@ -115,7 +115,9 @@ async def test_a_slow_source_is_left_out_with_a_warning_and_given_a_rest(tmp_pat
         seen = len(source.seen)
         assert "199" in (await a.get("/entities", type="Room")).headers["NGSILD-Warning"]
         assert len(source.seen) == seen == 1
-        redirect = await register(a, source.url, mode="redirect", management={"timeout": 200})
+        nine = [{"entities": [{"type": "Room", "id": "urn:ngsi-ld:Room:9"}]}]
+        members = {"mode": "redirect", "management": {"timeout": 200}, "information": nine}
+        redirect = await register(a, source.url, **members)
         gone = await a.get("/entities/urn:ngsi-ld:Room:9")
         assert gone.status_code == 504 and redirect in gone.json()["detail"]
 
@@ -130,9 +132,11 @@ async def test_a_loop_ends_and_is_told(tmp_path: Path) -> None:
         assert one.json() == {"id": "urn:ngsi-ld:Room:1", "type": "Room", "temperature": 20, "humidity": 50}
         back = await a.client.get("/ngsi-ld/v1" + ONE, headers={"Via": "1.1 x, 1.1 A"})
         assert back.status_code == 508
-        await register(a, b.url, mode="redirect")
-        await register(b, a.url, mode="redirect")
-        assert (await a.get(ONE)).status_code == 508
+        nine = [{"entities": [{"type": "Room", "id": "urn:ngsi-ld:Room:9"}]}]
+        await register(a, b.url, mode="redirect", information=nine)
+        await register(b, a.url, mode="redirect", information=nine)
+        assert (await a.get("/entities/urn:ngsi-ld:Room:9")).status_code == 508
+        assert (await a.post("/entities", room(9, t=1))).status_code == 508
 
 
 async def test_a_known_alias_is_not_asked_again(tmp_path: Path) -> None:
