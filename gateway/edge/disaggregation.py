@@ -52,6 +52,7 @@ class Disaggregation:
             made = (config.site.id, settings.key, self._store, links, client, clock, self._changed.set)
             self._pull = ModelPull(*made)
         self._latest: ApplianceResult | None = None
+        self._final_ns: int | None = None
         self._clock = clock
         self._settings = settings
         self._runs = RunStore(folder / "runs.jsonl")
@@ -151,9 +152,12 @@ class Disaggregation:
             return
 
     def _result(self, result: ApplianceResult) -> None:
-        before, self._latest = self._latest, result
-        if before is not None and self._pull is not None:
-            self._watch((result.mono_ns - before.mono_ns) / 1e9, result)
+        if self._latest is None or result.mono_ns >= self._latest.mono_ns:  # final ones may be of earlier instants
+            self._latest = result
+        if result.final:
+            before_ns, self._final_ns = self._final_ns, result.mono_ns
+            if before_ns is not None and self._pull is not None:
+                self._watch((result.mono_ns - before_ns) / 1e9, result)
         for event in result.events:
             end_ns = self._clock.utc_ns(event.mono_ns)
             if event.kind == "end" and event.duration_s > 0 and end_ns is not None:

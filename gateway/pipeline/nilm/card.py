@@ -15,6 +15,7 @@ NOT_FOR = (
     "Billing, safety, or judging people. What appliances do shows when people are at home and what they do: it is "
     "personal data, and stays on the box unless the configuration grants it."
 )
+METHOD_SMALL = " Of some, boosted trees over a window of the mains correct or replace it."
 METHOD = "Factorial hidden Markov states over power differences, tracked by a beam, with an explicit unknown load."
 
 
@@ -33,13 +34,14 @@ def card(model: Model, release: Release | None = None) -> dict[str, Any]:
     made: dict[str, Any] = {
         "use": USE,
         "not_for": NOT_FOR,
-        "method": METHOD,
+        "method": METHOD + (METHOD_SMALL if model.small else ""),
         "period_s": period,
         "periods_s": [round(period / PERIOD_TOLERANCE, 3), round(period * PERIOD_TOLERANCE, 3)],
         "provenance": model.provenance,
         "trained_on": model.trained_on,
         "loads": loads,
         "steady": steady,
+        "small": [own.name for own in model.small],
     }
     if release is not None:
         made |= {
@@ -75,6 +77,8 @@ def markdown(made: dict[str, Any]) -> str:
         levels = ", ".join(f"{level:g}" for level in load["levels_w"])
         lines.append(f"| {load['name']} | {levels} | {_span(load['longest_run_s'])} |")
     lines += [f"| {load['name']} | {load['level_w']:g}, steady | |" for load in made["steady"]]
+    if made["small"]:
+        lines += ["", f"Small models (trees over a window of the mains) serve: {', '.join(made['small'])}."]
     return "\n".join([*lines, *_scores(made.get("scores"))]) + "\n"
 
 

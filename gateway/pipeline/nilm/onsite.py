@@ -108,7 +108,10 @@ def load_from(name: str, ups: Sequence[float], downs: Sequence[float], period_s:
 
 
 def with_load(model: Model | None, load: LoadModel, period_s: float, floor_w: float, note: str) -> Model:
-    """The model with a load added, or replaced where the name is known. Raises ModelError."""
+    """The model with a load added, or replaced where the name is known. Raises ModelError.
+
+    Small models go: their trees look at the loads that were tracked when they were learned.
+    """
     if model is None:
         return _checked(
             Model(
@@ -127,7 +130,7 @@ def with_load(model: Model | None, load: LoadModel, period_s: float, floor_w: fl
     if len(loads) >= LOADS_MAX:
         raise ModelError(f"a model has {LOADS_MAX} loads at most", code="nilm.learn", fix="Remove one first.")
     trained = f"{model.trained_on}; {note}"[-2000:]
-    return _checked(replace(model, loads=(*loads, load), trained_on=trained))
+    return _checked(replace(model, loads=(*loads, load), trained_on=trained, small=()))
 
 
 def renamed(model: Model, old: str, new: str) -> Model:
@@ -140,20 +143,23 @@ def renamed(model: Model, old: str, new: str) -> Model:
             model,
             loads=tuple(replace(one, name=new) if one.name == old else one for one in model.loads),
             steady=tuple(replace(one, name=new) if one.name == old else one for one in model.steady),
+            small=tuple(replace(one, name=new) if one.name == old else one for one in model.small),
         )
     )
 
 
 def without(model: Model, name: str) -> Model:
-    """The model without a load. Raises ModelError."""
+    """The model without a load; small models go too where it was tracked: see ``with_load``. Raises ModelError."""
     if name not in model.names:
         fix = f"There are: {', '.join(model.names)}."
         raise ModelError(f"there is no load {name!r}", code="nilm.no-load", fix=fix)
+    tracked = any(one.name == name for one in model.loads)
     return _checked(
         replace(
             model,
             loads=tuple(one for one in model.loads if one.name != name),
             steady=tuple(one for one in model.steady if one.name != name),
+            small=() if tracked else tuple(one for one in model.small if one.name != name),
         )
     )
 
