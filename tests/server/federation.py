@@ -57,7 +57,7 @@ async def listening(app: Any, bound: socket.socket) -> AsyncIterator[str]:
 
 
 def bind() -> socket.socket:
-    bound = socket.socket()
+    bound = socket.socket(proto=socket.IPPROTO_TCP)  # asyncio sets TCP_NODELAY only where this is said
     bound.bind(("127.0.0.1", 0))
     return bound
 

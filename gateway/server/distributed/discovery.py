@@ -80,7 +80,11 @@ class Discovery:
         reply = await self._forwarder.send(caller, context, Forward(registration, "GET", path, parameters))
         if not reply.good:
             return None, warning_of(reply, registration)
-        return _renamed(reply.content, lambda word: renamed(word, context, caller.context)), None
+        content = _renamed(reply.content, lambda word: renamed(word, context, caller.context))
+        wanted = list if details and name is None else dict
+        if not isinstance(content, wanted):
+            return None, f'299 {registration.id} "its answer is not what was asked for"'
+        return content, None
 
 
 def _wanted(path: str, name: str | None, context: Context) -> Wanted:
@@ -142,19 +146,21 @@ def _together(one: Any, other: Any) -> Any:
 
 
 def _renamed(content: Any, rename: Callable[[str], str]) -> Any:
-    """Names in the context of the request."""
+    """What of an answer is a description, with names in the context of the request; None where nothing is."""
     if isinstance(content, list):
-        return [_renamed(part, rename) for part in content]
-    if not isinstance(content, dict):
-        return content
+        return [found for part in content if (found := _renamed(part, rename)) is not None]
+    if not isinstance(content, dict) or not isinstance(content.get("id"), str):
+        return None
     result: dict[str, Any] = {}
     for name, value in content.items():
         if name in NAMES and isinstance(value, str):
             result[name] = rename(value)
         elif name in LISTS and isinstance(value, list):
             result[name] = [rename(word) for word in value if isinstance(word, str)]
-        elif name == "attributeDetails":
+        elif name == "attributeTypes" and isinstance(value, list):
+            result[name] = [word for word in value if isinstance(word, str)]
+        elif name == "attributeDetails" and isinstance(value, list):
             result[name] = _renamed(value, rename)
-        elif name != "@context":
+        elif (name in COUNTS and type(value) is int) or (name in ("id", "type") and isinstance(value, str)):
             result[name] = value
     return result

@@ -6,10 +6,46 @@ from typing import Any
 
 import orjson
 
+from gateway.server.broker.names import Fault, check_uri
 from gateway.server.distributed.translate import TEMPORAL
 
+HEADER = frozenset({"id", "type", "@context", "scope", "createdAt", "modifiedAt", "deletedAt", "expiresAt"})
 OF_SOURCE = frozenset({"instanceId", "createdAt", "modifiedAt"})
 SORTED = orjson.OPT_SORT_KEYS
+
+
+def evolution(raw: Any) -> dict[str, Any] | None:
+    """What of an answer is an evolution of an entity: attributes that are none are left out; None for no entity."""
+    if not isinstance(raw, dict):
+        return None
+    types = raw.get("type")
+    named = types if isinstance(types, list) else [types]
+    try:
+        check_uri(raw.get("id"))
+    except Fault:
+        return None
+    if not named or not all(isinstance(name, str) and name for name in named):
+        return None
+    result: dict[str, Any] = {}
+    for name, value in raw.items():
+        if name in HEADER:
+            if name in ("id", "type") or isinstance(value, str | list):
+                result[name] = value
+        elif value == [] or all(_is_series(part) for part in (value if isinstance(value, list) else [value])):
+            result[name] = value
+    return result
+
+
+def _is_series(part: Any) -> bool:
+    """An instance, or all of them as pairs of a value and a time."""
+    if not isinstance(part, dict) or not isinstance(part.get("type", ""), str):
+        return False
+    if not isinstance(part.get("observedAt", ""), str) or not isinstance(part.get("datasetId", ""), str):
+        return False
+    return all(
+        isinstance(part[name], list) and all(isinstance(pair, list) and len(pair) == 2 for pair in part[name])
+        for name in TEMPORAL & part.keys()
+    )
 
 
 def merged(one: dict[str, Any], other: dict[str, Any], *, simple: bool) -> dict[str, Any]:

@@ -16,11 +16,10 @@ import orjson
 
 from gateway.server import wire
 from gateway.server.broker.answers import entity_id_of, respond
-from gateway.server.broker.names import Fault, check_uri
 from gateway.server.broker.query import build_query
 from gateway.server.broker.represent import View
 from gateway.server.contexts import Context, Contexts
-from gateway.server.distributed.evolutions import merged
+from gateway.server.distributed.evolutions import evolution, merged
 from gateway.server.distributed.forward import Forward, Forwarder, warning_of
 from gateway.server.distributed.gate import Gate, parameters_of
 from gateway.server.distributed.headers import Caller
@@ -255,22 +254,15 @@ class History:
         reply = await self._forwarder.send(caller, context, Forward(registration, "GET", path, parameters))
         if not reply.good:
             return None, warning_of(reply, registration)
-        content = reply.content
-        if isinstance(content, list):
-            return [translated(part, context, caller.context) for part in content if _is_entity(part)], None
-        return (translated(content, context, caller.context), None) if _is_entity(content) else (None, None)
+        if isinstance(reply.content, list):
+            found = [entity for part in reply.content if (entity := evolution(part)) is not None]
+            return [translated(entity, context, caller.context) for entity in found], None
+        one = evolution(reply.content)
+        return None if one is None else translated(one, context, caller.context), None
 
 
 def _renamed(name: str, source: Context, target: Context) -> str:
     return name if source is target else target.compact_name(source.expand_name(name))
-
-
-def _is_entity(part: Any) -> bool:
-    try:
-        check_uri(part["id"])
-    except (Fault, KeyError, TypeError):
-        return False
-    return True
 
 
 async def _unwrapped(request: Request) -> Response:

@@ -56,11 +56,11 @@ def there(piece: Piece, reply: Reply, context: Context) -> Part:
         return Part(registration.id, names, problem_of(reply, registration), (), piece.owns)
     refused: list[dict[str, Any]] = []
     if reply.status == 207 and isinstance(reply.content, dict):
-        for detail in reply.content.get("notUpdated", []):
+        for detail in _list(reply.content.get("notUpdated")):
             if isinstance(detail, dict) and isinstance(detail.get("attributeName"), str):
                 name = context.expand_name(detail["attributeName"])
                 refused.append(_detail(name, str(detail.get("reason", "")), registration.id))
-        errors = reply.content.get("errors")
+        errors = _list(reply.content.get("errors"))
         if errors and not reply.content.get("success"):
             failed = Reply(502, failure="broken", why=str(errors[0])[:200])
             return Part(registration.id, names, problem_of(failed, registration), (), piece.owns)
@@ -128,3 +128,8 @@ def _update_result(done: Sequence[Part], failed: Sequence[Part]) -> dict[str, An
 def _detail(name: str, reason: str, registration_id: str) -> dict[str, Any]:
     named = {"registrationId": registration_id} if registration_id else {}
     return {"attributeName": name, "reason": reason, **named}
+
+
+def _list(value: object) -> list[Any]:
+    """What should be a list, and may be anything."""
+    return value if isinstance(value, list) else []
