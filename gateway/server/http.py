@@ -46,9 +46,7 @@ Send = Callable[[Message], Awaitable[None]]
 BODY_METHODS = frozenset({"POST", "PATCH", "PUT"})
 HEALTH_SECONDS_MAX = 5.0
 DRAIN_BYTES_MAX, DRAIN_SECONDS_MAX = 8 * 2**20, 1.0
-LATER = frozenset(  # parts of the standard that exist, but not here yet
-    {"snapshots"} | {"info", "temporal", "entityOperations", "entities"}
-)
+LATER = frozenset({"snapshots", "info", "temporal", "entityOperations", "entities"})  # in the standard, not here
 
 
 class App:
