@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import itertools
 import logging
 import socket
@@ -151,6 +152,7 @@ async def serve(
     listener = _bind(settings)
     with listener:
         async with app.running():
+            _spare_collector()
             server = _Server(_config(app, tls))
             async with asyncio.TaskGroup() as group:
                 group.create_task(server.serve(sockets=[listener]))
@@ -159,6 +161,16 @@ async def serve(
                 await stop.wait()
                 app.stop()
                 server.leave()
+
+
+def _spare_collector() -> None:
+    """What was loaded stays: the garbage collector need not look at it again and again, nor as often as by default.
+
+    Measured: up to a half of the CPU of writes into 20,000 entities.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 1000)
 
 
 def _config(app: Any, tls: Callable[..., ssl.SSLContext] | None) -> uvicorn.Config:  # any ASGI application

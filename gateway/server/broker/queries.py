@@ -33,6 +33,7 @@ class Shape:
 
 
 PLAIN = Shape()
+BRIEF_MAX = 200  # entities from the first one on, answered by an index
 
 
 class Documents(NamedTuple):
@@ -82,7 +83,10 @@ class Queries:
 
     async def documents(self, tenant: str, query: Query, *, limit: int, offset: int, count: bool) -> Documents:
         """The same, as the documents are stored. Raises NonexistentTenant, TooComplexQuery."""
-        return await self._storage.read(lambda reader: _Search(reader, tenant, query).documents(limit, offset, count))
+        brief = query.indexed and not count and offset + limit <= BRIEF_MAX
+        return await self._storage.read(
+            lambda reader: _Search(reader, tenant, query).documents(limit, offset, count), brief=brief
+        )
 
     async def linked(self, tenant: str, entity: Stored, join: Join, view: View) -> list[Stored]:
         """An entity with what its relationships lead to: within it, or (flat) behind it. Raises TooManyResults."""

@@ -279,8 +279,11 @@ class Storage(Protocol):
     async def lookup(self, tenant: str, entity_id: str) -> bytes | None:
         """``Reader.entity``, by the shortest way."""
 
-    async def read(self, work: Callable[[Reader], T]) -> T:
-        """Run work against one consistent view. Raises TooComplexQuery beyond the time limit."""
+    async def read(self, work: Callable[[Reader], T], *, brief: bool = False) -> T:
+        """Run work against a consistent view; it must not keep the reader.
+
+        ``brief``: it touches a few entities only, so it may run where it is asked instead of in a thread.
+        """
 
     async def write(self, work: Callable[[Writer], T], *, weight: int = 1) -> T:
         """Run work on the writer; returns after the commit. If work raises, nothing of it is kept.

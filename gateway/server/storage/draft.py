@@ -78,10 +78,14 @@ class Draft(View, Queues):
         keys = {one: known[one].key if one in known else fresh.get(one) for one in wanted}
         return sorted((one for one, key in keys.items() if key is not None), key=lambda one: keys[one] or 0)
 
-    def _entries(self, tenant: str, selection: Selection) -> Iterator[Entry]:
+    def _entries(self, tenant: str, selection: Selection, skip: int = 0) -> Iterator[Entry]:
         for subject_id in self._candidates(tenant, selection):
             found = self._find(tenant, subject_id)
-            if found is not None and (not selection.types or any(iri in found.types for iri in selection.types)):
+            if found is None or (selection.types and not any(iri in found.types for iri in selection.types)):
+                continue
+            if skip and found.live:
+                skip -= 1
+            else:
                 yield found
 
     def types(self, tenant: str) -> list[str]:

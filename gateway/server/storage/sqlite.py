@@ -85,8 +85,13 @@ class SqliteStorage:
         if self._lock is not None:
             os.close(self._lock)
 
-    async def read(self, work: Callable[[Reader], T]) -> T:
-        """Run work on a reader thread against one snapshot."""
+    async def read(self, work: Callable[[Reader], T], *, brief: bool = False) -> T:
+        """Run work against one snapshot: on a reader thread, since it may take long, or here where it is brief.
+
+        To hand it over costs more than to look up a page of entities.
+        """
+        if brief:
+            return self._read(work)
         if self._reading >= READS_WAITING_MAX:
             self._refused += 1
             raise Overloaded(f"{self._reading} reads wait already")
