@@ -81,6 +81,18 @@ def train(file: Path, mains: str, period: float | None, output: Path, provenance
     click.echo(f"{output}: {', '.join(learned.names)} ({learned.trained_on})")
 
 
+@command.command("untrained")
+@click.option("--period", type=click.FloatRange(0, 3600, min_open=True), required=True, help="Seconds between samples.")
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="Model to write.")
+def untrained(period: float, output: Path) -> None:
+    """Write a model that knows no load: it finds load_1, load_2, ... while they run, and names can be given."""
+    from gateway.pipeline.nilm import model as models
+    from gateway.pipeline.nilm import onsite
+
+    models.save(onsite.untrained(period), output)
+    click.echo(f"{output}: loads are found while they run; `lamppost appliances name` gives them names")
+
+
 @command.command("simulate")
 @click.option(
     "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="Parquet or npz to write."

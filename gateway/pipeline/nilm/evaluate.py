@@ -11,7 +11,7 @@ import numpy as np
 from gateway.pipeline.nilm import batch, small
 from gateway.pipeline.nilm.model import Model, check_period
 from gateway.pipeline.nilm.recording import Recording
-from gateway.pipeline.nilm.result import NothingLearnedError
+from gateway.pipeline.nilm.result import ModelError, NothingLearnedError
 from gateway.pipeline.nilm.score import Report, score
 
 
@@ -73,6 +73,8 @@ def split_score(recording: Recording, share: float, say: small.Progress = lambda
 def model_score(recording: Recording, learned: Model) -> Evaluation:
     """Score a model on a whole recording; ``ea_mean`` then is that of the recording's own means. Raises ModelError."""
     check_period(learned, recording.period_s)
+    if learned.found is not None:
+        raise ModelError("the model knows no load, it finds them while they run", fix="Train one, or use --split.")
     return _evaluate(learned, recording, means_of(recording), 1)
 
 

@@ -10,6 +10,7 @@ meter has one tracker for each phase.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
@@ -84,14 +85,17 @@ class Open:
 
 
 class EventTracker:
-    """Follows one meter, or one phase of it; ``period_s`` of its samples; ``state``: what ``state()`` gave once.
+    """Follows one meter, or one phase of it, with a sample each ``period_s``.
+
+    ``state``: what ``state()`` gave once; ``names``: given to loads, by ``load_1``, ...
 
     ``run`` is what ended with the last sample: (when it began, its load); None for none. A run is of a load for certain
     when it ends, so its energy is counted then, and events are ends.
     """
 
-    def __init__(self, period_s: float, state: object = None) -> None:
+    def __init__(self, period_s: float, state: object = None, names: Mapping[str, str] | None = None) -> None:
         self.clusters = _restored(state)
+        self._given = dict(names or {})
         self.run: tuple[int, Cluster] | None = None
         self.ignored = self.resets = 0
         self.settled: list[ApplianceResult] = []  # every result is final at once
@@ -125,7 +129,7 @@ class EventTracker:
     @property
     def names(self) -> list[str]:
         """The loads found so far, in the order of results."""
-        return [_name(one) for one in self._known()]
+        return [self._name(one) for one in self._known()]
 
     @property
     def energy_kwh(self) -> list[float]:
@@ -138,6 +142,10 @@ class EventTracker:
     def state(self) -> list[dict[str, object]]:
         """What was learned, for JSON: the next start goes on with the same loads."""
         return [asdict(one) for one in self.clusters if one.number]
+
+    def _name(self, cluster: Cluster) -> str:
+        number = f"load_{cluster.number}"
+        return self._given.get(number, number)
 
     def _known(self) -> list[Cluster]:
         return sorted((one for one in self.clusters if one.number), key=lambda one: one.number)
@@ -185,7 +193,7 @@ class EventTracker:
             self._numbers += 1
             cluster.number = self._numbers
         cluster.energy_kwh += best.energy_kwh
-        return [RunEvent(_name(cluster), "end", mono_ns, duration_s, best.energy_kwh)] if cluster.number else []
+        return [RunEvent(self._name(cluster), "end", mono_ns, duration_s, best.energy_kwh)] if cluster.number else []
 
     def _nearest(self, seen: Seen, duration_s: float | None) -> Cluster | None:
         """The load that a run looks like; the duration is not known while it goes on."""
@@ -221,7 +229,7 @@ class EventTracker:
         whole, most = sum(watts), max(power_w, 0.0)
         scale = most / whole if whole > most else 1.0
         parts = tuple(
-            Part(_name(one), w * scale, one.energy_kwh, w > 0, one.runs / (one.runs + 2))
+            Part(self._name(one), w * scale, one.energy_kwh, w > 0, one.runs / (one.runs + 2))
             for one, w in zip(known, watts, strict=True)
         )
         other = power_w - sum(part.power_w for part in parts)
@@ -234,7 +242,3 @@ def _restored(state: object) -> list[Cluster]:
         return msgspec.convert(state, list[Cluster])[:CLUSTERS_MAX]
     except msgspec.ValidationError:
         return []
-
-
-def _name(cluster: Cluster) -> str:
-    return f"load_{cluster.number}"

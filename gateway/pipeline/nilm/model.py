@@ -26,6 +26,7 @@ SMALL_MAX = 48
 BINS = 44  # of dwell time, two per octave: 0, 1, 2, 3, 4, 6, 8, 12 ... samples; over 22 days at 1 s
 UNKNOWN_BINS = 96  # of edge size: 48 for falls, 48 for rises, four per octave from 4 W
 
+Name = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 Finite = Annotated[float, Meta(ge=-1e7, le=1e7)]
 NotNegative = Annotated[float, Meta(ge=0, le=1e12)]
 Positive = Annotated[float, Meta(gt=0, le=1e7)]
@@ -76,7 +77,7 @@ class LoadModel(_Strict, frozen=True):
     ``factor``: W that the mains shows for each W of the load (apparent power, one leg of two).
     """
 
-    name: Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+    name: Name
     states: Annotated[tuple[State, ...], Meta(min_length=2, max_length=STATES_MAX)]
     transitions: Annotated[tuple[Transition, ...], Meta(min_length=2, max_length=STATES_MAX * STATES_MAX)]
     longest_run: Count
@@ -91,7 +92,7 @@ class LoadModel(_Strict, frozen=True):
 class SteadyLoad(_Strict, frozen=True):
     """A load that was never seen to switch: its usual power, W, and for which share of the time it drew about that."""
 
-    name: Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+    name: Name
     level_w: Positive
     share: Share
 
@@ -105,7 +106,7 @@ class SmallModel(_Strict, frozen=True):
     model.
     """
 
-    name: Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+    name: Name
     tracker: Share
     base_w: Finite
     high_w: NotNegative
@@ -132,7 +133,8 @@ class Model(_Strict, frozen=True):
 
     ``unknown``: expected number of foreign edges per sample and W, by signed size; ``floor_w``: the least that loads
     without a model draw together, ``drift_w`` their slow change per square root of a sample; ``provenance`` and
-    ``trained_on``: where the training data came from and how much.
+    ``trained_on``: where the training data came from and how much. ``found``: nothing was
+    trained, loads are found while they run (layer a); the names given to them, by number (``load_1``).
     """
 
     version: int
@@ -146,6 +148,7 @@ class Model(_Strict, frozen=True):
     trained_on: Annotated[str, Meta(max_length=2000)]
     steady: Annotated[tuple[SteadyLoad, ...], Meta(max_length=LOADS_MAX)] = ()
     small: Annotated[tuple[SmallModel, ...], Meta(max_length=SMALL_MAX)] = ()
+    found: dict[Name, Name] | None = None
 
     @property
     def tracked(self) -> list[str]:
@@ -209,8 +212,11 @@ def check(model: Model, name: str) -> None:
     if model.version != VERSION:
         raise ModelError(f"{name}: version {model.version}, this program writes version {VERSION}")
     names = model.names
-    if not names:
+    if names and model.found is not None:
+        raise ModelError(f"{name}: a model either has loads or finds them")
+    if not names and model.found is None:
         raise ModelError(f"{name}: there is nothing in `loads`")
+    names = names or [*(model.found or {}).values()]
     if len(set(names)) != len(names) or "other" in names:
         raise ModelError(f"{name}: names of loads must be unique, and `other` is taken")
     for load in model.loads:

@@ -7,6 +7,7 @@ recordings knows that better.
 from __future__ import annotations
 
 import math
+import re
 import statistics
 from collections import deque
 from collections.abc import Sequence
@@ -35,6 +36,7 @@ from gateway.pipeline.nilm.result import ModelError
 SETTINGS = Thresholds(threshold_w=12.0, noise_factor=4.0, ramp_max=5, settle=2)
 GAP_PERIODS = 3.5
 PERIODS_KEPT = 60
+FOUND = re.compile(r"load_[1-9]\d*")
 SAME = 0.2  # relative: an edge that differs more is another load's
 SAME_W = 15.0
 TYPICAL_ON_S = 600.0
@@ -112,20 +114,9 @@ def with_load(model: Model | None, load: LoadModel, period_s: float, floor_w: fl
 
     Small models go: their trees look at the loads that were tracked when they were learned.
     """
-    if model is None:
-        return _checked(
-            Model(
-                version=VERSION,
-                period_s=period_s,
-                loads=(load,),
-                thresholds=SETTINGS,
-                unknown=_foreign(period_s),
-                floor_w=max(0.0, FLOOR_SHARE * floor_w),
-                drift_w=1.0,
-                provenance="learned on site",
-                trained_on=note,
-            )
-        )
+    if model is None or model.found is not None:
+        floor_w = max(0.0, FLOOR_SHARE * floor_w)
+        return _checked(replace(untrained(period_s), loads=(load,), found=None, floor_w=floor_w, trained_on=note))
     loads = [one for one in model.loads if one.name != load.name]
     if len(loads) >= LOADS_MAX:
         raise ModelError(f"a model has {LOADS_MAX} loads at most", code="nilm.learn", fix="Remove one first.")
@@ -133,8 +124,31 @@ def with_load(model: Model | None, load: LoadModel, period_s: float, floor_w: fl
     return _checked(replace(model, loads=(*loads, load), trained_on=trained, small=()))
 
 
+def untrained(period_s: float) -> Model:
+    """A model that knows no load and finds them while they run."""
+    return Model(
+        version=VERSION,
+        period_s=period_s,
+        loads=(),
+        thresholds=SETTINGS,
+        unknown=_foreign(period_s),
+        floor_w=0.0,
+        drift_w=1.0,
+        provenance="learned on site",
+        trained_on="nothing",
+        found={},
+    )
+
+
 def renamed(model: Model, old: str, new: str) -> Model:
     """The model with a load under another name. Raises ModelError."""
+    if model.found is not None:
+        number = next((own for own, name in model.found.items() if name == old), old)
+        if FOUND.fullmatch(number) is None or FOUND.fullmatch(new):
+            raise ModelError(
+                f"{old!r} is no load that was found", code="nilm.no-load", fix="They are load_1, load_2, ..."
+            )
+        return _checked(replace(model, found={**model.found, number: new}))
     if old not in model.names:
         fix = f"There are: {', '.join(model.names)}."
         raise ModelError(f"there is no load {old!r}", code="nilm.no-load", fix=fix)

@@ -31,10 +31,13 @@ from typing import TYPE_CHECKING, Any
 from gateway.pipeline.nilm.result import ApplianceResult, ModelError
 
 if TYPE_CHECKING:
+    from gateway.pipeline.nilm.events import EventTracker
     from gateway.pipeline.nilm.model import Model
+    from gateway.pipeline.nilm.tracker import Tracker
 
 LINE_MAX_BYTES = 8192
 SAVE_EVERY_S = 60.0
+FOUND_MAX_BYTES = 65536
 PERIODS_SEEN = 20  # intervals between samples before the feed's period is judged
 REFUSED = 3  # exit code
 NICE = 5
@@ -91,6 +94,7 @@ def _last_words(kind: type[BaseException], error: BaseException, _: TracebackTyp
 def _serve(path: Path, cache: Path) -> None:
     """Load, compile, say ready, then a result for each sample until stdin ends."""
     from gateway.pipeline.nilm import jit, model
+    from gateway.pipeline.nilm.events import EventTracker
     from gateway.pipeline.nilm.tracker import Tracker
 
     begun = time.monotonic()
@@ -103,7 +107,9 @@ def _serve(path: Path, cache: Path) -> None:
     store = Energies(cache / f"energies-{path.stem}.json")
     _say({"ready": {"compiled": jit.COMPILED, "why": jit.WHY_PURE, "seconds": round(time.monotonic() - begun, 3)}})
     first = _read()
-    tracker = Tracker(loads, store.begin(first.get("start") if first else None))
+    found = Found(cache / f"found-{path.stem}.json")
+    begin = store.begin(first.get("start") if first else None)
+    tracker = Tracker(loads, begin) if loads.found is None else EventTracker(loads.period_s, found.read(), loads.found)
     period = PeriodCheck(loads)
     try:
         while (sample := _read()) is not None:
@@ -116,10 +122,12 @@ def _serve(path: Path, cache: Path) -> None:
                 _say({**encode(settled), "late": True})
             _say(encode(result))
             store.keep({part.name: part.energy_kwh for part in result.parts})
+            found.keep(tracker)
     finally:
         tracker.settle()
         store.keep(dict(zip(tracker.names, tracker.energy_kwh, strict=True)))
         store.save()
+        found.keep(tracker, at_once=True)
 
 
 def _kernels(folder: Path) -> int:
@@ -138,9 +146,10 @@ def _start_again() -> None:
 
 def warm_up(model: Model) -> None:
     """Run every kernel once, so that nothing is compiled while samples wait: each load on, all off, a gap."""
+    from gateway.pipeline.nilm.events import EventTracker
     from gateway.pipeline.nilm.tracker import Tracker
 
-    tracker = Tracker(model)
+    tracker = Tracker(model) if model.found is None else EventTracker(model.period_s)
     levels = [100.0, *(100.0 + load.states[-1].level_w for load in model.loads), 100.0]
     for index, power in enumerate(level for level in levels for _ in range(4)):
         tracker.step(round((index + 1) * model.period_s * 1e9), power)
@@ -194,13 +203,43 @@ class Energies:
     def save(self) -> None:
         """Write the counters; a full disk costs them, not the disaggregation."""
         self._saved_s = time.monotonic()
-        part = self._path.with_suffix(".part")
+        _write(self._path, self._values)
+
+
+class Found:
+    """The file of the loads that were found without training: a restart goes on with them."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._saved_s = time.monotonic()
+
+    def read(self) -> object:
+        """What was kept; None where nothing is."""
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            part.write_text(json.dumps(self._values))
-            part.replace(self._path)
-        except OSError as error:
-            _say({"note": f"energies are not saved: {error}"})
+            return json.loads(self._path.read_bytes()[:FOUND_MAX_BYTES])
+        except (OSError, ValueError):
+            return None
+
+    def keep(self, tracker: Tracker | EventTracker, *, at_once: bool = False) -> None:
+        """Write what a tracker found, when the last time is long enough ago; a tracker with a model finds nothing."""
+        from gateway.pipeline.nilm.events import EventTracker
+
+        due = at_once or time.monotonic() - self._saved_s >= SAVE_EVERY_S
+        if not due or not isinstance(tracker, EventTracker):
+            return
+        self._saved_s = time.monotonic()
+        _write(self._path, tracker.state())
+
+
+def _write(path: Path, data: object) -> None:
+    """Write a file: the whole or the one before. A full disk costs it, not the disaggregation."""
+    part = path.with_suffix(".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(json.dumps(data))
+        part.replace(path)
+    except OSError as error:
+        _say({"note": f"{path.name} is not saved: {error}"})
 
 
 def _numbers(data: object) -> dict[str, float]:

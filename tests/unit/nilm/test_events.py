@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.pipeline.nilm import events
+from gateway.pipeline.nilm import events, onsite
 from gateway.pipeline.nilm.events import EventTracker
-from gateway.pipeline.nilm.result import ApplianceResult
+from gateway.pipeline.nilm.result import ApplianceResult, ModelError
 
 SECOND = 1_000_000_000
 
@@ -65,6 +65,16 @@ def test_a_restart_goes_on_with_the_same_loads() -> None:
     assert sum(after.energy_kwh) > sum(before.energy_kwh)
 
 
+def test_found_loads_get_names_and_lessons_take_their_place() -> None:
+    found = onsite.renamed(onsite.untrained(1.0), "load_1", "kettle")
+    assert onsite.renamed(found, "kettle", "boiler").found == {"load_1": "boiler"}
+    for old, new in (("fridge", "cold"), ("load_2", "load_3"), ("load_2", "kettle"), ("load_2", "other")):
+        with pytest.raises(ModelError):
+            onsite.renamed(found, old, new)
+    taught = onsite.with_load(found, onsite.load_from("kettle", [2000.0], [-1990.0], 1.0), 1.0, 100.0, "")
+    assert (taught.names, taught.found) == (["kettle"], None)
+
+
 @pytest.mark.parametrize("kept", [None, 5, [], [{}], [{"mean": [1]}], {"a": 1}, [[1, 2]], [{"mean": ["x", 0, 0]}]])
 def test_what_is_no_state_is_as_none(kept: object) -> None:
     assert EventTracker(1.0, kept).names == []
@@ -84,7 +94,7 @@ def test_whatever_comes_the_parts_sum_to_the_mains(power: list[float]) -> None:
 
 def test_memory_is_bounded() -> None:
     tracker, rng, power = EventTracker(1.0), random.Random(1), []
-    for _ in range(3000):
+    for _ in range(1200):
         power += [100.0] * rng.randint(3, 6) + [100.0 + rng.uniform(20, 6000)] * rng.randint(3, 9)
     follow(tracker, power)
     assert len(tracker.clusters) <= events.CLUSTERS_MAX

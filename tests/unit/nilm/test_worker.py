@@ -13,9 +13,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+from msgspec.structs import replace
 from nilm_houses import house
 
-from gateway.pipeline.nilm import client, model
+from gateway.pipeline.nilm import client, model, onsite
 from gateway.pipeline.nilm.client import Disaggregator
 from gateway.pipeline.nilm.learn import learn
 from gateway.pipeline.nilm.result import ApplianceResult
@@ -52,6 +53,29 @@ def run(path: Path, cache: Path, power: list[float], *more: str, period: float =
     done = subprocess.run(command(path, cache, *more), input=text, capture_output=True, text=True, env=environment())
     assert done.stderr == ""
     return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_loads_are_found_without_training_and_kept_over_a_restart(tmp_path: Path) -> None:
+    path = tmp_path / "found.json"
+    model.save(onsite.renamed(onsite.untrained(1.0), "load_1", "kettle"), path)
+    power = ([100.0] * 40 + [2100.0] * 90 + [100.0] * 40) * 5
+    told = run(path, tmp_path, power, "--pure")
+    ends = [event for line in told[1:] for event in line["events"]]
+    assert [event[:2] for event in ends] == [["kettle", "end"]] * 3
+    again = run(path, tmp_path, power, "--pure")
+    assert [part[0] for part in again[1]["parts"]] == ["kettle"]
+    assert again[1]["parts"][0][2] == pytest.approx(told[-1]["parts"][0][2])
+
+
+def test_what_is_provisional_is_followed_by_what_is_final(tmp_path: Path) -> None:
+    path = tmp_path / "small.json"
+    series, mains = house(1)
+    level = model.SmallModel("pump", 0.0, 20.0, 30.0, 20.0, 0.7, 0.9)
+    model.save(replace(learn(series, mains, 1.0, ""), small=(level,)), path)
+    told = run(path, tmp_path, [120.0] * 100, "--pure")[1:]
+    late = [line["t"] for line in told if line.get("late")]
+    assert late == [(k + 1) * SECOND for k in range(70)]
+    assert sum(not line["final"] for line in told) == 100
 
 
 def test_compiled_and_plain_give_the_same(model_path: Path, cache: Path, tmp_path: Path) -> None:
