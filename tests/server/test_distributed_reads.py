@@ -188,6 +188,24 @@ async def test_a_source_is_spoken_to_in_its_own_context(tmp_path: Path) -> None:
         assert source.seen[0].query["type"] == "Zimmer" and theirs in source.seen[0].headers["link"]
 
 
+async def test_formats_that_a_source_wants_and_texts_that_no_header_can_hold(tmp_path: Path) -> None:
+    bad = {**room(1), "a\r\nSet-Cookie: x=1": 1}
+    answers = {"GET": (200, [bad]), "POST": (400, {"detail": 'n"o\r\nX: 1'})}
+    async with odd(**answers) as source, brokers(tmp_path, "a", sources=[source]) as (a,):
+        media = "application/ld+json"
+        info = [{"key": "accept", "value": media}, {"key": "contentType", "value": media}]
+        name = await register(a, source.url, contextSourceInfo=info)
+        for path, parameters in (("/entities", {"type": "Room"}), ("/types", {"details": "true"})):
+            answer = await a.get(path, **parameters)
+            assert answer.status_code == 200 and "set-cookie" not in answer.headers
+        assert source.seen[0].headers["accept"] == media
+        answer = await a.post("/entityOperations/query", {"type": "Query", "entities": [{"type": "Room"}]})
+        assert answer.headers["NGSILD-Warning"] == f'299 {name} "n\'o  X: 1"' and "x" not in answer.headers
+        got = source.seen[-1]
+        assert got.headers["content-type"] == media and "link" not in got.headers
+        assert got.body["@context"].startswith("https://uri.etsi.org/ngsi-ld/v1/")
+
+
 async def test_pages_go_over_all_sources(tmp_path: Path) -> None:
     async with brokers(tmp_path, "a", "b", "c") as (a, b, c):
         await made(a, *(room(n, temperature=n) for n in range(5)))

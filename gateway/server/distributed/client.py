@@ -68,14 +68,18 @@ class Client:
         if self._rests.get(registration.id, 0.0) > now:
             return Reply(0, failure="timeout", why="it failed a moment ago and is given a rest")
         timeout_s = min(registration.timeout_s or TIMEOUT_S, TIMEOUT_S_MAX)
+        tried = False
         try:
             async with asyncio.timeout(timeout_s), self._turn(registration.endpoint), self._all:
-                reply = await self._request(registration.endpoint.rstrip("/") + path, method, headers, body, timeout_s)
+                tried = True
+                url = registration.endpoint.rstrip("/") + path
+                reply = await self._request(url, method, headers, body, timeout_s)
         except TimeoutError:
-            reply = Reply(0, failure="timeout", why=f"no answer within {timeout_s:g} s")
+            why = f"no answer within {timeout_s:g} s" if tried else "too many requests to sources are under way"
+            reply = Reply(0, failure="timeout", why=why)
         except (OSError, http1.HttpError) as error:
             reply = Reply(0, failure="broken", why=str(error) or type(error).__name__)
-        if reply.failure in ("timeout", "broken") and registration.cooldown_s:
+        if tried and reply.failure in ("timeout", "broken") and registration.cooldown_s:
             self._rest(registration.id, time.monotonic() + registration.cooldown_s)
         return reply
 

@@ -12,10 +12,9 @@ import orjson
 from gateway.server import wire
 from gateway.server.broker.query import build_query
 from gateway.server.contexts import Context, Contexts
-from gateway.server.distributed.forward import Forward, Forwarder, warning_of
+from gateway.server.distributed.forward import Forward, Forwarder, warned, warning, warning_of
 from gateway.server.distributed.gate import Gate, parameters_of
 from gateway.server.distributed.headers import Caller
-from gateway.server.distributed.reads import warned
 from gateway.server.distributed.translate import renamed
 from gateway.server.errors import NonexistentTenant, Problem, ResourceNotFound
 from gateway.server.routing import Handler
@@ -61,7 +60,7 @@ class Discovery:
                 *(self._asked(caller, registration, path, name, details) for registration in found),
             )
             contents = [content for content, _ in others if content is not None]
-            warnings = [warning for _, warning in others if warning is not None]
+            warnings = [warns for _, warns in others if warns is not None]
             return _answer(own, contents, warnings, request, context)
 
         return handler
@@ -73,7 +72,7 @@ class Discovery:
         try:
             context = await self._forwarder.context_for(registration, caller)
         except Problem as problem:
-            return None, f'299 {registration.id} "{problem.cause[:200]}"'
+            return None, warning(registration, problem.cause)
         if name is not None:
             path = path.replace("{name}", quote(renamed(name, caller.context, context), safe=""))
         parameters = {"details": "true"} if details else {}
@@ -83,7 +82,7 @@ class Discovery:
         content = _renamed(reply.content, lambda word: renamed(word, context, caller.context))
         wanted = list if details and name is None else dict
         if not isinstance(content, wanted):
-            return None, f'299 {registration.id} "its answer is not what was asked for"'
+            return None, warning(registration, "its answer is not what was asked for")
         return content, None
 
 

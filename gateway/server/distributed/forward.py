@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -24,6 +24,9 @@ from gateway.server.errors import (
 from gateway.server.sources.model import Registration
 from gateway.server.sources.registry import Registry
 from gateway.server.wire import ROOT
+
+TEXT_MAX, WARNINGS_MAX = 200, 50
+QUOTES = str.maketrans({'"': "'", "\\": "/"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +106,21 @@ def warning_of(reply: Reply, registration: Registration) -> str | None:
     That a source does not know an entity is an answer, not a failure.
     """
     if reply.failure in ("loop", "timeout"):
-        code = 199
-    elif reply.failure or (reply.status >= 400 and reply.status != 404):
-        code = 299
-    else:
-        return None
-    text = _said(reply).replace("\\", "/").replace('"', "'").replace("\n", " ")
-    return f'{code} {registration.id} "{text}"'
+        return warning(registration, _said(reply), 199)
+    if reply.failure or (reply.status >= 400 and reply.status != 404):
+        return warning(registration, _said(reply))
+    return None
+
+
+def warning(registration: Registration, text: str, code: int = 299) -> str:
+    """One value of NGSILD-Warning; the text may be a source's, and is made fit for a header."""
+    plain = "".join(c if c.isprintable() and c.isascii() else " " for c in text[:TEXT_MAX])
+    return f'{code} {registration.id} "{plain.translate(QUOTES)}"'
+
+
+def warned(warnings: Sequence[str]) -> dict[str, str]:
+    """The header NGSILD-Warning: each source once, and not more than a header can hold."""
+    return {"NGSILD-Warning": ", ".join(list(dict.fromkeys(warnings))[:WARNINGS_MAX])} if warnings else {}
 
 
 def _said(reply: Reply) -> str:

@@ -74,7 +74,8 @@ def own_alias(alias: str, data: Path) -> str:
 
 def headers_for(registration: Registration, caller: Caller, context: Context, *, body: str = "") -> dict[str, str]:
     """The headers of one forward, in the context of the source; ``body``: the media type of the body, if any."""
-    headers = {"Accept": wire.JSON, "Via": ", ".join([*caller.via, f"1.1 {caller.alias}"])}
+    accept = wire.LD if info_of(registration, "accept") == wire.LD else wire.JSON
+    headers: dict[str, str] = {"Accept": accept, "Via": ", ".join([*caller.via, f"1.1 {caller.alias}"])}
     if registration.tenant:
         headers["NGSILD-Tenant"] = registration.tenant
     for key, value in registration.source_info:
@@ -86,7 +87,7 @@ def headers_for(registration: Registration, caller: Caller, context: Context, *,
             headers[key] = given
     if body:
         headers["Content-Type"] = body
-    if body != wire.LD and context.spec != []:
+    if body != wire.LD:
         headers["Link"] = wire.context_header(context)
     return headers
 

@@ -20,11 +20,10 @@ from gateway.server.broker.query import build_query
 from gateway.server.broker.represent import View
 from gateway.server.contexts import Context, Contexts
 from gateway.server.distributed.evolutions import evolution, merged
-from gateway.server.distributed.forward import Forward, Forwarder, warning_of
+from gateway.server.distributed.forward import Forward, Forwarder, warned, warning, warning_of
 from gateway.server.distributed.gate import Gate, parameters_of
 from gateway.server.distributed.headers import Caller
 from gateway.server.distributed.maps import EntityMap, Maps, lifetime_us, wants_map
-from gateway.server.distributed.reads import warned
 from gateway.server.distributed.search import IDS_IN_URL_MAX, MERGED_MAX
 from gateway.server.distributed.translate import translated
 from gateway.server.errors import InternalError, NonexistentTenant, Problem, ResourceNotFound, TooManyResults
@@ -211,8 +210,8 @@ class History:
             got, asked = got + len(content), asked + size
         simple = _simple(request)
         replies = await asyncio.gather(*(self._asked(caller, m, "/temporal/entities", request, need) for m in matches))
-        for match, (content, warning) in zip(matches, replies, strict=True):
-            found.warnings += [warning] if warning is not None else []
+        for match, (content, warns) in zip(matches, replies, strict=True):
+            found.warnings += [warns] if warns is not None else []
             for entity in content if isinstance(content, list) else []:
                 found.add(match.registration.id, entity, simple=simple)
         return found
@@ -238,7 +237,7 @@ class History:
         try:
             context = await self._forwarder.context_for(registration, caller)
         except Problem as problem:
-            return None, f'299 {registration.id} "{problem.cause[:200]}"'
+            return None, warning(registration, problem.cause)
         given = parameters_of(request)
         parameters = {name: value for name, value in given.items() if name not in NOT_FORWARDED}
         for name in NAMED:
@@ -284,7 +283,7 @@ def _answer(
     context: Context,
 ) -> Response:
     """One entity."""
-    warnings = warned([warning for _, warning in others if warning is not None])
+    warnings = warned([warns for _, warns in others if warns is not None])
     if isinstance(own, Problem):
         if not found:
             raise own
@@ -294,7 +293,7 @@ def _answer(
     content = orjson.loads(own.body)
     for part in found:
         content = merged(content, part, simple=_simple(request))
-    extra = tuple((name.lower().encode(), value.encode("latin-1", "replace")) for name, value in warnings.items())
+    extra = wire.answer(200, headers=warnings).headers
     return Response(own.status, orjson.dumps(content), (*own.headers, *extra))
 
 

@@ -9,9 +9,10 @@ from gateway.server.broker.answers import entity_id_of
 from gateway.server.broker.model import time_us
 from gateway.server.broker.names import Fault, check_time
 from gateway.server.contexts import CORE_URL, Contexts
+from gateway.server.distributed.forward import warned
 from gateway.server.distributed.history import History
 from gateway.server.distributed.maps import LIFETIME_US_MAX, EntityMap, Maps, now_us
-from gateway.server.distributed.reads import Reads, warned
+from gateway.server.distributed.reads import Reads
 from gateway.server.errors import BadRequestData, OperationNotSupported, ResourceNotFound
 from gateway.server.routing import Route
 from gateway.server.wire import ROOT, Request, Response, answer

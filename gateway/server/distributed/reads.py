@@ -20,7 +20,7 @@ from gateway.server.broker.query_routes import BODY_PARAMETERS, collection, vers
 from gateway.server.broker.represent import View, represent
 from gateway.server.contexts import Contexts
 from gateway.server.distributed.entities import Copy, merged, received
-from gateway.server.distributed.forward import Forward, Forwarder, problem_of, warning_of
+from gateway.server.distributed.forward import Forward, Forwarder, problem_of, warned, warning, warning_of
 from gateway.server.distributed.gate import Gate
 from gateway.server.distributed.headers import Caller
 from gateway.server.distributed.maps import HEADER, EntityMap, Maps, lifetime_us, wants_map
@@ -113,7 +113,7 @@ class Reads:
         try:
             context = await self._forwarder.context_for(registration, caller)
         except Problem as problem:
-            single.warnings.append(f'299 {registration.id} "{problem.cause[:200]}"')
+            single.warnings.append(warning(registration, problem.cause))
             return
         parameters = {} if registration.mode == "exclusive" else {"options": "sysAttrs"}
         wanted = match.attributes if names is None else names & match.attributes if match.attributes else names
@@ -121,19 +121,19 @@ class Reads:
             parameters["attrs"] = ",".join(sorted(context.compact_name(name) for name in wanted))
         path = f"/entities/{quote(entity_id, safe=':')}"
         reply = await self._forwarder.send(caller, context, Forward(registration, "GET", path, parameters))
-        warning = warning_of(reply, registration)
+        warns = warning_of(reply, registration)
         if reply.good:
             try:
                 entity = received(reply.content, context)
                 if entity is not None and entity["id"] == entity_id:
                     single.copies.append(Copy(entity, registration.mode, match.attributes))
             except BadRequestData as problem:
-                warning = f'299 {registration.id} "no valid entity: {problem.cause[:200]}"'
+                warns = warning(registration, f"no valid entity: {problem.cause}")
                 single.failed += [problem_of(replace(reply, failure="broken", why=problem.cause), registration)]
         elif owner and reply.status != 404:
             single.failed.append(problem_of(reply, registration))
-        if warning is not None:
-            single.warnings.append(warning)
+        if warns is not None:
+            single.warnings.append(warns)
 
     async def _shown(
         self, request: Request, entity: Stored, view: View, join: Join | None, media: wire.Media, warnings: list[str]
@@ -275,8 +275,3 @@ def asked_names(query: Query) -> frozenset[str] | None:
         return frozenset(query.attrs)
     picked = frozenset(name for name in query.pick.names if ":" in name) if query.pick is not None else frozenset()
     return picked or None
-
-
-def warned(warnings: Sequence[str]) -> dict[str, str]:
-    """NGSILD-Warning, each source once."""
-    return {"NGSILD-Warning": ", ".join(dict.fromkeys(warnings))} if warnings else {}

@@ -19,7 +19,7 @@ from gateway.server.broker.query import Query, Selector
 from gateway.server.contexts import Context
 from gateway.server.distributed.client import Reply
 from gateway.server.distributed.entities import Copy, covered, merged, received
-from gateway.server.distributed.forward import Forwarder, warning_of
+from gateway.server.distributed.forward import Forwarder, warning, warning_of
 from gateway.server.distributed.gate import Gate
 from gateway.server.distributed.headers import Caller
 from gateway.server.distributed.question import Question, Wish
@@ -139,7 +139,7 @@ class Search:
         try:
             context = await self._forwarder.context_for(registration, self._caller)
         except Problem as problem:
-            self.warnings.append(f'299 {registration.id} "{problem.cause[:200]}"')
+            self.warnings.append(warning(registration, problem.cause))
             return
         operation = next(each for each in self._operations if each in registration.operations)
         for selector in self._grouped(source.selectors, operation, ids):
@@ -169,19 +169,19 @@ class Search:
 
     def _take(self, source: Source, reply: Reply, context: Context) -> int:
         """Keep what is an entity that was asked for; returns how many elements there were."""
-        warning = warning_of(reply, source.registration)
-        if warning is not None:
-            self.warnings.append(warning)
+        warns = warning_of(reply, source.registration)
+        if warns is not None:
+            self.warnings.append(warns)
         if not reply.good:
             return 0
         elements: list[Any] = reply.content if isinstance(reply.content, list) else []
         if not isinstance(reply.content, list):
-            self.warnings.append(f'299 {source.registration.id} "its answer is no list of entities"')
+            self.warnings.append(warning(source.registration, "its answer is no list of entities"))
         for raw in elements:
             try:
                 entity = received(raw, context)
             except BadRequestData as problem:
-                self.warnings.append(f'299 {source.registration.id} "no valid entity: {problem.cause[:150]}"')
+                self.warnings.append(warning(source.registration, f"no valid entity: {problem.cause}"))
                 continue
             if entity is not None and self._meant(entity, source, context):
                 source.copies.setdefault(entity["id"], entity)
