@@ -87,9 +87,9 @@ class Platform:
             coap = await self._listen()
             async with (
                 self.quality.running(),
-                self.subscriptions.running(),
+                self.source_subscriptions.running(),  # before the delivery: what waits for nobody is thrown away
                 self.sources.running(),
-                self.source_subscriptions.running(),
+                self.subscriptions.running(),
                 Sweeper(self.broker).running(),
                 self._taking(coap),
             ):
@@ -151,6 +151,7 @@ class Platform:
     def metrics(self) -> str:
         """Everything countable, as Prometheus text."""
         storage, requests = self.storage.stats(), self.counter
+        sources = self.sources.counts()
         notified, ingested = self.subscriptions.counts(), self.ingest.counts
         arrived = [({"result": r}, float(ingested[r])) for r in ("taken", "repeated", "refused")]
         by_status = [({"method": m, "status": str(s)}, float(n)) for (m, s), n in sorted(requests.requests.items())]
@@ -173,6 +174,9 @@ class Platform:
                 family(f"{p}storage_bytes", "gauge", "Size of the database.", storage.bytes),
                 family(f"{p}batches_total", "counter", "Compact batches answered.", ingested["batches"]),
                 family(f"{p}readings_total", "counter", "Readings that came in compact batches.", arrived),
+                family(f"{p}sources", "gauge", "Registered context sources.", sources["registrations"]),
+                family(f"{p}forwards_total", "counter", "Requests sent to context sources.", sources["sent"]),
+                family(f"{p}forwards_failed_total", "counter", "Of these, failed.", sources["failed"]),
                 family(f"{p}subscriptions", "gauge", "Subscriptions.", notified["subscriptions"]),
                 family(f"{p}notifications_total", "counter", "Notifications attempted.", notified["sent"]),
                 family(f"{p}notifications_failed_total", "counter", "Attempts that failed.", notified["failed"]),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from gateway.server import wire
 from gateway.server.broker.geo_query import GeoQuery, parse_geo
-from gateway.server.broker.model import time_us
+from gateway.server.broker.model import CORE, time_us
 from gateway.server.broker.names import Fault, check_uri
 from gateway.server.broker.qlang import Condition, parse_q
 from gateway.server.broker.query import TypeSelection, expand_names, parse_types
@@ -16,7 +16,8 @@ from gateway.server.broker.scope_query import ScopeTest, parse_scope_query
 from gateway.server.contexts import Context
 from gateway.server.errors import BadRequestData
 from gateway.server.sources.model import EntityInfo, Information
-from gateway.server.sources.record import GEOMETRIES, Record
+from gateway.server.sources.parse import KNOWN
+from gateway.server.sources.record import GEOMETRIES, Json, Record
 
 PARAMETERS = frozenset(
     [
@@ -79,14 +80,27 @@ class Selected:
 
 
 @dataclass(frozen=True, slots=True)
+class Area:
+    """Which geometry of a registration may hold places that are meant; ``outside``: it fails the test then."""
+
+    geometry: str
+    query: GeoQuery
+    outside: bool = False
+
+    def touches(self, record: Record) -> bool:
+        """Of a source without that geometry nothing is known to be there."""
+        shape = record.raw.get(self.geometry)
+        return shape is not None and self.query.test(shape) != self.outside
+
+
+@dataclass(frozen=True, slots=True)
 class Question:
-    """Every condition must hold; one that is not set always does. ``geometry``: which of a registration's."""
+    """Every condition must hold; one that is not set always does."""
 
     selectors: tuple[Selected, ...] = ()
     attributes: frozenset[str] = frozenset()
     datasets: frozenset[str] | None = None
-    geo: GeoQuery | None = None
-    geometry: str = "location"
+    geo: Area | None = None
     scope: ScopeTest | None = None
     when: When | None = None
     csf: Condition | None = None
@@ -111,13 +125,11 @@ class Question:
             return False
         if self.scope is not None and not self.scope(record.scopes):
             return False
-        if self.geo is not None:
-            shape = record.raw.get(self.geometry)
-            if shape is None or not self.geo.test(shape):
-                return False
+        if self.geo is not None and not self.geo.touches(record):
+            return False
         if not self._timely(record):
             return False
-        return self.csf is None or self.csf.matches(record.properties)
+        return self.csf is None or self.csf.matches(_as_entity(record))
 
     def _timely(self, record: Record) -> bool:
         """Without a time only what says nothing of time; with one only what has such an interval, and touches it."""
@@ -150,20 +162,35 @@ def question_of(parameters: Mapping[str, str], context: Context) -> Question:
         _pattern(pattern)
     if "q" in parameters:
         parse_q(parameters["q"], context)  # of entities: checked, and asked of the sources themselves
-    geometry = parameters.get("geoproperty", "location")
-    georel, shape, coordinates = (parameters.get(name) for name in ("georel", "geometry", "coordinates"))
-    geo = parse_geo(context, georel, shape, coordinates, None)
     narrowed = types is not None or bool(ids) or pattern is not None
     return Question(
         selectors=(Selected(types, tuple(ids), pattern),) if narrowed else (),
         attributes=frozenset(expand_names(wire.comma_list(parameters, "attrs"), context)),
         datasets=datasets or None,
-        geo=geo,
-        geometry=geometry if geometry in GEOMETRIES else "location",
+        geo=area_of(parameters, context),
         scope=parse_scope_query(parameters["scopeQ"]) if "scopeQ" in parameters else None,
         when=when_of(parameters),
         csf=parse_q(parameters["csf"], context) if "csf" in parameters else None,
     )
+
+
+def area_of(parameters: Mapping[str, str], context: Context) -> Area | None:
+    """The geo-query: a source is meant whose area has a part in what is asked for (clause 5.12).
+
+    An area that only touches the one asked for may hold entities within it. Raises BadRequestData.
+    """
+    member = parameters.get("geoproperty", "location")
+    georel, shape, coordinates = (parameters.get(name) for name in ("georel", "geometry", "coordinates"))
+    query = parse_geo(context, georel, shape, coordinates, None)
+    if query is None or georel is None:
+        return None
+    if member not in GEOMETRIES:
+        raise BadRequestData(f"geoproperty: the geometries of a registration are {', '.join(GEOMETRIES)}")
+    if georel.strip().startswith("near"):
+        return Area(member, query)
+    outside = georel.strip() == "disjoint"  # only an area that is all within has no place outside
+    widest = parse_geo(context, "within" if outside else "intersects", shape, coordinates, None)
+    return None if widest is None else Area(member, widest, outside)
 
 
 def when_of(parameters: Mapping[str, object]) -> When | None:
@@ -186,6 +213,12 @@ def when_of(parameters: Mapping[str, object]) -> When | None:
     if rel == "between" and until is not None and until < since:
         raise BadRequestData("endTimeAt is before timeAt")
     return When(TIMES[named], since, until if rel == "between" else None)
+
+
+def _as_entity(record: Record) -> Json:
+    """What ``csf`` looks at: all that the registration says, as if it were properties of an entity."""
+    known = {CORE + name: {"type": "Property", "value": value} for name, value in record.raw.items() if name in KNOWN}
+    return {"id": record.id, "type": [], **known, **record.properties}
 
 
 def _moment(name: str, value: object) -> int:

@@ -90,8 +90,8 @@ def shown(record: Record, context: Context, *, system: bool, only: frozenset[int
         else:
             result[context.compact_name(name) if ":" in name else name] = value
     counters = record.counters
-    result["status"] = "ok" if counters.ok else "failed"
-    if counters.sent:
+    if counters.sent:  # before, no request can have gone well (clause 5.2.9)
+        result["status"] = "ok" if counters.ok else "failed"
         result |= {"timesSent": counters.sent, "timesFailed": counters.failed}
         dates = {"lastSuccess": counters.last_success, "lastFailure": counters.last_failure}
         result |= {name: date for name, date in dates.items() if date}

@@ -16,7 +16,7 @@ from gateway.server.sources.discovery import PARAMETERS, question_of
 from gateway.server.sources.record import Json, shown
 from gateway.server.sources.service import Sources
 from gateway.server.sources.subscriptions import SourceSubscriptions
-from gateway.server.subscriptions.routes import subscription_shown, without_counters
+from gateway.server.subscriptions.routes import names_of, subscription_shown, without_counters
 from gateway.server.wire import ROOT, Request, Response, answer
 
 REGISTRATIONS = f"{ROOT}/csourceRegistrations"
@@ -104,6 +104,7 @@ class SourceRoutes:
         raw, context = await self._body(request, "a subscription")
         raw = without_counters(raw)
         raw.setdefault("id", f"urn:ngsi-ld:Subscription:{uuid.uuid4()}")
+        context = await names_of(raw, context, self._contexts)
         await self._subscriptions.create(request.tenant, raw, context)
         return answer(201, headers={"Location": f"{SUBSCRIPTIONS}/{quote(raw['id'], safe=':')}"})
 
@@ -114,6 +115,7 @@ class SourceRoutes:
         context = await wire.context_of(request, self._contexts)
         system = "sysAttrs" in wire.options(parameters, {"sysAttrs"})
         page = wire.paging(parameters)
+        await self._sources.check_tenant(request.tenant)
         found = self._subscriptions.all(request.tenant)
         part = found[page.offset : page.offset + page.limit]
         more = len(found) > page.offset + page.limit
@@ -126,6 +128,7 @@ class SourceRoutes:
         system = "sysAttrs" in wire.options(request.query({"options"}), {"sysAttrs"})
         media = wire.negotiate(request.header(b"accept"))
         context = await wire.context_of(request, self._contexts)
+        await self._sources.check_tenant(request.tenant)
         found = self._subscriptions.get(request.tenant, entity_id_of(request))
         return respond(subscription_shown(found, context, media, system), View(context), media)
 
@@ -134,16 +137,21 @@ class SourceRoutes:
         request.query(())
         media, raw = wire.body_media(request, patch=True), wire.json_body(request)
         given: Context | None = None
-        if media == wire.LD or wire.link_context(request) is not None:
+        inline = isinstance(raw, dict) and "@context" in raw
+        if media == wire.LD or wire.link_context(request) is not None or inline:
             given = await wire.context_of_part(raw, request, media, self._contexts)
         if isinstance(raw, dict):
             raw = without_counters(raw)
+            if "jsonldContext" in raw:
+                given = await names_of(raw, given or self._contexts.core, self._contexts)
+        await self._sources.check_tenant(request.tenant)
         await self._subscriptions.update(request.tenant, entity_id_of(request), raw, given)
         return answer(204)
 
     async def unsubscribe(self, request: Request) -> Response:
         """DELETE /csourceSubscriptions/{id}."""
         request.query(())
+        await self._sources.check_tenant(request.tenant)
         await self._subscriptions.delete(request.tenant, entity_id_of(request))
         return answer(204)
 

@@ -41,7 +41,7 @@ class Sources:
         self._storage = storage
         self._core = core
         self._records: dict[str, dict[str, Record]] = {}
-        self._changing = asyncio.Lock()
+        self.changing = asyncio.Lock()  # also of what the hooks look at, which run in the thread of the writer
         self._hooks: list[Hook] = []
         self._after: list[Callable[[], None]] = []
         self._dirty: set[tuple[str, str]] = set()
@@ -65,10 +65,19 @@ class Sources:
             await asyncio.gather(task, return_exceptions=True)
             await self._flush()
 
+    def counts(self) -> dict[str, int]:
+        """For the metrics: registrations, requests sent to sources that are registered, those that failed."""
+        records = [record for records in self._records.values() for record in records.values()]
+        return {
+            "registrations": len(records),
+            "sent": sum(record.counters.sent for record in records),
+            "failed": sum(record.counters.failed for record in records),
+        }
+
     def get(self, tenant: str, registration_id: str) -> Record:
         """Raises ResourceNotFound."""
         record = self._records.get(tenant, {}).get(registration_id)
-        if record is None:
+        if record is None or _expired(record, clock_us()):
             raise ResourceNotFound(f"there is no registration {registration_id}")
         return record
 
@@ -85,7 +94,7 @@ class Sources:
     async def create(self, tenant: str, raw: Json, context: Context) -> None:
         """Raises BadRequestData, AlreadyExists, Conflict, Overloaded."""
         record = parse_registration(tenant, raw, context, time_text(clock_us()))
-        async with self._changing:
+        async with self.changing:
             known = self._records.get(tenant, {})
             if record.id in known:
                 raise AlreadyExists(f"there is a registration {record.id} already")
@@ -95,7 +104,7 @@ class Sources:
 
     async def update(self, tenant: str, registration_id: str, fragment: object, context: Context) -> None:
         """PATCH. Raises ResourceNotFound, BadRequestData, Conflict."""
-        async with self._changing:
+        async with self.changing:
             old = self.get(tenant, registration_id)
             raw = patched({**old.raw, "type": TYPE}, fragment, context)
             again = raw.get("expiresAt") == old.raw.get("expiresAt")
@@ -104,7 +113,7 @@ class Sources:
 
     async def delete(self, tenant: str, registration_id: str) -> None:
         """Raises ResourceNotFound."""
-        async with self._changing:
+        async with self.changing:
             await self._remove(self.get(tenant, registration_id))
 
     async def check_tenant(self, tenant: str) -> None:
@@ -172,13 +181,13 @@ class Sources:
 
     async def _let_go(self) -> None:
         now_us = clock_us()
-        async with self._changing:
+        async with self.changing:
             gone = [r for records in self._records.values() for r in records.values() if _expired(r, now_us)]
             for record in gone:
                 await self._remove(record)
 
     async def _flush(self) -> None:
-        async with self._changing:
+        async with self.changing:
             dirty, self._dirty = self._dirty, set()
             records = [self._records[tenant][name] for tenant, name in dirty]
             documents = [(record.tenant, record.id, record.dump()) for record in records]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -19,7 +19,7 @@ from gateway.server.broker.model import time_text, time_us
 from gateway.server.broker.qlang import parse_q
 from gateway.server.contexts import Context, Contexts
 from gateway.server.errors import AlreadyExists, BadRequestData, Overloaded, ResourceNotFound
-from gateway.server.sources.discovery import Question, Selected, When, when_of
+from gateway.server.sources.discovery import Area, Question, Selected, When, area_of, when_of
 from gateway.server.sources.record import Json, Record, shown
 from gateway.server.sources.service import Sources, clock_us
 from gateway.server.storage.base import Note, Storage, Writer
@@ -31,6 +31,7 @@ from gateway.server.wire import LD
 
 PER_TENANT_MAX = 10_000
 LOOK_S = 0.5
+Found = Sequence[tuple[Record, frozenset[int]]]
 Reason = Literal["newlyMatching", "updated", "noLongerMatching"]
 
 
@@ -53,7 +54,7 @@ class SourceSubscriptions:
         self._delivery = delivery
         self._contexts = contexts
         self._watches: dict[str, dict[str, Watch]] = {}
-        self._changing = asyncio.Lock()
+        self._changing = sources.changing
         sources.before_commit(self._on_change, delivery.wake)
 
     @asynccontextmanager
@@ -92,8 +93,7 @@ class SourceSubscriptions:
                 raise AlreadyExists(f"there is a subscription {watch.subscription.id} already")
             if len(known) >= PER_TENANT_MAX:
                 raise Overloaded(f"a tenant has at most {PER_TENANT_MAX} subscriptions to sources", fix="Delete some.")
-            await self._store(watch)
-            await self._notify_of_all(watch, "newlyMatching")
+            await self._store(watch, self._sources.find(tenant, watch.question))
 
     async def update(self, tenant: str, subscription_id: str, fragment: object, context: Context | None) -> None:
         """PATCH; ``context`` None: names are read as before. Raises ResourceNotFound, BadRequestData."""
@@ -125,16 +125,30 @@ class SourceSubscriptions:
             raise ResourceNotFound(f"there is no subscription {subscription_id}")
         return watch
 
-    async def _store(self, watch: Watch) -> None:
+    async def _store(self, watch: Watch, found: Found = ()) -> None:
+        """With the notification of what was found, which is in the same commit."""
         subscription = watch.subscription
         self._delivery.check_target(subscription)
-        document = dump(subscription)
+        document, now_us = dump(subscription), clock_us()
+        told = found and subscription.status(now_us) == "active"
 
         def work(writer: Writer) -> None:
             writer.put_document("csource-subscription", subscription.tenant, subscription.id, document)
+            if told:
+                self._queue(writer, watch, found, "newlyMatching", now_us)
 
-        await self._storage.write(work)
+        known = self._delivery.is_taken(subscription.tenant, subscription.id)
+        if not known:
+            self._delivery.adopt(subscription)  # only then can anything be queued for it
+        try:
+            await self._storage.write(work)
+            known = True
+        finally:
+            if not known:
+                self._delivery.dismiss(subscription)
         self._remember(watch)
+        if told:
+            self._delivery.wake()
 
     def _remember(self, watch: Watch, *, waiting: int = 0) -> None:
         subscription = watch.subscription
@@ -164,9 +178,7 @@ class SourceSubscriptions:
             await self._storage.write(lambda writer: self._queue(writer, watch, found, reason, now_us))
             self._delivery.wake()
 
-    def _queue(
-        self, writer: Writer, watch: Watch, found: list[tuple[Record, frozenset[int]]], reason: Reason, now_us: int
-    ) -> None:
+    def _queue(self, writer: Writer, watch: Watch, found: Found, reason: Reason, now_us: int) -> None:
         subscription = watch.subscription
         note_id = f"urn:ngsi-ld:ContextSourceNotification:{uuid.uuid4()}"
         view = subscription.view
@@ -202,18 +214,27 @@ def _watch(tenant: str, raw: Json, context: Context, now: str) -> Watch:
         Selected(one.types, one.ids, None if part.get("id") else part.get("idPattern"))
         for one, part in zip(parsed.selectors, raw.get("entities", []), strict=True)
     )
-    geo = raw.get("geoQ") or {}
     question = Question(
         selectors=selected,
         attributes=parsed.watched | parsed.view.attrs,
         datasets=parsed.view.datasets,
-        geo=parsed.conditions.geo,
-        geometry=geo.get("geoproperty", "location"),
+        geo=_area(raw.get("geoQ"), context),
         scope=parsed.conditions.scope,
         when=_when(raw.get("temporalQ")),
         csf=parse_q(raw["csf"], context) if "csf" in raw else None,
     )
     return Watch(subscription, question, parsed.interval_s)
+
+
+def _area(given: Mapping[str, Any] | None, context: Context) -> Area | None:
+    """What was found to be a geo-query before."""
+    if given is None:
+        return None
+    texts = {name: part if isinstance(part, str) else orjson.dumps(part).decode() for name, part in given.items()}
+    try:
+        return area_of(texts, context)
+    except BadRequestData as problem:
+        raise BadRequestData(f"/geoQ: {problem.cause}") from None
 
 
 def _when(given: object) -> When | None:

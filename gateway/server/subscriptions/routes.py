@@ -53,7 +53,7 @@ class SubscriptionRoutes:
             raise BadRequestData("a subscription must be a JSON object")
         raw = without_counters(raw)
         raw.setdefault("id", f"urn:ngsi-ld:Subscription:{uuid.uuid4()}")
-        context = await self._names_of(raw, context)
+        context = await names_of(raw, context, self._contexts)
         await self._subscriptions.create(request.tenant, raw, context)
         return answer(201, headers={"Location": f"{ROOT}/subscriptions/{quote(raw['id'], safe=':')}"})
 
@@ -88,7 +88,7 @@ class SubscriptionRoutes:
         if isinstance(raw, dict):
             raw = without_counters(raw)
             if "jsonldContext" in raw:
-                given = await self._names_of(raw, given or self._contexts.core)
+                given = await names_of(raw, given or self._contexts.core, self._contexts)
         await self._subscriptions.update(request.tenant, entity_id_of(request), raw, given)
         return answer(204)
 
@@ -120,14 +120,15 @@ class SubscriptionRoutes:
         count = await self._subscriptions.redeliver(request.tenant, entity_id_of(request))
         return answer(200, {"redelivered": count}, wire.JSON)
 
-    async def _names_of(self, raw: Json, context: Context) -> Context:
-        """``jsonldContext`` goes before the context of the request."""
-        url = raw.get("jsonldContext")
-        if url is None:
-            return context
-        if not isinstance(url, str):
-            raise BadRequestData("/jsonldContext: must be a URL")
-        return await self._contexts.context_for(url)
+
+async def names_of(raw: Json, context: Context, contexts: Contexts) -> Context:
+    """``jsonldContext`` goes before the context of the request. Raises BadRequestData, LdContextNotAvailable."""
+    url = raw.get("jsonldContext")
+    if url is None:
+        return context
+    if not isinstance(url, str):
+        raise BadRequestData("/jsonldContext: must be a URL")
+    return await contexts.context_for(url)
 
 
 def without_counters(raw: Json) -> Json:
