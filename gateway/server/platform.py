@@ -73,7 +73,12 @@ class Platform:
         self.registry = self.sources.registry
         self._alias = own_alias(settings.alias, settings.data)
         self.distributed = Distributed(
-            self.registry, self.queries, self.contexts, Egress(settings.notify_prefixes), self._alias
+            self.registry,
+            lambda tenant, name: self.sources.get(tenant, name).properties,
+            self.queries,
+            self.contexts,
+            Egress(settings.notify_prefixes),
+            self._alias,
         )
         self.counter = RequestCounter()
         self._public = Egress(settings.context_prefixes)

@@ -96,6 +96,7 @@ class Seen:
     query: dict[str, str]
     headers: dict[str, str]
     body: Any
+    port: int  # of the asker's end
 
 
 @dataclass
@@ -116,7 +117,9 @@ class Odd:
         path = unquote(scope["raw_path"].decode()).removeprefix(ROOT)
         query = {k: v[0] for k, v in parse_qs(scope["query_string"].decode()).items()}
         headers = {name.decode(): value.decode() for name, value in scope["headers"]}
-        self.seen.append(Seen(scope["method"], path, query, headers, orjson.loads(body) if body else None))
+        self.seen.append(
+            Seen(scope["method"], path, query, headers, orjson.loads(body) if body else None, scope["client"][1])
+        )
         await asyncio.sleep(self.delay_s)
         status, content = (
             self.answers.get(f"{scope['method']} {path}") or self.answers.get(scope["method"]) or (404, {})

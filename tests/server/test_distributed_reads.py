@@ -206,6 +206,29 @@ async def test_formats_that_a_source_wants_and_texts_that_no_header_can_hold(tmp
         assert got.body["@context"].startswith("https://uri.etsi.org/ngsi-ld/v1/")
 
 
+async def test_csf_chooses_among_sources(tmp_path: Path) -> None:
+    async with odd(GET=(200, [room(5)])) as source, brokers(tmp_path, "a", sources=[source]) as (a,):
+        await register(a, source.url, **{"city": "Graz"})
+        for csf, count in (('city=="Graz"', 1), ('city=="Wien"', 0), ("other", 0)):
+            assert len((await a.get("/entities", type="Room", csf=csf)).json()) == count, csf
+        assert len(source.seen) == 1
+        assert (await a.get("/entities", type="Room", csf="==")).status_code == 400
+
+
+async def test_sources_are_asked_side_by_side_over_kept_connections(tmp_path: Path) -> None:
+    async with odd(GET=(200, [room(5)])) as source, brokers(tmp_path, "a", sources=[source]) as (a,):
+        source.delay_s = 0.5
+        for _ in range(10):
+            await register(a, source.url)
+        started = time.monotonic()
+        assert len((await a.get("/entities", type="Room")).json()) == 1
+        assert time.monotonic() - started < 4.0 and len(source.seen) == 10
+        source.delay_s = 0
+        ports = {seen.port for seen in source.seen}
+        await a.get("/entities", type="Room")
+        assert {seen.port for seen in source.seen} == ports and len(source.seen) == 20
+
+
 async def test_pages_go_over_all_sources(tmp_path: Path) -> None:
     async with brokers(tmp_path, "a", "b", "c") as (a, b, c):
         await made(a, *(room(n, temperature=n) for n in range(5)))

@@ -228,7 +228,8 @@ class History:
             types=build_query(caller.context, types=parameters.get("type")).types,
             attributes=frozenset(caller.context.expand_name(name) for name in names) or None,
         )
-        return [match for match in self._gate.matching(caller, wanted) if operation in match.registration.operations]
+        found = self._gate.matching(caller, wanted, parameters.get("csf"))
+        return [match for match in found if operation in match.registration.operations]
 
     async def _asked(
         self, caller: Caller, match: Match, path: str, request: Request, need: int = 1

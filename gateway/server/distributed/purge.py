@@ -50,7 +50,8 @@ class Purges:
             pattern = query.id_pattern.text if query.id_pattern is not None else None
             names = frozenset(query.attrs) or None
             wanted = Wanted(ids=query.ids, id_pattern=pattern, types=query.types, attributes=names)
-            matches = [m for m in self._gate.matching(caller, wanted) if m.registration.mode != "auxiliary"]
+            found = self._gate.matching(caller, wanted, parameters.get("csf"))
+            matches = [m for m in found if m.registration.mode != "auxiliary"]
             selector = Selector(query.types, query.ids, query.id_pattern)
             results = await asyncio.gather(*(self._asked(caller, m, selector, parameters) for m in matches))
             errors = [error for error in results if error is not None]

@@ -107,7 +107,7 @@ class Search:
         for selector in selectors:
             pattern = selector.id_pattern.text if selector.id_pattern is not None else None
             wanted = Wanted(ids=selector.ids, id_pattern=pattern, types=selector.types, attributes=names)
-            for match in gate.matching(self._caller, wanted):
+            for match in gate.matching(self._caller, wanted, self._wish.parameters.get("csf")):
                 registration = match.registration
                 if not registration.operations & set(self._operations):
                     continue

@@ -16,7 +16,7 @@ from gateway.server.distributed.batches import Batches
 from gateway.server.distributed.client import Client
 from gateway.server.distributed.discovery import Discovery
 from gateway.server.distributed.forward import Forwarder
-from gateway.server.distributed.gate import Gate
+from gateway.server.distributed.gate import Gate, Properties
 from gateway.server.distributed.history import History
 from gateway.server.distributed.map_routes import MapRoutes
 from gateway.server.distributed.maps import Maps
@@ -35,10 +35,18 @@ Wrap = Callable[[Handler], Handler]
 class Distributed:
     """``alias``: what this broker calls itself in Via; ``egress``: where sources may be."""
 
-    def __init__(self, registry: Registry, queries: Queries, contexts: Contexts, egress: Egress, alias: str) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        properties: Properties,
+        queries: Queries,
+        contexts: Contexts,
+        egress: Egress,
+        alias: str,
+    ) -> None:
         self._client = Client(egress)
         forwarder = Forwarder(self._client, contexts, registry)
-        gate = Gate(registry, alias)
+        gate = Gate(registry, alias, properties)
         self._writes = Writes(gate, forwarder, queries, contexts)
         self._batches = Batches(gate, forwarder, queries, contexts)
         self._purges = Purges(gate, forwarder, contexts)
