@@ -14,6 +14,7 @@ from urllib.parse import quote
 import orjson
 
 from gateway.server import wire
+from gateway.server.broker.batch_routes import BREATH
 from gateway.server.broker.parse import parse_entity
 from gateway.server.broker.patch import parse_patch
 from gateway.server.broker.queries import Queries
@@ -108,7 +109,9 @@ class Batches:
             shares: dict[str, Share] = {}
             result = Result()
             left: list[Any] = []
-            for raw in elements:
+            for index, raw in enumerate(elements):
+                if index % BREATH == BREATH - 1:
+                    await asyncio.sleep(0)
                 smaller = await self._shared(request, chosen, raw, media, caller, shares, result)
                 if smaller is not None:
                     left.append(smaller)
