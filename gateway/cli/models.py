@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from pathlib import Path
@@ -155,4 +156,5 @@ def _page(result: Evaluation) -> str:
     head = ("appliance", "MAE W", "NDE", "SAE", "EA", "F1", "event F1", "on from W")
     verdict = f"EA {report.ea:.3f}; predicting zero {report.ea_zero:.3f}, the mean {report.ea_mean:.3f}"
     size = f"{result.rows} rows of {result.recording.period_s:g} s; unexplained {report.unexplained:.1%} of the mains"
+    size += "" if math.isnan(report.ece) else f"; confidence is off by {report.ece:.1%}"
     return f"{verdict}\n{size}\n\n{table(head, rounded)}"

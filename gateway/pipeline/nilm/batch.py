@@ -30,9 +30,15 @@ def _edges(power: Floats, settings: EdgeSettings, d: Detector, sizes: Floats) ->
 
 @kernel
 def _follow(
-    power: Floats, settings: EdgeSettings, t: Tables, d: Detector, b: Beam, out: tuple[Floats, Ints, Floats, Floats]
+    power: Floats,
+    settings: EdgeSettings,
+    t: Tables,
+    d: Detector,
+    b: Beam,
+    now: tuple[Floats, Ints, Floats],
+    out: tuple[Floats, Floats],
 ) -> None:
-    """Watts of each load at each sample, flat, into out[3]; out[:3] is scratch for one sample."""
+    """Watts and confidence of each load at each sample, flat, into out; now is scratch."""
     loads = len(t.first) - 1
     gap = True
     for i in range(len(power)):
@@ -44,9 +50,10 @@ def _follow(
             restart(t, b)
             gap = False
         step(power[i], 1, settings, t, d, b)
-        publish(power[i], t, b, out[0], out[1], out[2])
+        publish(power[i], t, b, now[0], now[1], now[2])
         for a in range(loads):
-            out[3][i * loads + a] = out[0][a]
+            out[0][i * loads + a] = now[0][a]
+            out[1][i * loads + a] = now[2][a]
 
 
 def edges(power: Array, settings: EdgeSettings) -> tuple[npt.NDArray[np.int64], Array]:
@@ -60,30 +67,40 @@ def edges(power: Array, settings: EdgeSettings) -> tuple[npt.NDArray[np.int64], 
 
 def follow(model: Model, power: Array) -> dict[str, Array]:
     """Disaggregate a recording at the model's period, as it would be online with the final values; NaN is a gap."""
-    watts = track(model, power)
+    return follow_surely(model, power)[0]
+
+
+def follow_surely(model: Model, power: Array) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Watts by load, as ``follow``, and how sure it is that the load is on or off as they say."""
+    watts, sureness = _track(model, power)
     parts = {load.name: watts[:, a] for a, load in enumerate(model.loads)}
+    sure = {load.name: sureness[:, a] for a, load in enumerate(model.loads)}
     left = np.maximum(power - watts.sum(axis=1), 0.0)
     for load in model.steady:
         parts[load.name] = np.minimum(load.level_w, left)
+        sure[load.name] = np.full(len(power), load.share)
         left = left - parts[load.name]
     if not model.small:
-        return parts
+        return parts, sure
     guess = _small(model, power, watts)
     for k, own in enumerate(model.small):
         tracked = parts.get(own.name, np.zeros(len(power)))
         parts[own.name] = np.clip(guess[:, k] + own.tracker * tracked, 0.0, own.high_w)
+        sure[own.name] = np.where(parts[own.name] >= own.on_w, own.sure_on, own.sure_off)
     whole = np.sum([*parts.values()], axis=0)
     most = np.maximum(power, 0.0)
     scale = np.where(whole > most, most / np.maximum(whole, 1e-9), 1.0)
-    return {name: own * scale for name, own in parts.items()}
+    return {name: own * scale for name, own in parts.items()}, sure
 
 
-def track(model: Model, power: Array) -> Array:
-    """Watts of the loads that switch by sample (rows) and load, by layer (b) alone."""
+def _track(model: Model, power: Array) -> tuple[Array, Array]:
+    """Watts and confidence of the loads that switch by sample (rows) and load, by layer (b) alone."""
     loads = len(model.loads)
-    out = (floats([0] * loads), ints([0] * loads), floats([0] * loads), _sequence(np.zeros(len(power) * loads)))
-    _follow(_sequence(power), settings_of(model), tables_of(model), new_detector(), new_beam(model), out)
-    return np.asarray(out[3]).reshape(len(power), loads)
+    now = (floats([0] * loads), ints([0] * loads), floats([0] * loads))
+    out = (_sequence(np.zeros(len(power) * loads)), _sequence(np.zeros(len(power) * loads)))
+    _follow(_sequence(power), settings_of(model), tables_of(model), new_detector(), new_beam(model), now, out)
+    watts, sure = (np.asarray(one).reshape(len(power), loads) for one in out)
+    return watts, sure
 
 
 def features(power: Array, watts: Array, rows: npt.NDArray[np.int64]) -> Array:

@@ -51,6 +51,10 @@ class Evaluation:
                 for name, one in self.report.appliances.items()
             },
             "unexplained": _number(self.report.unexplained),
+            "calibration": {
+                "ece": _number(self.report.ece),
+                "bins": [[round(told, 4), round(right, 4), count] for told, right, count in self.report.calibration],
+            },
             "left_out": list(self.recording.left_out),
         }
 
@@ -85,8 +89,8 @@ def means_of(recording: Recording) -> dict[str, float]:
 
 
 def _evaluate(learned: Model, rest: Recording, means: dict[str, float], tried: int) -> Evaluation:
-    estimate = batch.follow(learned, rest.mains)
-    return Evaluation(rest, rest.rows, tried, score(estimate, rest.appliances, rest.mains, means))
+    estimate, sure = batch.follow_surely(learned, rest.mains)
+    return Evaluation(rest, rest.rows, tried, score(estimate, rest.appliances, rest.mains, means, sure))
 
 
 def _number(value: float) -> float | None:

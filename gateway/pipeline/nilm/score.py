@@ -37,13 +37,24 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Scores of a house; ``ea_zero`` and ``ea_mean``: of predicting zero and the mean of the training part."""
+    """Scores of a house; ``ea_zero`` and ``ea_mean``: of predicting zero and the mean of the training part.
+
+    ``calibration``: by tenths of confidence in on or off: (mean confidence, share that was right, samples).
+    """
 
     ea: float
     ea_zero: float
     ea_mean: float
     unexplained: float
     appliances: dict[str, Score]
+    calibration: tuple[tuple[float, float, int], ...]
+
+    @property
+    def ece(self) -> float:
+        """Expected calibration error: confidence against how often it is right, on average; NaN: no estimate."""
+        samples = sum(count for _, _, count in self.calibration)
+        wrong = sum(count * abs(told - right) for told, right, count in self.calibration)
+        return wrong / samples if samples else math.nan
 
 
 def threshold_w(name: str) -> float:
@@ -52,10 +63,15 @@ def threshold_w(name: str) -> float:
 
 
 def score(
-    estimate: Mapping[str, Array], truth: Mapping[str, Array], mains: Array, means: Mapping[str, float]
+    estimate: Mapping[str, Array],
+    truth: Mapping[str, Array],
+    mains: Array,
+    means: Mapping[str, float],
+    sure: Mapping[str, Array] | None = None,
 ) -> Report:
     """Score all appliances of ``truth``; one that was not estimated counts as zero. Where it or the mains is NaN, it
-    does not count."""
+    does not count. ``sure``: the confidence in on or off, 0..1.
+    """
     good = ~np.isnan(mains)
     known = {name: good & ~np.isnan(own) for name, own in truth.items()}
     guess = {name: estimate[name][known[name]] if name in estimate else np.zeros(known[name].sum()) for name in truth}
@@ -71,7 +87,22 @@ def score(
         ea_mean=1 - wrong_mean / (2 * energy) if energy else math.nan,
         unexplained=float(np.maximum(mains[good] - claimed, 0.0).sum()) / total if total else math.nan,
         appliances={name: _one(name, guess[name], true[name], total) for name in true},
+        calibration=_calibration({n: own[known[n]] for n, own in (sure or {}).items() if n in true}, guess, true),
     )
+
+
+def _calibration(
+    sure: Mapping[str, Array], guess: Mapping[str, Array], true: Mapping[str, Array]
+) -> tuple[tuple[float, float, int], ...]:
+    """(mean confidence, share that was right, how many) by tenths of confidence."""
+    told, right, count = np.zeros(10), np.zeros(10), np.zeros(10)
+    for name, own in sure.items():
+        limit = threshold_w(name)
+        tenth = np.minimum((own * 10).astype(int), 9)
+        told += np.bincount(tenth, own, 10)
+        right += np.bincount(tenth, (guess[name] >= limit) == (true[name] >= limit), 10)
+        count += np.bincount(tenth, minlength=10)
+    return tuple((told[k] / count[k], right[k] / count[k], int(count[k])) for k in range(10) if count[k])
 
 
 def _one(name: str, guess: Array, true: Array, total: float) -> Score:

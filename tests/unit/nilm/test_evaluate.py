@@ -27,6 +27,9 @@ def test_the_rest_is_scored_by_what_the_first_part_taught(tmp_path: Path) -> Non
     assert told.keys() >= {"file", "period_s", "rows", "settings_tried", "ea", "ea_zero", "ea_mean", "unexplained"}
     assert (told["rows"], told["ea_zero"]) == (840, 0.5)
     assert told["ea"] > max(told["ea_zero"], told["ea_mean"])
+    bins = told["calibration"]["bins"]
+    assert sum(count for _, _, count in bins) == 840 * 3, "the washer ran too seldom to be learned"
+    assert told["calibration"]["ece"] == pytest.approx(sum(n * abs(c - r) for c, r, n in bins) / (840 * 3), abs=1e-3)
     assert told["appliances"]["router"]["ea"] > 0.9, "what never switches is estimated all the same"
     assert told["appliances"]["kettle"].keys() >= {"mae", "nde", "sae", "ea", "f1", "threshold_w"}
 
