@@ -161,3 +161,45 @@ async def test_a_first_notification_outlives_a_restart(tmp_path: Path) -> None:
         assert kept["notification"]["triggerReason"] == "newlyMatching"
         [shown] = kept["notification"]["data"]
         assert shown["information"][0]["entities"] == [{"type": "Vehicle"}]
+
+
+async def test_ids_are_unique_among_all_subscriptions(tmp_path: Path) -> None:
+    async with receiver() as (url, bodies), serving(tmp_path, notify_prefixes=(url,)) as client:
+        both, everyday = subscription(url), f"{ROOT}/subscriptions"
+        for first, second in ((SUBS, everyday), (everyday, SUBS)):
+            assert (await client.post(first, json=both)).status_code == 201
+            again = await client.post(second, json=both)
+            assert (again.status_code, again.json()["type"]) == (409, ERRORS + "AlreadyExists"), second
+            assert (await client.get(f"{second}/{both['id']}")).status_code == 404
+            assert (await client.delete(f"{first}/{both['id']}")).status_code == 204
+        assert bodies == []
+
+
+async def test_owners_by_each_mode(client: httpx.AsyncClient) -> None:
+    def owner(number: int, mode: str, attribute: str, **entity: str) -> dict[str, Any]:
+        information = [{"entities": [{"type": "Vehicle", **entity}], "propertyNames": [attribute]}]
+        return registration(number, mode=mode, information=information)
+
+    one, all_ = {"id": "urn:ngsi-ld:Vehicle:1"}, {"idPattern": ".*:Vehicle:.*"}
+    here = {**one, "type": "Vehicle", "local": {"type": "Property", "value": 1}}
+    assert (await client.post(f"{ROOT}/entities", json=here)).status_code == 201
+    steps = [
+        (owner(1, "exclusive", "a", **one), 201),
+        (owner(2, "exclusive", "a", **one), 409),
+        (owner(2, "redirect", "a", **all_), 409),
+        (owner(2, "redirect", "b", **all_), 201),
+        (owner(3, "redirect", "b", **all_), 201),
+        (owner(4, "exclusive", "b", **one), 409),
+        (owner(5, "inclusive", "a", **one), 201),
+        (owner(6, "exclusive", "local", **one), 409),
+        (owner(6, "redirect", "local", **all_), 409),
+    ]
+    for body, status in steps:
+        answer = await client.post(CSR, json=body)
+        assert answer.status_code == status, (body, answer.text)
+        if status == 409:
+            assert answer.json()["type"] == ERRORS + "Conflict"
+    fifth = f"{CSR}/{registration(5)['id']}"
+    assert (await client.patch(fifth, json={"mode": "exclusive"})).status_code == 409
+    assert (await client.get(fifth)).json()["mode"] == "inclusive"
+    assert (await client.patch(f"{CSR}/{registration(1)['id']}", json={"description": "its own"})).status_code == 204

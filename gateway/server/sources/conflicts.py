@@ -14,8 +14,8 @@ from gateway.server.storage.base import Reader, Selection
 HARD = ("exclusive", "redirect")
 
 
-def clash(reader: Reader, record: Record, others: Sequence[Record]) -> str:
-    """Why the registration cannot be; empty where it can."""
+def clash_with_others(record: Record, others: Sequence[Record]) -> str:
+    """Why the registration cannot be beside the others; empty where it can."""
     mode = record.registration.mode
     if mode not in HARD:
         return ""
@@ -23,6 +23,13 @@ def clash(reader: Reader, record: Record, others: Sequence[Record]) -> str:
         against = other.registration.mode
         if against in HARD and (mode, against) != ("redirect", "redirect") and _overlap(record, other):
             return f"the {against} registration {other.id} is about the same"
+    return ""
+
+
+def clash_with_entities(reader: Reader, record: Record) -> str:
+    """Why it cannot be beside the entities here; empty where it can. Redirects may have to look at all of a type."""
+    if record.registration.mode not in HARD:
+        return ""
     for information in record.registration.information:
         for entity in _local(reader, record.tenant, information):
             names = information.attributes

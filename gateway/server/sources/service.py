@@ -123,11 +123,17 @@ class Sources:
 
     async def _store(self, old: Record | None, new: Record) -> None:
         others = [record for record in self._records.get(new.tenant, {}).values() if record.id != new.id]
+        others = [record for record in others if not _expired(record, clock_us())]
+
+        clash = conflicts.clash_with_others(new, others)
+        if not clash:  # a view of its own: the writer must not wait while all entities of a type are looked at
+            clash = await self._storage.read(lambda reader: conflicts.clash_with_entities(reader, new))
+        if clash:
+            raise Conflict(clash)
 
         def work(writer: Writer) -> None:
-            clash = conflicts.clash(writer, new, others)
-            if clash:
-                raise Conflict(clash)
+            if new.registration.mode == "exclusive" and conflicts.clash_with_entities(writer, new):
+                raise Conflict("an entity that this source would answer for was made just now")
             writer.put_document("registration", new.tenant, new.id, new.dump())
             for hook in self._hooks:
                 hook(writer, new.tenant, old, new)

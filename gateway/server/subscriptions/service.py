@@ -131,7 +131,7 @@ class Subscriptions:
         subscription = parse_subscription(tenant, raw, context, self._broker.now())
         async with self._changing:
             known = self._by_tenant.get(tenant, {})
-            if subscription.id in known:
+            if self.is_taken(tenant, subscription.id):
                 raise AlreadyExists(f"there is a subscription {subscription.id} already")
             if len(known) >= PER_TENANT_MAX:
                 raise Overloaded(f"a tenant has at most {PER_TENANT_MAX} subscriptions", fix="Delete some.")
