@@ -6,6 +6,7 @@ Every update matches one subscription. Prints what was notified, latency percent
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import subprocess
 import sys
 import tempfile
@@ -31,16 +32,21 @@ class Sink:
         self.again = 0
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = (await reader.readuntil(b"\r\n\r\n")).lower()
-        length = int(head.split(b"content-length:")[1].split(b"\r\n")[0])
-        body = orjson.loads(await reader.readexactly(length))
+        """A connection that is kept, as servers do."""
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).lower()
+                length = int(head.split(b"content-length:")[1].split(b"\r\n")[0])
+                self.take(orjson.loads(await reader.readexactly(length)))
+                writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+                await writer.drain()
+        writer.close()
+
+    def take(self, body: dict[str, Any]) -> None:
         for entity in body["data"]:
             number = entity["n"]["value"]
             self.again += number in self.at
             self.at.setdefault(number, time.perf_counter())
-        writer.write(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
-        await writer.drain()
-        writer.close()
 
 
 def cpu_s(pid: int) -> float:

@@ -58,6 +58,29 @@ async def test_what_waits_survives_a_restart_in_order(tmp_path: Path) -> None:
         assert list(dict.fromkeys(receiver.values())) == [0, 1, 2, 3, 4]
 
 
+async def test_one_that_hangs_delays_nobody_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that may be held at once would be its own, were it not bounded by receiver."""
+    monkeypatch.setattr(delivery, "HELD_MAX", 20)
+    monkeypatch.setattr(delivery, "HELD_PER_RECEIVER", 5)
+
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(60)
+        writer.close()
+
+    hanging = await asyncio.start_server(hang, "127.0.0.1", 0)
+    deaf = f"http://127.0.0.1:{hanging.sockets[0].getsockname()[1]}/"
+    async with receiving() as receiver, serving(tmp_path, notify_prefixes=(receiver.url, deaf)) as client:
+        for number in range(60):
+            body = subscription(deaf) | {"id": f"urn:ngsi-ld:Subscription:deaf-{number}"}
+            body["notification"]["endpoint"]["timeout"] = 30_000
+            assert (await client.post(URL, json=body, headers=LD)).status_code == 201
+        assert (await client.post(URL, json=subscription(receiver.url), headers=LD)).status_code == 201
+        for number in range(5):
+            await upsert(client, meter(1, number, f"2026-01-01T00:00:0{number}Z"))
+        await until(lambda: receiver.values() == [0, 1, 2, 3, 4], 20)  # less than the time-out of one attempt
+    hanging.close()
+
+
 def start(data: Path, receiver: Receiver) -> tuple[subprocess.Popen[str], str]:
     process = subprocess.Popen(
         [sys.executable, PROGRAM, data, "0", receiver.url], stdout=subprocess.PIPE, text=True, cwd=PROGRAM.parents[2]

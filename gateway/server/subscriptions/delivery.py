@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 import uuid
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 from contextlib import suppress
 from urllib.parse import urlsplit
@@ -19,6 +19,7 @@ from drivers.http1 import HttpError
 from gateway.server.broker.model import time_text
 from gateway.server.egress import Egress
 from gateway.server.errors import Problem
+from gateway.server.pool import Pool
 from gateway.server.storage.base import Note, Storage, Writer
 from gateway.server.subscriptions.matching import State, States
 from gateway.server.subscriptions.model import Subscription
@@ -32,6 +33,7 @@ ANSWER_BYTES_MAX = 64 * 1024
 AT_ONCE, AT_ONCE_PER_RECEIVER = 64, 8
 HELD_MAX = 2_000  # claimed and not yet settled
 HELD_PER_SUBSCRIPTION = 100
+HELD_PER_RECEIVER = 500  # of one host and port: one that hangs leaves room for the others
 LEASE_S = 20.0
 POLL_S, SLICE_S = 0.25, 0.02
 DEAD_MAX = 1_000
@@ -42,7 +44,7 @@ class Endpoints:
     """Sends one body to an endpoint. What carries it (HTTP, MQTT) is the matter of the URL."""
 
     def __init__(self, egress: Egress) -> None:
-        self._egress = egress
+        self._pool = Pool(egress, body_max=ANSWER_BYTES_MAX)
         self._publisher = Publisher(egress)
 
     async def send(self, subscription: Subscription, body: bytes) -> str:
@@ -53,21 +55,15 @@ class Endpoints:
             if endpoint.mqtt:
                 await self._publisher.publish(endpoint, headers, body)
                 return ""
-            answer = await self._egress.request(
-                endpoint.url,
-                "POST",
-                {**headers, "Connection": "close"},
-                body,
-                timeout_s=endpoint.timeout_s,
-                body_max=ANSWER_BYTES_MAX,
-            )
+            answer = await self._pool.request(endpoint.url, "POST", headers, body, timeout_s=endpoint.timeout_s)
         except (OSError, HttpError) as error:
             return str(error) or type(error).__name__
         return "" if 200 <= answer.status < 300 else f"status {answer.status}"
 
-    def close(self) -> None:
-        """Let go of threads."""
+    async def close(self) -> None:
+        """Let go of connections and threads."""
         self._publisher.close()
+        await self._pool.close()
 
 
 class Delivery:
@@ -79,7 +75,8 @@ class Delivery:
         self._endpoints = Endpoints(egress)
         self._clock_us = clock_us
         self._node = uuid.uuid4().hex
-        self._held: dict[str, Note] = {}
+        self._held: dict[str, tuple[Note, str]] = {}  # with the receiver
+        self._per_receiver: Counter[str] = Counter()
         self._queues: dict[tuple[str, str], deque[Note]] = {}
         self._settled: list[str] = []
         self._wake = asyncio.Event()
@@ -105,7 +102,7 @@ class Delivery:
                         log.warning("notifications wait: %s", error)
                         await asyncio.sleep(1.0)
         finally:
-            self._endpoints.close()
+            await self._endpoints.close()
 
     async def flush(self) -> None:
         """Write what was delivered."""
@@ -134,23 +131,54 @@ class Delivery:
         except Problem:
             self._settled = settled + self._settled
             raise
+        surplus: dict[tuple[str, str], list[Note]] = {}
         for note in claimed:
-            self._take(note, group)
+            if not self._take(note, group):
+                surplus.setdefault((note.tenant, note.subscription), []).append(note)
+        await self._wait_elsewhere(surplus)
 
-    def _take(self, note: Note, group: asyncio.TaskGroup) -> None:
+    def _take(self, note: Note, group: asyncio.TaskGroup) -> bool:
+        """False where so much waits for its receiver that it must not wait here."""
         key = (note.tenant, note.subscription)
         if note.id in self._held:
-            return  # its lease ran out while it waits here
-        if key not in self._states:
+            return True  # its lease ran out while it waits here
+        state = self._states.get(key)
+        if state is None:
             self._settled.append(note.id)
-            return
-        self._held[note.id] = note
+            return True
+        receiver = _receiver(state.subscription)
+        if self._per_receiver[receiver] >= HELD_PER_RECEIVER:
+            return False
+        self._per_receiver[receiver] += 1
+        self._held[note.id] = note, receiver
         queue = self._queues.get(key)
         if queue is not None:
             queue.append(note)
-            return
+            return True
         self._queues[key] = deque([note])
         group.create_task(self._send_all(key))
+        return True
+
+    def _let_go(self, note: Note) -> None:
+        """It is not held any more."""
+        _, receiver = self._held.pop(note.id, (note, ""))
+        if receiver:
+            self._per_receiver[receiver] -= 1
+            if not self._per_receiver[receiver]:
+                del self._per_receiver[receiver]
+
+    async def _wait_elsewhere(self, surplus: dict[tuple[str, str], list[Note]]) -> None:
+        """Back into the storage, in one write; what comes later of these subscriptions waits behind."""
+        if not surplus:
+            return
+        due_us = self._clock_us() + int(FULL_S * 1e6)
+        put: list[Note] = []
+        for key, notes in surplus.items():
+            state = self._states.get(key)
+            if state is not None:
+                state.blocked_us = max(state.blocked_us, due_us)
+                put += [note._replace(due_us=due_us) for note in notes]
+        await self._storage.write(lambda writer: writer.put_notes(put))
 
     async def _send_all(self, key: tuple[str, str]) -> None:
         """The notifications of one subscription, until there are none or one fails."""
@@ -174,11 +202,11 @@ class Delivery:
             log.warning("notifications wait: %s", problem)
         finally:
             for note in queue:
-                self._held.pop(note.id, None)
+                self._let_go(note)
             del self._queues[key]
 
     def _done(self, state: State, note: Note) -> None:
-        self._held.pop(note.id, None)
+        self._let_go(note)
         state.waiting = max(0, state.waiting - 1)
         self._settled.append(note.id)
         self._wake.set()
@@ -186,8 +214,7 @@ class Delivery:
     async def _attempt(self, state: State, note: Note) -> str:
         subscription = state.subscription
         counters = subscription.counters
-        receiver = urlsplit(subscription.endpoint.url).netloc
-        async with self._receivers[receiver], self._all:
+        async with self._receivers[_receiver(subscription)], self._all:
             counters.sent += 1
             counters.last_notification = time_text(self._clock_us())
             why = await self._endpoints.send(subscription, note.body)
@@ -231,4 +258,9 @@ class Delivery:
         if put:
             await self._storage.write(lambda writer: writer.put_notes(put) if known in self._states else None)
         for note in notes:
-            self._held.pop(note.id, None)
+            self._let_go(note)
+
+
+def _receiver(subscription: Subscription) -> str:
+    """Host and port."""
+    return urlsplit(subscription.endpoint.url).netloc
