@@ -74,7 +74,7 @@ class Platform:
         self._alias = own_alias(settings.alias, settings.data)
         self.distributed = Distributed(
             self.registry,
-            lambda tenant, name: self.sources.get(tenant, name).properties,
+            self.sources.said,
             self.queries,
             self.contexts,
             Egress(settings.notify_prefixes),

@@ -17,7 +17,7 @@ Properties = Callable[[str, str], Stored]  # of a tenant's registration
 
 
 class Gate:
-    """``alias``: what this broker calls itself in Via; ``properties``: further members of a registration (for csf)."""
+    """``alias``: what this broker calls itself in Via; ``properties``: what a registration says (for csf)."""
 
     def __init__(self, registry: Registry, alias: str, properties: Properties) -> None:
         self._registry = registry

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from gateway.server import wire
 from gateway.server.broker.geo_query import GeoQuery, parse_geo
-from gateway.server.broker.model import CORE, time_us
+from gateway.server.broker.model import time_us
 from gateway.server.broker.names import Fault, check_uri
 from gateway.server.broker.qlang import Condition, parse_q
 from gateway.server.broker.query import TypeSelection, expand_names, parse_types
@@ -16,8 +16,7 @@ from gateway.server.broker.scope_query import ScopeTest, parse_scope_query
 from gateway.server.contexts import Context
 from gateway.server.errors import BadRequestData
 from gateway.server.sources.model import EntityInfo, Information
-from gateway.server.sources.parse import KNOWN
-from gateway.server.sources.record import GEOMETRIES, Json, Record
+from gateway.server.sources.record import GEOMETRIES, Record
 
 PARAMETERS = frozenset(
     [
@@ -129,7 +128,7 @@ class Question:
             return False
         if not self._timely(record):
             return False
-        return self.csf is None or self.csf.matches(_as_entity(record))
+        return self.csf is None or self.csf.matches(record.as_entity())
 
     def _timely(self, record: Record) -> bool:
         """Without a time only what says nothing of time; with one only what has such an interval, and touches it."""
@@ -213,12 +212,6 @@ def when_of(parameters: Mapping[str, object]) -> When | None:
     if rel == "between" and until is not None and until < since:
         raise BadRequestData("endTimeAt is before timeAt")
     return When(TIMES[named], since, until if rel == "between" else None)
-
-
-def _as_entity(record: Record) -> Json:
-    """What ``csf`` looks at: all that the registration says, as if it were properties of an entity."""
-    known = {CORE + name: {"type": "Property", "value": value} for name, value in record.raw.items() if name in KNOWN}
-    return {"id": record.id, "type": [], **known, **record.properties}
 
 
 def _moment(name: str, value: object) -> int:

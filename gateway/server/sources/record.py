@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from gateway.server.broker.model import time_text
+from gateway.server.broker.model import CORE, time_text
 from gateway.server.contexts import Context
 from gateway.server.sources.model import Registration
 
@@ -66,6 +66,13 @@ class Record:
     def id(self) -> str:
         """Of the registration."""
         return self.registration.id
+
+    def as_entity(self) -> Json:
+        """What ``csf`` looks at: all that it says, as if it were properties of an entity."""
+        plain = {
+            CORE + name: {"type": "Property", "value": value} for name, value in self.raw.items() if ":" not in name
+        }
+        return {"id": self.id, "type": [], **plain, **self.properties}
 
     def dump(self) -> bytes:
         """The document of the storage."""

@@ -81,6 +81,11 @@ class Sources:
             raise ResourceNotFound(f"there is no registration {registration_id}")
         return record
 
+    def said(self, tenant: str, registration_id: str) -> Json:
+        """What a registration says, as ``csf`` looks at it; nothing where it is gone."""
+        record = self._records.get(tenant, {}).get(registration_id)
+        return {} if record is None else record.as_entity()
+
     def all(self, tenant: str) -> list[Record]:
         """In the order of creation; those that expired are left out."""
         now_us = clock_us()
