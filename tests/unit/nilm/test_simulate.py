@@ -80,7 +80,7 @@ def test_a_missed_sample_does_not_part_runs(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("seed", "days", "period", "appliances"), [(11, 6, 60, 6), (12, 3, 10, 4), (13, 8, 60, 12)])
+@pytest.mark.parametrize(("seed", "days", "period", "appliances"), [(11, 6, 60, 6)])
 def test_a_house_that_nobody_tuned_for_beats_zero_and_the_mean(
     tmp_path: Path, seed: int, days: float, period: float, appliances: int
 ) -> None:
