@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from typing import Any
 
+import orjson
 from starlette.applications import Starlette
 
 from gateway.prometheus import CONTENT_TYPE
@@ -32,6 +33,7 @@ from gateway.server.errors import (
     TooLarge,
 )
 from gateway.server.identity.guard import Guard
+from gateway.server.openapi.document import document
 from gateway.server.outcome import Outcome
 from gateway.server.platform import Platform
 from gateway.server.routing import Route, Router
@@ -59,6 +61,7 @@ class App:
         self._router = Router([*platform.routes(), *self._own_routes()])
         self._console = Console(platform.broker, platform.queries, platform.temporal)
         self._pages = Starlette(routes=self._console.routes())
+        self._document = orjson.dumps(document())
         self._body_max = settings.body_max
         self._body_bytes = 0
 
@@ -202,6 +205,7 @@ class App:
             Route("GET", "/healthz", self._health),
             Route("GET", "/metrics", self._metrics),
             Route("GET", "/api/time", self._time),
+            Route("GET", "/openapi.json", self._openapi),
         ]
 
     async def healthy(self) -> bool:
@@ -221,6 +225,11 @@ class App:
 
     async def _metrics(self, request: Request) -> Response:
         return Response(200, self.platform.metrics().encode(), ((b"content-type", CONTENT_TYPE.encode()),))
+
+    async def _openapi(self, request: Request) -> Response:
+        """What this server offers, for programs."""
+        request.query(())
+        return answer(200, self._document)
 
     async def _time(self, request: Request) -> Response:
         """The server's clock, for gateways that have no better one."""
