@@ -53,6 +53,9 @@ async def test_what_is_refused_is_told(wire: Wire, tmp_path: Path) -> None:
 async def test_what_is_too_long_for_a_message_goes_in_parts(wire: Wire, tmp_path: Path) -> None:
     chance = random.Random(1)
     async with running(wire, tmp_path / "data") as client:
+        first = wire.transport(client, 3.0)
+        await delivery(first, batch(range(2000, 2001)))  # from now on it listens on this wire
+        await first.close()
         box = wire.transport(client, 60)
         big = [reading(n, chance.randbytes(400).hex()) for n in range(1500)]
         assert sum(len(str(one.value)) // 2 for one in big) > MESSAGE_BYTES_MAX / 2

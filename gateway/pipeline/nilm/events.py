@@ -152,7 +152,7 @@ class EventTracker:
 
     def _take(self, mono_ns: int, power_w: float, reactive_var: float) -> list[RunEvent]:
         """Look for an edge; the events that it makes."""
-        size = detect(power_w, SETTINGS, self._detector)
+        size = float(detect(power_w, SETTINGS, self._detector))  # never a numpy scalar
         if self._detector.i[MOVED] > 0:
             begins = self._detector.i[MOVED] == 1
             self._peak_w = power_w if begins else max(self._peak_w, power_w)
@@ -163,7 +163,7 @@ class EventTracker:
             return []
         reactive = reactive_var - self._reactive_before
         if size > 0:
-            level = max(self._detector.f[LEVEL], self._detector.f[BEGIN])
+            level = max(float(self._detector.f[LEVEL]), float(self._detector.f[BEGIN]))
             self._rise(mono_ns, size, max(0.0, max(self._peak_w, power_w) - level) / size, reactive)
             return []
         return self._fall(mono_ns, -size)

@@ -86,7 +86,7 @@ class EdgeWatch:
                 self._gaps.append(gap)
         self._last_s = time_s
         self.lowest_w = min(self.lowest_w, power_w)
-        size = detect(power_w, self._settings, self._detector)
+        size = float(detect(power_w, self._settings, self._detector))
         return Edge(size, power_w) if size else None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -13,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from nilm_houses import house
 
 from drivers.base import Observation
 from drivers.http1 import HttpClient
@@ -28,9 +28,6 @@ from gateway.pipeline.nilm.model import Model
 from gateway.pipeline.nilm.result import ApplianceResult
 from gateway.server.releases.routes import JOSE
 from tests.server.support import serving, until
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "nilm"))
-from nilm_houses import house
 
 SITE = "town-hall"
 PATH = f"/lamppost/v1/gateways/{SITE}/model"
