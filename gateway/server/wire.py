@@ -34,6 +34,7 @@ CONTEXT_REL = "http://www.w3.org/ns/json-ld#context"
 LINK = re.compile(r"<([^<>]*)>((?:\s*;\s*[\w*-]+\s*=\s*(?:\"[^\"]*\"|[^\s\",;]+))*)")
 REL = re.compile(r";\s*rel\s*=\s*(?:\"([^\"]*)\"|([^\s\",;]+))")
 VISIBLE = "".join(chr(c) for c in range(32, 127))
+BOM = b"\xef\xbb\xbf"  # RFC 8259 clause 8.1: a parser may ignore it
 TENANT = re.compile(r"[\x21-\x7e]{1,256}\Z")
 # fmt: off
 NOT_OFFERED = frozenset({
@@ -163,10 +164,12 @@ async def context_of(request: Request, contexts: Contexts) -> Context:
 def negotiate(accept: str | None, *, geo: bool = False) -> Media:
     """The media type of the answer; ``geo``: GeoJSON can be given, too. Raises NotAcceptable."""
     best: tuple[float, bool, Media] | None = None
-    for part in (accept or "*/*").lower().split(","):
-        media, *parameters = (piece.strip() for piece in part.split(";"))
-        weight = next((_weight(p[2:]) for p in parameters if p.startswith("q=")), 1.0)
-        kind: Media | None = LD if media == LD else JSON if media in (JSON, "application/*", "*/*") else None
+    asked = [_asked(part) for part in (accept or "*/*").lower().split(",")]
+    refused = {media for media, weight in asked if weight <= 0}  # RFC 9110, 12.4.2: also where a range would allow it
+    for media, weight in asked:
+        kind: Media | None = LD if media == LD else None
+        if media == JSON or media in ("application/*", "*/*"):
+            kind = JSON if JSON not in refused else LD if LD not in refused else None
         if media == GEO and geo:
             kind = GEO
         exact = media in (JSON, LD, GEO)
@@ -175,6 +178,12 @@ def negotiate(accept: str | None, *, geo: bool = False) -> Media:
     if best is None:
         raise NotAcceptable(f"nothing of {accept!r} can be given")
     return best[2]
+
+
+def _asked(part: str) -> tuple[str, float]:
+    """A media type (or range) and its weight."""
+    media, *parameters = (piece.strip() for piece in part.split(";"))
+    return media, next((_weight(p[2:]) for p in parameters if p.startswith("q=")), 1.0)
 
 
 def _weight(text: str) -> float:
@@ -187,7 +196,7 @@ def _weight(text: str) -> float:
 def json_body(request: Request) -> Any:  # any JSON
     """The decoded body. Raises InvalidRequest for what is not JSON."""
     try:
-        return orjson.loads(request.body)
+        return orjson.loads(request.body.removeprefix(BOM))
     except orjson.JSONDecodeError as error:
         raise InvalidRequest(f"the body is not JSON: {error}") from None
 

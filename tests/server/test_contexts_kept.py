@@ -12,6 +12,7 @@ import httpx
 import orjson
 import pytest
 
+from gateway.server.contexts import service as contexts_service
 from tests.server.support import LD, ROOT, serving
 
 ALL = f"{ROOT}/jsonldContexts"
@@ -143,6 +144,42 @@ async def test_downloads_need_the_switch_are_listed_and_loaded_again(tmp_path: P
         assert (await client.get(f"{ROOT}/entities/{ID}b")).json()["type"] == "https://example.org/New"
         assert (await client.delete(one)).status_code == 204
         assert (await client.get(ALL, params={"kind": "Cached"})).json() == []
+
+
+async def test_what_was_downloaded_outlives_a_restart_without_a_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        body = orjson.dumps(TERMS)
+        head = b"HTTP/1.1 200 OK\r\nCache-Control: no-cache\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(
+            body
+        )
+        writer.write(head + body)
+        await writer.drain()
+        writer.close()
+
+    monkeypatch.setattr(contexts_service, "LEAST_AGE_S", 0.05)
+    far = await asyncio.start_server(serve, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{far.sockets[0].getsockname()[1]}/c.jsonld"
+    async with far, serving(tmp_path, context_prefixes=(url,)) as client:
+        body = {"id": ID, "type": "Meter"}
+        assert (await client.post(f"{ROOT}/entities", json=body, headers=link(url))).status_code == 201
+    await asyncio.sleep(0.1)  # it is stale by now, and nobody answers at its address any more
+    async with serving(tmp_path, context_prefixes=(url,)) as client:
+        assert (await client.get(ALL, params={"kind": "Cached"})).json() == [url]
+        answer = await client.get(f"{ROOT}/entities", params={"type": "Meter"}, headers=link(url))
+        assert [one["id"] for one in answer.json()] == [ID]
+        assert (await client.delete(f"{ALL}/{quote(url, safe='')}")).status_code == 204
+    async with serving(tmp_path, context_prefixes=(url,)) as client:
+        assert (await client.get(ALL, params={"kind": "Cached"})).json() == []
+        assert (await client.get(f"{ROOT}/types", headers=link(url))).status_code == 504
+
+
+@pytest.mark.parametrize("url", ["c.jsonld", "ftp://example.org/c.jsonld", "", "/c.jsonld"])
+async def test_what_can_never_be_fetched_is_the_fault_of_who_asks(client: httpx.AsyncClient, url: str) -> None:
+    answer = await client.get(f"{ROOT}/types", headers=link(url))
+    assert answer.status_code == 400, answer.text
 
 
 async def test_a_file_stands_for_a_url(tmp_path: Path) -> None:

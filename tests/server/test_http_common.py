@@ -58,3 +58,24 @@ async def test_trailing_slash_and_head(client: httpx.AsyncClient) -> None:
     assert (await client.post(f"{ROOT}/entities/", json=BODY)).status_code == 201
     answer = await client.head(f"{ROOT}/entities/{BODY['id']}/")
     assert (answer.status_code, answer.content) == (200, b"") and int(answer.headers["content-length"]) > 2
+
+
+async def test_what_is_refused_by_weight_is_not_given(client: httpx.AsyncClient) -> None:
+    """RFC 9110 clause 12.4.2: q=0 is "not acceptable", also where a range would allow it."""
+    for accept, media in (
+        ("application/json;q=0, */*", "application/ld+json"),
+        ("application/ld+json;q=0, */*", "application/json"),
+        ("application/ld+json;q=0.4, application/json;q=0.3", "application/ld+json"),
+    ):
+        answer = await client.get("/ngsi-ld/v1/types", headers={"Accept": accept})
+        assert (answer.status_code, answer.headers["content-type"]) == (200, media), accept
+    none = await client.get(
+        "/ngsi-ld/v1/types", headers={"Accept": "application/json;q=0, application/ld+json;q=0, */*"}
+    )
+    assert none.status_code == 406
+
+
+async def test_a_byte_order_mark_is_passed_over(client: httpx.AsyncClient) -> None:
+    body = b'\xef\xbb\xbf{"id": "urn:ngsi-ld:A:1", "type": "A"}'
+    answer = await client.post("/ngsi-ld/v1/entities", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 201, answer.text

@@ -1,6 +1,7 @@
-"""Contexts that the server hosts itself (CIM 009 clause 5.13): added by users, or made of inline ones for Link headers.
+"""Contexts that the server keeps (CIM 009 clause 5.13): of users, made of inline ones for Link headers, downloaded.
 
-They are the same for all tenants. In memory as a whole; every change is on the disk before it is seen.
+What was downloaded stays over a restart, so that a server can start without a network. They are the same for all
+tenants, in memory as a whole; every change is on the disk before it is seen.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ Kind = Literal["Hosted", "Cached", "ImplicitlyCreated"]
 PATH = "/ngsi-ld/v1/jsonldContexts"
 HOSTED_MAX = 10_000
 IMPLICIT_MAX = 1_000  # the oldest go
+DOWNLOADS_MAX = 64  # the oldest go
 OWN = re.compile(r"(?:https?://[^/?#]+)?" + re.escape(PATH) + r"/([0-9a-f-]{36})/?\Z")
 SPACE = uuid.UUID("5b0c0b5e-3f0e-5c0a-9f4e-6c616d70706f")
 
@@ -32,6 +34,15 @@ class Entry:
     kind: Kind
     content: Any
     created: str
+
+
+@dataclass(frozen=True, slots=True)
+class Downloaded:
+    """What was behind a URL; fresh until ``until_s`` (seconds since 1970)."""
+
+    url: str
+    content: Any
+    until_s: float
 
 
 def now() -> str:
@@ -50,6 +61,7 @@ class Catalog:
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self.entries: dict[str, Entry] = {}
+        self.downloads: dict[str, Downloaded] = {}
 
     async def load(self) -> None:
         """What the storage holds."""
@@ -59,6 +71,9 @@ class Catalog:
 
         for _, name, document in await self._storage.read(work):
             kept = orjson.loads(document)
+            if kept["kind"] == "Cached":
+                self.downloads[kept["url"]] = Downloaded(kept["url"], kept["content"], kept["until"])
+                continue
             self.entries[name] = Entry(name, kept["kind"], kept["content"], kept["created"])
 
     def by_url(self, url: str) -> Entry | None:
@@ -76,6 +91,28 @@ class Catalog:
         """Give an inline context an own URL; nothing happens where it has one."""
         if name not in self.entries:
             await self._put(Entry(name, "ImplicitlyCreated", content, now()))
+
+    async def remember(self, download: Downloaded) -> None:
+        """Keep what was downloaded."""
+        self.downloads.pop(download.url, None)
+        gone = list(self.downloads)[: len(self.downloads) + 1 - DOWNLOADS_MAX]
+        kept = {"kind": "Cached", "url": download.url, "content": download.content, "until": download.until_s}
+
+        def work(writer: Writer) -> None:
+            writer.delete_document("context", "", id_of(download.url))  # the newest is the last one at the next start
+            writer.put_document("context", "", id_of(download.url), orjson.dumps(kept))
+            for url in gone:
+                writer.delete_document("context", "", id_of(url))
+
+        await self._storage.write(work)
+        self.downloads[download.url] = download
+        for url in gone:
+            self.downloads.pop(url, None)
+
+    async def forget(self, url: str) -> None:
+        """What was downloaded from there."""
+        if self.downloads.pop(url, None) is not None:
+            await self._storage.write(lambda writer: writer.delete_document("context", "", id_of(url)))
 
     async def delete(self, name: str) -> None:
         """Remove one that is there."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections import OrderedDict
@@ -16,9 +17,9 @@ from urllib.parse import urljoin
 
 import orjson
 
-from gateway.server.contexts.catalog import PATH, Catalog, Kind, id_of, now
+from gateway.server.contexts.catalog import PATH, Catalog, Downloaded, Kind, id_of, now
 from gateway.server.contexts.compiled import CORE_URL, Context, compile_context, is_core
-from gateway.server.errors import BadRequestData, LdContextNotAvailable
+from gateway.server.errors import BadRequestData, LdContextNotAvailable, Problem
 
 LEAST_AGE_S, MOST_AGE_S = 10, 30 * 24 * 3600  # whatever the headers say: nobody makes us download at every request
 
@@ -140,8 +141,9 @@ class Contexts:
         for entry in entries:
             use = self._uses.get(f"{PATH}/{entry.id}", _Use(entry.created))
             own.append(_kept(entry.id, entry.kind, f"{PATH}/{entry.id}", use, entry.created, entry.content))
-        urls = [url for url in self._uses if not url.startswith(PATH)]
-        return own + [_kept(id_of(url), "Cached", url, self._uses[url]) for url in urls]
+        urls = dict.fromkeys(url for url in self._uses if not url.startswith(PATH))
+        urls |= dict.fromkeys([] if self._catalog is None else self._catalog.downloads)
+        return own + [_kept(id_of(url), "Cached", url, self._uses.get(url) or _Use(now())) for url in urls]
 
     def find(self, wanted: str) -> Kept | None:
         """By local id or, where it was downloaded, by its URL."""
@@ -153,6 +155,8 @@ class Contexts:
             raise BadRequestData("the core context is a part of the server")
         if kept.kind == "Cached":
             self._fetched.pop(kept.url, None)
+            if self._catalog is not None:
+                await self._catalog.forget(kept.url)
         elif self._catalog is not None:
             await self._catalog.delete(kept.id)
         self._uses.pop(kept.url, None)
@@ -207,7 +211,24 @@ class Contexts:
         fetched = self._fetched.get(url)
         if fetched is not None and fetched[0] > time.monotonic():
             return fetched[1]
-        return self._known[url] if url in self._known else await self._download(url)
+        if url in self._known:
+            return self._known[url]
+        if not url.startswith(("http://", "https://", PATH)):
+            raise BadRequestData(f"@context: {url[:200]!r} is not a URL of http or https")
+        kept = None if self._catalog is None else self._catalog.downloads.get(url)
+        left_s = 0.0 if kept is None else kept.until_s - time.time()
+        if kept is not None and left_s > 0:
+            return self._hold(url, kept.content, left_s)
+        try:
+            return await self._download(url)
+        except LdContextNotAvailable:
+            if kept is None:
+                raise
+            return self._hold(url, kept.content, FAILED_AGE_S)  # RFC 9111 clause 4.2.4: stale, but disconnected
+
+    def _hold(self, url: str, content: object, seconds: float) -> object:
+        _keep(self._fetched, url, (time.monotonic() + seconds, content), DOCUMENTS_MAX)
+        return content
 
     async def _download(self, url: str) -> object:
         now = time.monotonic()
@@ -224,8 +245,11 @@ class Contexts:
             raise LdContextNotAvailable(f"{url}: {cause}") from error
         content = parse_document(url, got.body)
         self._use(url)
-        _keep(self._fetched, url, (now + fresh_s(got.headers), content), DOCUMENTS_MAX)
-        return content
+        seconds = fresh_s(got.headers)
+        if self._catalog is not None:
+            with contextlib.suppress(Problem):  # a full disk: it is downloaded again after the next start
+                await self._catalog.remember(Downloaded(url, content, time.time() + seconds))
+        return self._hold(url, content, seconds)
 
 
 def fresh_s(headers: Mapping[str, str]) -> float:
