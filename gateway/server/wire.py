@@ -263,8 +263,11 @@ def comma_list(parameters: Mapping[str, str], name: str) -> tuple[str, ...]:
 
 
 def options(parameters: Mapping[str, str], allowed: Iterable[str]) -> frozenset[str]:
-    """The words of ``options``. Raises InvalidRequest for those that do not apply."""
-    words = frozenset(comma_list(parameters, "options"))
+    """The words of ``options``. Raises InvalidRequest for those that do not apply.
+
+    ``count`` was a word of older versions, and clients still say it: ``paging`` looks at it.
+    """
+    words = frozenset(comma_list(parameters, "options")) - {"count"}
     if not words <= frozenset(allowed):
         raise InvalidRequest(f"options: {', '.join(sorted(words - frozenset(allowed)))} does not apply here")
     return words
@@ -281,7 +284,7 @@ class Paging:
 
 def paging(parameters: Mapping[str, str]) -> Paging:
     """limit, offset, count. Raises BadRequestData, TooManyResults."""
-    count = boolean(parameters, "count")
+    count = boolean(parameters, "count") or "count" in comma_list(parameters, "options")
     limit = natural(parameters, "limit", PAGE_DEFAULT, 0 if count else 1)
     if limit > PAGE_MAX:
         raise TooManyResults(f"limit must be at most {PAGE_MAX}")

@@ -79,3 +79,14 @@ async def test_a_byte_order_mark_is_passed_over(client: httpx.AsyncClient) -> No
     body = b'\xef\xbb\xbf{"id": "urn:ngsi-ld:A:1", "type": "A"}'
     answer = await client.post("/ngsi-ld/v1/entities", content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code == 201, answer.text
+
+
+async def test_the_count_of_older_versions(client: httpx.AsyncClient) -> None:
+    """``options=count`` was in earlier versions of the API, and clients still say it."""
+    for path in ("subscriptions/", "entities?type=A", "types"):
+        url = f"/ngsi-ld/v1/{path}"
+        answer = await client.get(url + ("&" if "?" in url else "?") + "options=count&limit=5")
+        if path == "types":  # it has no options
+            assert answer.status_code == 400
+        else:
+            assert (answer.status_code, answer.headers["ngsild-results-count"]) == (200, "0"), answer.text
