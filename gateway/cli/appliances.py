@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 DAY_S = 86_400.0
 WAIT_S = 120.0
+J_PER_KWH = 3.6e6
 MODEL = click.Path(path_type=Path, dir_okay=False)
 
 
@@ -98,6 +99,53 @@ def score(config_file: Path | None, data: Path | None, socket_path: Path | None,
         "unexplained: not measured yet" if unexplained is None else f"unexplained: {unexplained:.1%} of the mains"
     )
     click.echo(table(("appliance", "runs", "kWh", "hours"), [(name, *one.values()) for name, one in shown.items()]))
+
+
+@command.command("page")
+@daemon_options
+@click.option("--model", type=MODEL, help="Model file; without it that of the configuration.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port on loopback; without it a free one.")
+def page(config_file: Path | None, data: Path | None, socket_path: Path | None, model: Path | None, port: int) -> None:
+    """Show each day as coloured bands in the browser, and correct what was told apart wrongly. Until Ctrl-C.
+
+    A correction renames the run, and moves the load of the model (or adds it) towards what that run drew. From another
+    machine: `ssh -L 8000:127.0.0.1:PORT box`.
+    """
+    from gateway.cli import appliances_page
+
+    daemon = client(config_file, data, socket_path)
+
+    def runs(start_s: float, end_s: float) -> list[dict[str, Any]]:
+        return [run for run in daemon.ask("runs", since_s=start_s) if run["start_s"] < end_s]
+
+    def names() -> list[str]:
+        return sorted(daemon.ask("appliances")["appliances"])
+
+    def correct(name: str, start_s: float, right: str) -> str:
+        run = daemon.ask("correct", name=name, start_s=start_s, right=right)
+        return f"It is {right} now. {_learned_from(run, config_file, model)}"
+
+    server, address = appliances_page.serve(port, runs, names, correct)
+    click.echo(address)
+    with server:
+        server.serve_forever()
+
+
+def _learned_from(run: dict[str, Any], config_file: Path | None, model: Path | None) -> str:
+    """Improve the model of this box by a corrected run; what to say of it."""
+    from gateway.pipeline.nilm import model as models
+    from gateway.pipeline.nilm import onsite
+    from gateway.pipeline.nilm.result import ModelError
+
+    seconds = float(run["end_s"]) - float(run["start_s"])
+    try:
+        path = _model_path(config_file, model)
+        watts = float(run["kwh"]) * J_PER_KWH / seconds if seconds > 0 else 0.0
+        note = f"{run['name']}: corrected, {datetime.now(UTC):%Y-%m-%d}"
+        models.save(onsite.corrected(models.load(path), str(run["name"]), watts, note), path)
+    except (ModelError, UsageError) as error:
+        return f"The model stays as it is: {error.cause}."
+    return f"The model has learned from it ({watts:.0f} W)."
 
 
 @command.command("name")

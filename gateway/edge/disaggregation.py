@@ -17,6 +17,7 @@ from gateway.edge.model_pull import LinkChoice, ModelPull
 from gateway.edge.model_store import ModelStore
 from gateway.edge.residual import is_worse
 from gateway.edge.run_store import Run, RunStore
+from gateway.errors import ControlError
 from gateway.model import Link
 from gateway.pipeline.nilm.client import Disaggregator
 from gateway.pipeline.nilm.result import ApplianceResult
@@ -109,6 +110,14 @@ class Disaggregation:
     def runs_json(self, since_s: float) -> list[dict[str, Any]]:
         """The newest runs that ended after an instant (UTC s), at most ``RUNS_SHOWN``."""
         return [asdict(run) for run in self._runs.since(since_s)[-RUNS_SHOWN:]]
+
+    def correct(self, name: str, start_s: float, right: str) -> dict[str, Any]:
+        """Give a run its right name. Raises ControlError where there is no such run."""
+        run = self._runs.correct(name, start_s, right)
+        if run is None:
+            fix = "See `lamppost appliances export --json`."
+            raise ControlError(f"there is no run of {name!r} that began then", code="control.no-run", fix=fix)
+        return asdict(run)
 
     def _model(self) -> Path | None:
         """What was pulled comes before the file of the configuration, which is where a box begins."""

@@ -10,7 +10,7 @@ import logging
 import os
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,13 @@ LOG = logging.getLogger("lamppost.edge")
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """``start_s`` and ``end_s``: UTC seconds; ``kwh``: what it used."""
+    """``start_s`` and ``end_s``: UTC seconds; ``kwh``: what it used. ``was``: its name before somebody corrected it."""
 
     name: str
     start_s: float
     end_s: float
     kwh: float
+    was: str = ""
 
 
 class RunStore:
@@ -52,6 +53,18 @@ class RunStore:
     def since(self, start_s: float) -> list[Run]:
         """Runs that ended after an instant (UTC s)."""
         return [run for run in self._runs if run.end_s > start_s]
+
+    def correct(self, name: str, start_s: float, right: str) -> Run | None:
+        """Give a run its right name; the run, None where there is none. It is on the disk when this returns."""
+        for index, run in enumerate(self._runs):
+            if run.name == name and abs(run.start_s - start_s) < 1e-3:
+                self._runs[index] = replace(run, name=right, was=run.was or run.name)
+                self._new.clear()
+                self._lines = RUNS_MAX + SLACK  # the next write is of all
+                self._new.append(self._runs[index])
+                self.flush()
+                return self._runs[index]
+        return None
 
     def flush(self) -> None:
         """Write what is new; a disk that takes nothing costs what waits beyond the bound, never the daemon."""
@@ -105,6 +118,7 @@ def _line(run: Run) -> str:
 def _run(line: bytes) -> Run | None:
     try:
         data: Any = json.loads(line)
-        return Run(str(data["name"]), float(data["start_s"]), float(data["end_s"]), float(data["kwh"]))
+        times = float(data["start_s"]), float(data["end_s"])
+        return Run(str(data["name"]), *times, float(data["kwh"]), str(data.get("was", "")))
     except (ValueError, TypeError, LookupError):
         return None

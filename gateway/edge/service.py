@@ -48,6 +48,7 @@ REPORT_S = 10.0
 CLOCK_S = 5.0
 SOCKET_NAME = "lamppost.sock"
 CAPTURE_BACKLOG = 1000
+NAME_MAX = 64  # characters of an appliance's name
 FRESH_INTERVALS = 2  # readings stay live for so many batches: one may fail
 MODBUS_KEYS = ("unit", "function", "address", "count")
 
@@ -93,6 +94,7 @@ class Edge:
                 "links": self._explain_links,
                 "appliances": self._appliances,
                 "runs": self._runs,
+                "correct": self._correct,
                 "reload": self._reload_request,
             },
             {"watch": self._watch, "capture": self._capture},
@@ -304,6 +306,14 @@ class Edge:
         if not isinstance(since, int | float):
             raise ControlError("since_s is no number", code="control.args", fix="Give UTC seconds.")
         return self._told_apart().runs_json(since)
+
+    async def _correct(self, args: Args) -> dict[str, Any]:
+        name, right, start_s = args.get("name"), args.get("right"), args.get("start_s")
+        if not isinstance(name, str) or not isinstance(right, str) or not isinstance(start_s, int | float):
+            raise ControlError("name, right or start_s is missing", code="control.args", fix="Ask as the page does.")
+        if not 0 < len(right) <= NAME_MAX:
+            raise ControlError(f"a name has 1 to {NAME_MAX} characters", code="control.args", fix="Give another name.")
+        return self._told_apart().correct(name, start_s, right)
 
     async def _read(self, args: Args) -> list[dict[str, Any]]:
         name = args.get("device")

@@ -7,18 +7,23 @@ import contextlib
 import csv
 import io
 import json
+import signal
+import sys
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 
 from drivers.base import Measurement, Observation
 from gateway.cli.main import main
 from gateway.config.load import require
+from gateway.edge.run_store import Run
 from gateway.edge.service import Edge
 
 SAMPLE_S = 0.1
@@ -140,3 +145,40 @@ async def test_what_cannot_be_learned_is_said(home: House, capsys: pytest.Captur
     assert "nothing yet" in capsys.readouterr().out
     assert await home.run("name", "kettle", "boiler") == 1
     assert "error[nilm.model]" in capsys.readouterr().err
+
+
+async def test_a_label_is_corrected_on_the_page(home: House) -> None:
+    from gateway.pipeline.nilm import model as models  # here, where kernels are not compiled
+    from gateway.pipeline.nilm import onsite
+
+    model = home.config.parent / "model.json"
+    runs = home.edge._told_apart()._runs
+    start_s = float(int(time.time()) - 600)
+    runs.add(Run("load <1>", start_s, start_s + 300, 2000 * 300 / 3.6e6))
+    taught = onsite.load_from("heater", [2400.0], [-2400.0], SAMPLE_S)
+    models.save(onsite.with_load(None, taught, SAMPLE_S, 100.0, ""), model)
+    command = [sys.executable, "-m", "gateway.cli.main", "appliances", "page", "--config", str(home.config)]
+    shown = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    assert shown.stdout is not None
+    try:
+        address = (await asyncio.wait_for(shown.stdout.readline(), PATIENCE_S)).decode().strip()
+        day = datetime.fromtimestamp(start_s, UTC).date()
+        async with httpx.AsyncClient(base_url=address, timeout=PATIENCE_S) as client:
+            text = (await client.get("", params={"day": str(day)})).text
+            assert "load &lt;1&gt;" in text
+            assert "<rect" in text
+            assert "<1>" not in text
+            given = {"name": "load <1>", "start_s": repr(start_s), "right": "kettle"}
+            said = (await client.post("correct", params={"day": str(day)}, data=given)).text
+            assert "It is kettle now. The model has learned from it (2000 W)." in said
+            assert "(was load &lt;1&gt;)" in said
+            assert models.load(model).names == ["heater", "kettle"]
+            assert "no run of" in (await client.post("correct", data=given)).text
+            assert (await client.get("", params={"day": "yesterday"})).status_code == 400
+            root = address.rsplit("/", 2)[0]
+            assert (await client.get(f"{root}/")).status_code == 404  # without the secret
+            assert (await client.post(f"{root}/correct", data=given)).status_code == 400
+    finally:
+        shown.send_signal(signal.SIGINT)
+        await asyncio.wait_for(shown.wait(), PATIENCE_S)
+    assert shown.returncode == 130

@@ -44,6 +44,7 @@ TYPICAL_OFF_S = 3600.0
 LONGEST_ON_S = 24 * 3600.0
 LONGEST_OFF_S = 90 * 86400.0
 SHARE_ON = 0.05
+CORRECTION = 0.5  # of the way that a load's power moves when a run is corrected
 FLOOR_SHARE = 0.3  # of the least seen in a lesson: at night less is on
 FOREIGN_PER_HOUR = 20.0  # edges of loads that are not known, of any size
 
@@ -202,3 +203,31 @@ def _foreign(period_s: float) -> tuple[float, ...]:
 
 def _samples(seconds: float, period_s: float) -> int:
     return max(2, round(seconds / period_s))
+
+
+def corrected(model: Model, name: str, power_w: float, note: str) -> Model:
+    """The model after somebody said that a run of so much power (W) was of load ``name``.
+
+    A load that is known moves a part of the way; another one is added. Raises ModelError.
+    """
+    if model.found is not None:
+        fix = "Give the load its name: `lamppost appliances name load_1 kettle`."
+        raise ModelError("a model without training has no loads to correct", code="nilm.learn", fix=fix)
+    if not math.isfinite(power_w) or power_w < SAME_W:
+        raise ModelError(f"a run of {power_w:.0f} W says too little", code="nilm.learn", fix="Correct a clearer run.")
+    known = next((load for load in model.loads if load.name == name), None)
+    if known is None or len(known.states) > 2:
+        added = load_from(name, [power_w], [-power_w], model.period_s)
+        return with_load(model, added, model.period_s, 0.0, note)
+    level = known.states[1].level_w
+    moved = level + CORRECTION * (power_w - level)
+    spread = max(0.01 * moved + 3.0, abs(power_w - level) / 2)
+    arcs = tuple(
+        replace(arc, edge_w=math.copysign(moved, arc.edge_w), spread_w=max(arc.spread_w, spread))
+        for arc in known.transitions
+    )
+    on = replace(
+        known.states[1], level_w=moved, low_w=moved, high_w=moved, sigma_w=max(known.states[1].sigma_w, spread)
+    )
+    load = replace(known, states=(known.states[0], on), transitions=arcs)
+    return with_load(model, load, model.period_s, 0.0, note)

@@ -51,3 +51,25 @@ def test_a_disk_that_takes_nothing_is_survived(tmp_path: Path, caplog: pytest.Lo
     blocked.unlink()
     store.flush()
     assert RunStore(blocked / "runs.jsonl").since(0) == [run(0), run(1), run(2)]
+
+
+def test_a_correction_stays(tmp_path: Path) -> None:
+    path = tmp_path / "runs.jsonl"
+    store = RunStore(path)
+    for number in range(3):
+        store.add(run(number))
+    store.flush()
+    assert store.correct("kettle", run(1).start_s, "heater") == Run(
+        "heater", run(1).start_s, run(1).end_s, 0.066, "kettle"
+    )
+    store.correct("heater", run(1).start_s, "iron")
+    store.add(run(3))
+    store.flush()
+    again = RunStore(path).since(0)
+    assert [(one.name, one.was) for one in again] == [
+        ("kettle", ""),
+        ("iron", "kettle"),
+        ("kettle", ""),
+        ("kettle", ""),
+    ]
+    assert store.correct("kettle", 5.0, "heater") is None

@@ -82,3 +82,31 @@ def test_a_gap_is_no_edge() -> None:
         assert watch.feed(second, 900.0) is None
     assert watch.feed(110, float("nan")) is None
     assert watch.period_s == 1.0
+
+
+def share_right(model: models.Model, seed: int, name: str) -> float:
+    """Estimated accuracy of one load of a synthetic day."""
+    series, mains = house(seed)
+    tracker = Tracker(model)
+    results = [tracker.step((k + 1) * SECOND, float(power)) for k, power in enumerate(mains)]
+    found = np.array([sum(p.power_w for p in r.parts if p.name == name) for r in results if r is not None])
+    return float(1 - np.abs(found - series[name]).sum() / (2 * series[name].sum()))
+
+
+def test_corrections_improve_the_model() -> None:
+    """A heater was taught; what it is told of the kettle, which is nearly as large, comes from corrections alone."""
+    taught_wrongly = taught({"heater": 2100.0, "kettle": 1800.0})
+    better = taught_wrongly
+    for _ in range(4):
+        better = onsite.corrected(better, "kettle", 2000.0, "corrected")
+    level = next(load for load in better.loads if load.name == "kettle").states[1].level_w
+    assert level == pytest.approx(2000, abs=15)
+    assert share_right(taught_wrongly, 5, "kettle") < 0.6
+    assert share_right(better, 5, "kettle") > 0.9
+    added = onsite.corrected(taught({"heater": 2400.0}), "kettle", 2000.0, "corrected")
+    assert added.names == ["heater", "kettle"]
+    for watts in (float("nan"), 3.0):
+        with pytest.raises(ModelError, match="too little"):
+            onsite.corrected(better, "kettle", watts, "")
+    with pytest.raises(ModelError, match="without training"):
+        onsite.corrected(onsite.untrained(1.0), "kettle", 2000.0, "")
