@@ -10,10 +10,11 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import click
 
-from gateway.cli.options import client, config_option, daemon_options, require_config
+from gateway.cli.options import client, config_option, config_path, daemon_options, require_config
 from gateway.cli.output import ago, say_json, table
 from gateway.errors import UsageError
 
@@ -125,7 +126,9 @@ def page(config_file: Path | None, data: Path | None, socket_path: Path | None, 
         run = daemon.ask("correct", name=name, start_s=start_s, right=right)
         return f"It is {right} now. {_learned_from(run, config_file, model)}"
 
-    server, address = appliances_page.serve(port, runs, names, correct)
+    known = config_path(config_file)
+    zone = ZoneInfo("UTC" if known is None else require_config(known).site.time_zone)
+    server, address = appliances_page.serve(port, zone, runs, names, correct)
     click.echo(address)
     with server:
         server.serve_forever()

@@ -9,10 +9,11 @@ from __future__ import annotations
 import html
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+from zoneinfo import ZoneInfo
 
 from gateway.errors import LamppostError
 
@@ -20,7 +21,6 @@ Run = Mapping[str, Any]
 Runs = Callable[[float, float], Sequence[Run]]
 Names = Callable[[], Sequence[str]]
 Correct = Callable[[str, float, str], str]
-DAY_S = 86_400.0
 BODY_MAX = 4096
 WIDTH, ROW, LEFT, TOP = 1000, 34, 150, 30
 COLOURS = ("#2a6f97", "#f6b26b", "#58b9ab", "#9a95e0", "#ee8a72", "#93cf97", "#d89bc8", "#c9b387", "#86a8e7")
@@ -40,37 +40,43 @@ STYLE = (
 )
 
 
-def page(day: date, runs: Sequence[Run], names: Sequence[str], said: str = "") -> str:
-    """The HTML of a day (UTC): bands, and a table of its runs with a form each."""
+def page(day: date, zone: ZoneInfo, runs: Sequence[Run], names: Sequence[str], said: str = "") -> str:
+    """The HTML of a day in a time zone: bands, and a table of its runs with a form each."""
     head = f"<title>Appliances, {day}</title><meta name='viewport' content='width=device-width'><style>{STYLE}</style>"
     before, after = day - timedelta(days=1), day + timedelta(days=1)
     nav = (
-        f"<nav><a href='?day={before}'>&larr; {before}</a><b>{day} (UTC)</b>"
+        f"<nav><a href='?day={before}'>&larr; {before}</a><b>{day} ({html.escape(zone.key)})</b>"
         f"<a href='?day={after}'>{after} &rarr;</a></nav>"
     )
     told = f"<p class='said' role='status'>{html.escape(said)}</p>" if said else ""
-    body = _bands(day, runs) + _table(day, runs, names) if runs else "<p>No appliance ran, as far as is known.</p>"
+    body = (
+        _bands(day, zone, runs) + _table(day, zone, runs, names)
+        if runs
+        else "<p>No appliance ran, as far as is known.</p>"
+    )
     return f"<!doctype html><html lang='en'><head>{head}</head><body><h1>Appliances</h1>{nav}{told}{body}</body></html>"
 
 
-def _bands(day: date, runs: Sequence[Run]) -> str:
-    """One row an appliance, time to the right."""
-    start_s = _start(day)
+def _bands(day: date, zone: ZoneInfo, runs: Sequence[Run]) -> str:
+    """One row an appliance, time to the right; a day of 23 or 25 hours is drawn as long as it is."""
+    start_s, day_s = _start(day, zone), _start(day + timedelta(days=1), zone) - _start(day, zone)
     names = sorted({str(run["name"]) for run in runs})
     height = TOP + ROW * len(names)
     parts = [f"<svg viewBox='0 0 {WIDTH} {height}' role='img' aria-label='When each appliance was on'>"]
     for hour in range(0, 25, 3):
-        x = LEFT + (WIDTH - LEFT - 20) * hour / 24
+        x = LEFT + (WIDTH - LEFT - 20) * min(1.0, hour * 3600 / day_s)
         parts.append(f"<line class='grid' x1='{x:.1f}' x2='{x:.1f}' y1='{TOP - 6}' y2='{height}'/>")
         parts.append(f"<text x='{x:.1f}' y='16' text-anchor='middle'>{hour:02d}</text>")
     for row, name in enumerate(names):
         y = TOP + ROW * row
         parts.append(f"<text x='{LEFT - 10}' y='{y + 20}' text-anchor='end'>{html.escape(name)}</text>")
         for run in (run for run in runs if run["name"] == name):
-            first = max(0.0, (run["start_s"] - start_s) / DAY_S)
-            last = min(1.0, (run["end_s"] - start_s) / DAY_S)
+            first = max(0.0, (run["start_s"] - start_s) / day_s)
+            last = min(1.0, (run["end_s"] - start_s) / day_s)
             x, width = LEFT + (WIDTH - LEFT - 20) * first, max(2.0, (WIDTH - LEFT - 20) * (last - first))
-            title = html.escape(f"{name}: {_clock(run['start_s'])} to {_clock(run['end_s'])}, {run['kwh']:.3f} kWh")
+            title = html.escape(
+                f"{name}: {_clock(run['start_s'], zone)} to {_clock(run['end_s'], zone)}, {run['kwh']:.3f} kWh"
+            )
             parts.append(
                 f"<rect x='{x:.1f}' y='{y + 4}' width='{width:.1f}' height='{ROW - 10}' rx='3' "
                 f"fill='{COLOURS[row % len(COLOURS)]}'><title>{title}</title></rect>"
@@ -78,7 +84,7 @@ def _bands(day: date, runs: Sequence[Run]) -> str:
     return "".join([*parts, "</svg>"])
 
 
-def _table(day: date, runs: Sequence[Run], names: Sequence[str]) -> str:
+def _table(day: date, zone: ZoneInfo, runs: Sequence[Run], names: Sequence[str]) -> str:
     listed = "".join(f"<option value='{html.escape(name, quote=True)}'>" for name in names)
     rows = []
     for run in sorted(runs, key=lambda run: -float(run["start_s"])):
@@ -92,14 +98,14 @@ def _table(day: date, runs: Sequence[Run], names: Sequence[str]) -> str:
             "<input name='right' list='names' required maxlength='64' aria-label='What it was' placeholder='it was...'>"
             "<button>Correct</button></form>"
         )
-        cells = (name + was, _clock(run["start_s"]), _clock(run["end_s"]), watts, f"{run['kwh']:.3f}", form)
+        cells = (name + was, _clock(run["start_s"], zone), _clock(run["end_s"], zone), watts, f"{run['kwh']:.3f}", form)
         rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     head = "".join(f"<th>{title}</th>" for title in ("appliance", "from", "to", "W", "kWh", "wrong?"))
     return f"<datalist id='names'>{listed}</datalist><table><tr>{head}</tr>{''.join(rows)}</table>"
 
 
 def serve(
-    port: int, runs: Runs, names: Callable[[], Sequence[str]], correct: Correct
+    port: int, zone: ZoneInfo, runs: Runs, names: Callable[[], Sequence[str]], correct: Correct
 ) -> tuple[ThreadingHTTPServer, str]:
     """A server that listens, and its address; ``correct`` returns what to say. The caller runs and closes it."""
     path = f"/{secrets.token_urlsafe(16)}/"
@@ -132,9 +138,9 @@ def serve(
                 return
             asked = parse_qs(parts.query).get("day", [""])[0]
             try:
-                day = date.fromisoformat(asked) if asked else datetime.now(UTC).date()
-                found = runs(_start(day), _start(day) + DAY_S)
-                status, text = 200, page(day, found, names(), said)
+                day = date.fromisoformat(asked) if asked else datetime.now(zone).date()
+                found = runs(_start(day, zone), _start(day + timedelta(days=1), zone))
+                status, text = 200, page(day, zone, found, names(), said)
             except (LamppostError, ValueError, OverflowError) as error:
                 status, text = 400, f"<!doctype html><p>{html.escape(str(error))}</p>"
             body = text.encode("utf-8")
@@ -151,9 +157,9 @@ def serve(
     return server, f"http://127.0.0.1:{server.server_address[1]}{path}"
 
 
-def _start(day: date) -> float:
-    return datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()
+def _start(day: date, zone: ZoneInfo) -> float:
+    return datetime(day.year, day.month, day.day, tzinfo=zone).timestamp()
 
 
-def _clock(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%H:%M:%S")
+def _clock(seconds: float, zone: ZoneInfo) -> str:
+    return datetime.fromtimestamp(seconds, zone).strftime("%H:%M:%S")
