@@ -92,6 +92,7 @@ def reads(server: psutil.Process, address: str, entities: int, clients: int, sec
     """Answers per CPU-second of the server."""
     ids = [f"/entities/urn:ngsi-ld:ACMeasurement:bench:{number}" for number in range(0, entities, 17)]
     questions = {
+        "control": [f"{address}/api/time"],  # an empty handler of the same server
         "retrieve": ids,
         "query_20": ["/entities?type=ACMeasurement&limit=20"],
         "query_20_pages": [f"/entities?type=ACMeasurement&limit=20&offset={at}" for at in range(0, 2000, 20)],
@@ -104,6 +105,34 @@ def reads(server: psutil.Process, address: str, entities: int, clients: int, sec
         answers = asyncio.run(read(address, targets, clients, seconds))
         figures[f"{name}_per_cpu_s"] = round(answers / (sum(server.cpu_times()[:2]) - cpu))
     return figures
+
+
+async def patch(address: str, ids: list[str], clients: int, seconds: float) -> int:
+    """Change one attribute of these in turn, each on the disk before it is answered; how many answers."""
+    end, answers = time.monotonic() + seconds, 0
+
+    async def one(first: int) -> None:
+        nonlocal answers
+        async with httpx.AsyncClient(base_url=f"{address}/ngsi-ld/v1", timeout=60) as client:
+            number = first
+            while time.monotonic() < end:
+                body = {"type": "Property", "value": number, "unitCode": "WTT"}
+                where = f"{ids[number % len(ids)]}/attrs/totalActivePower"
+                answer = await client.patch(where, json=body, headers={"Link": LINK})
+                answer.raise_for_status()
+                answers += 1
+                number += clients
+
+    await asyncio.gather(*(one(number) for number in range(clients)))
+    return answers
+
+
+def patches(server: psutil.Process, address: str, entities: int, seconds: float) -> dict[str, int]:
+    """Answers per CPU-second of the server, 32 connections."""
+    ids = [f"/entities/urn:ngsi-ld:ACMeasurement:bench:{number}" for number in range(0, entities, 17)]
+    cpu = sum(server.cpu_times()[:2])
+    answers = asyncio.run(patch(address, ids, 32, seconds))
+    return {"patch_per_cpu_s": round(answers / (sum(server.cpu_times()[:2]) - cpu))}
 
 
 def main() -> None:
@@ -127,6 +156,7 @@ def main() -> None:
             wall, cpu = time.monotonic() - began, sum(server.cpu_times()[:2]) - cpu
             busy = server.memory_full_info()
             answered = reads(server, address, entities, clients, min(seconds, 5))
+            answered |= patches(server, address, entities, min(seconds, 5))
             metrics = httpx.get(f"{address}/metrics").text
         finally:
             process.terminate()
