@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -114,6 +115,7 @@ def page(config_file: Path | None, data: Path | None, socket_path: Path | None, 
     """
     from gateway.cli import appliances_page
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a script started it in the background
     daemon = client(config_file, data, socket_path)
 
     def runs(start_s: float, end_s: float) -> list[dict[str, Any]]:

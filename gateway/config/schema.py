@@ -102,9 +102,11 @@ class Server(Part):
     storage_max: Bytes = 16 * 2**30
     """Largest database; beyond it writes are refused."""
     notify_prefixes: Annotated[list[str], Field(max_length=100)] = []
-    """URL prefixes inside private networks that subscriptions may notify."""
+    """URL prefixes inside private networks that subscriptions may notify, such as `http://192.168.1.5:8080/hook`.
+
+    Without a port: every port of that host."""
     context_prefixes: Annotated[list[str], Field(max_length=100)] = []
-    """URL prefixes inside private networks from which JSON-LD contexts may be loaded."""
+    """URL prefixes inside private networks from which JSON-LD contexts may be loaded; likewise."""
     context_files: Annotated[dict[str, FilePath], Field(max_length=1000)] = {}
     """URL of a JSON-LD context: file with it, which is used instead of a download."""
     alias: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")] = "lamppost"

@@ -22,10 +22,14 @@ class EgressRefused(OSError):  # noqa: N818  (it is an OSError: callers treat it
 
 
 class Egress:
-    """Requests to public addresses, and to what begins with one of ``prefixes`` (scheme, host, port, path)."""
+    """Requests to public addresses, and to what begins with one of ``prefixes`` (scheme, host, port, path).
+
+    A prefix that names no port grants every port of that host.
+    """
 
     def __init__(self, prefixes: Sequence[str] = ()) -> None:
-        self._prefixes = [_target(prefix) for prefix in prefixes]
+        """Raises HttpError for what is not a URL."""
+        self._prefixes = [(_target(prefix), urlsplit(prefix).port is None) for prefix in prefixes]
 
     def check(self, url: str) -> http1.Target:
         """Refuse what is visibly private. Raises EgressRefused, HttpError."""
@@ -79,9 +83,10 @@ class Egress:
 
     def _granted(self, target: http1.Target) -> bool:
         return any(
-            (target.secure, target.host, target.port) == (granted.secure, granted.host, granted.port)
+            (target.secure, target.host) == (granted.secure, granted.host)
+            and (any_port or target.port == granted.port)
             and (target.path + "/").startswith(granted.path.rstrip("/") + "/")
-            for granted in self._prefixes
+            for granted, any_port in self._prefixes
         )
 
 

@@ -201,6 +201,15 @@ def test_granted_prefixes_are_whole_parts() -> None:
             egress.check(url)
 
 
+def test_a_granted_prefix_without_a_port_grants_all_ports_of_the_host() -> None:
+    egress = Egress(["http://127.0.0.1/hooks", "http://localhost"])
+    assert egress.check("http://127.0.0.1:8080/hooks/a")
+    assert egress.check("http://localhost:9/")
+    for url in ("http://127.0.0.1:8080/other", "http://127.0.0.2/hooks", "https://localhost/", "mqtt://localhost/t"):
+        with pytest.raises(EgressRefused):
+            egress.check(url)
+
+
 async def test_names_that_resolve_to_private_addresses_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     async def resolve(*_: Any, **__: Any) -> list[Any]:
         return [(2, 1, 6, "", ("93.184.216.34", 80)), (2, 1, 6, "", ("10.0.0.1", 80))]

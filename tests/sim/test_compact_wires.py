@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -19,6 +20,8 @@ from gateway.uplink.transport import Receipt, TransportError, UnreachableError
 from tests.server.compact_kit import STREAM, reading
 from tests.sim.compact_wire import WIRES, Wire, batch, running, stored
 
+T = TypeVar("T")
+
 
 @pytest.fixture(params=WIRES)
 async def wire(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Wire]:
@@ -28,8 +31,8 @@ async def wire(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
 
 async def test_first_profiles_then_every_reading_once(wire: Wire, tmp_path: Path) -> None:
     async with running(wire, tmp_path / "data") as client:
-        box = wire.transport(client)
-        assert await box.held() == {}
+        box = wire.transport(client, timeout_s=3.0)
+        assert await again(box.held) == {}
         receipt = await box.send(batch(range(1, 101)))
         assert receipt.ack.stream == STREAM and receipt.ack.ranges == (Range(1, 100),) and not receipt.refused
         await box.send(batch(range(50, 151)))
@@ -70,14 +73,18 @@ async def test_what_is_too_long_for_a_message_goes_in_parts(wire: Wire, tmp_path
     assert len(held[STREAM]) == 1000, "a bound of the server: the rest would come again"
 
 
-async def delivery(box: Compact, what: Batch) -> Receipt:
-    """Send again and again, as the uplink does: a server may be there before it listens on this wire."""
+async def again(ask: Callable[[], Awaitable[T]]) -> T:
+    """Ask again and again, as the uplink does: a server may be there before it listens on this wire."""
     async with asyncio.timeout(60):
         while True:
             try:
-                return await box.send(what)
+                return await ask()
             except TransportError:
                 await asyncio.sleep(0.1)
+
+
+async def delivery(box: Compact, what: Batch) -> Receipt:
+    return await again(lambda: box.send(what))
 
 
 async def delivered(box: Compact, last: int) -> None:
@@ -124,12 +131,13 @@ async def test_a_server_from_a_backup_is_noticed(wire: Wire, tmp_path: Path) -> 
 async def test_cancelled_anywhere_nothing_is_doubled(wire: Wire, tmp_path: Path) -> None:
     chance = random.Random(7)
     async with running(wire, tmp_path / "data") as client:
-        box = wire.transport(client)
+        box = wire.transport(client, timeout_s=3.0)
+        await again(box.held)
         for at in range(0, 120, 10):
             task = asyncio.ensure_future(box.send(batch(range(at, at + 10))))
             await asyncio.sleep(chance.uniform(0, 0.02))
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-            await box.send(batch(range(at, at + 10)))
+            await delivery(box, batch(range(at, at + 10)))
         assert await stored(client) == list(range(120))
         await box.close()
