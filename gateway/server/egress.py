@@ -29,12 +29,12 @@ class Egress:
 
     def __init__(self, prefixes: Sequence[str] = ()) -> None:
         """Raises HttpError for what is not a URL."""
-        self._prefixes = [(_target(prefix), urlsplit(prefix).port is None) for prefix in prefixes]
+        self._prefixes = [(prefix.partition(":")[0], _target(prefix), urlsplit(prefix).port) for prefix in prefixes]
 
     def check(self, url: str) -> http1.Target:
         """Refuse what is visibly private. Raises EgressRefused, HttpError."""
         target = _target(url)
-        if self._granted(target):
+        if self._granted(url, target):
             return target
         if target.host == "localhost" or target.host.endswith(".localhost"):
             raise EgressRefused(f"{target.host} is this machine")
@@ -47,7 +47,7 @@ class Egress:
     async def address(self, url: str) -> str:
         """Where to connect for it: its host if it is granted, else a public address. Raises OSError, HttpError."""
         target = self.check(url)
-        return target.host if self._granted(target) else await _public_address(target)
+        return target.host if self._granted(url, target) else await _public_address(target)
 
     async def request(
         self,
@@ -62,7 +62,7 @@ class Egress:
         """One request, no redirects. Raises OSError (also EgressRefused), HttpError."""
         async with asyncio.timeout(timeout_s):
             target = self.check(url)
-            address = None if self._granted(target) else await _public_address(target)
+            address = None if self._granted(url, target) else await _public_address(target)
             return await http1.request(
                 url, method, headers, body, timeout_s=timeout_s, body_max=body_max, address=address
             )
@@ -81,12 +81,12 @@ class Egress:
             raise OSError(f"it answers {answer.status}")
         return answer
 
-    def _granted(self, target: http1.Target) -> bool:
+    def _granted(self, url: str, target: http1.Target) -> bool:
         return any(
-            (target.secure, target.host) == (granted.secure, granted.host)
-            and (any_port or target.port == granted.port)
+            (url.partition(":")[0], target.host) == (scheme, granted.host)
+            and (port is None or target.port == granted.port)
             and (target.path + "/").startswith(granted.path.rstrip("/") + "/")
-            for granted, any_port in self._prefixes
+            for scheme, granted, port in self._prefixes
         )
 
 
