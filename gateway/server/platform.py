@@ -58,7 +58,8 @@ class Platform:
         self.settings = settings
         self.storage: Storage = storage or SqliteStorage(settings.data, bytes_max=settings.storage_max)
         self._catalog = Catalog(self.storage)
-        self.contexts = Contexts(self._fetch, self._catalog, preloaded(settings.context_files))
+        scheme = "https" if settings.secure else "http"
+        self.contexts = Contexts(self._fetch, self._catalog, preloaded(settings.context_files), scheme)
         self.broker = Broker(self.storage)
         self.queries = Queries(self.storage)
         self.temporal = Temporal(self.storage)
@@ -145,7 +146,7 @@ class Platform:
         return [
             *self.distributed.around(broker),
             *QualityRoutes(self.quality, self.contexts).routes(),
-            *ContextRoutes(self.contexts, "https" if self.settings.secure else "http").routes(),
+            *ContextRoutes(self.contexts).routes(),
             *SourceRoutes(self.sources, self.source_subscriptions, self.contexts).routes(),
             *IdentityRoutes(self._alias).routes(),
             *SubscriptionRoutes(self.subscriptions, self.contexts).routes(),

@@ -164,3 +164,34 @@ async def test_read_only_members_are_ignored(client: httpx.AsyncClient) -> None:
     assert (await client.post(URL, json=body, headers=LD)).status_code == 201
     shown = (await client.get(f"{URL}/urn:ngsi-ld:Subscription:1", headers=LINK)).json()
     assert shown["status"] == "active" and "timesSent" not in shown["notification"] and "createdAt" not in shown
+
+
+async def test_an_inline_context_gets_a_url_that_notifications_name(tmp_path: Path) -> None:
+    inline = [{"power": "https://example.org/power"}, {"Meter": "https://example.org/Meter"}]
+    reading = {"@context": inline, "id": "urn:ngsi-ld:Meter:1", "type": "Meter", "power": 5}
+    async with receiving() as receiver:
+        async with serving(tmp_path, notify_prefixes=(receiver.url,)) as client:
+            asked = subscription(receiver.url, entities=[{"type": "Meter"}])
+            assert (await client.post(URL, json={**asked, "@context": inline}, headers=LD)).status_code == 201
+            await upsert(client, reading)
+            await until(lambda: bool(receiver.got))
+        async with serving(tmp_path, notify_prefixes=(receiver.url,)) as client:
+            await upsert(client, {**reading, "power": 6})
+            await until(lambda: len(receiver.got) == 2)
+            links = [headers["link"].partition(">")[0].strip("<") for headers in receiver.headers]
+            path = "/" + links[0].split("/", 3)[3]
+            assert links[0] == links[1] and links[0].startswith("http://127.0.0.1:")
+            assert (await client.get(path)).json() == {"@context": inline}
+    assert [note["data"][0]["power"]["value"] for note in receiver.got] == [5, 6]
+    assert all(headers["content-type"] == "application/json" for headers in receiver.headers)
+
+
+@pytest.mark.parametrize("version", ["v1.3", "v1.8"])
+async def test_the_core_context_is_named_as_it_was_given(tmp_path: Path, version: str) -> None:
+    core = f"https://uri.etsi.org/ngsi-ld/v1/ngsi-ld-core-context-{version}.jsonld"
+    async with receiving() as receiver, serving(tmp_path, notify_prefixes=(receiver.url,)) as client:
+        asked = subscription(receiver.url, entities=[{"type": "Meter"}])
+        assert (await client.post(URL, json={**asked, "@context": [core]}, headers=LD)).status_code == 201
+        await upsert(client, {"@context": core, "id": "urn:ngsi-ld:Meter:1", "type": "Meter", "power": 5})
+        await until(lambda: bool(receiver.got))
+    assert f"<{core}>" in receiver.headers[0]["link"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from urllib.parse import quote
-
 import orjson
 
 from gateway.server import wire
@@ -16,11 +14,10 @@ KINDS = ("Hosted", "Cached", "ImplicitlyCreated")
 
 
 class ContextRoutes:
-    """The handlers. ``scheme`` is of the server's own URLs."""
+    """The handlers."""
 
-    def __init__(self, contexts: Contexts, scheme: str = "http") -> None:
+    def __init__(self, contexts: Contexts) -> None:
         self._contexts = contexts
-        self._scheme = scheme
 
     def routes(self) -> list[Route]:
         """What is offered."""
@@ -89,8 +86,7 @@ class ContextRoutes:
     def _url(self, request: Request, kept: Kept) -> str:
         if kept.kind == "Cached":
             return kept.url
-        host = request.header(b"host")
-        return f"{self._scheme}://{quote(host, safe='.:[]-')}{kept.url}" if host else kept.url
+        return self._contexts.address(request.header(b"host"), kept.url)
 
     def _record(self, request: Request, kept: Kept) -> dict[str, object]:
         shown: dict[str, object] = {

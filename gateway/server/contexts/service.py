@@ -13,7 +13,7 @@ from email.utils import parsedate_to_datetime
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urljoin
+from urllib.parse import quote, urljoin
 
 import orjson
 
@@ -64,13 +64,18 @@ class _Use:
 class Contexts:
     """All contexts of the server. ``fetch`` gets what is behind a URL that is not known; it raises OSError.
 
-    ``catalog``: those it hosts. ``preload``: URL -> content, instead of a download.
+    ``catalog``: those it hosts. ``preload``: URL -> content, instead of a download. ``scheme``: of its own URLs.
     """
 
     def __init__(
-        self, fetch: Fetch | None = None, catalog: Catalog | None = None, preload: Mapping[str, object] | None = None
+        self,
+        fetch: Fetch | None = None,
+        catalog: Catalog | None = None,
+        preload: Mapping[str, object] | None = None,
+        scheme: str = "http",
     ) -> None:
         self._fetch = fetch
+        self._scheme = scheme
         self._catalog = catalog
         self._known = {**known_documents(), **(preload or {})}
         self._uses: OrderedDict[str, _Use] = OrderedDict()
@@ -120,10 +125,25 @@ class Contexts:
         await self._catalog.keep_inline(name, context.spec)
         context.link = f"{PATH}/{name}"
 
+    async def by_url(self, context: Context, host: str | None) -> Context:
+        """The same context by its URL, for who must be told where it is: an inline one gets one of our own.
+
+        ``host``: by which name the client knows this server.
+        """
+        await self.linked(context)
+        link = self.address(host, context.link)
+        return await self.context_for(link) if link.startswith("http") else context
+
+    def address(self, host: str | None, path: str) -> str:
+        """The whole URL of one of our own resources; other URLs as they are."""
+        ours = host and path.startswith("/")
+        return f"{self._scheme}://{quote(host or '', safe='.:[]-')}{path}" if ours else path
+
     def restore(self, spec: object, documents: list[dict[str, Any]]) -> Context:
         """A context kept with its documents (``Context.documents``), whatever the network says now."""
         context = compile_context(documents, spec)
         context.documents = documents
+        context.link = _link(spec) or context.link
         return context
 
     # what is kept
@@ -306,7 +326,7 @@ def _link(spec: object) -> str | None:
     listed = spec if isinstance(spec, list) else [spec]
     parts = [part for part in listed if not (isinstance(part, str) and is_core(part))]
     if not parts:
-        return CORE_URL
+        return str(listed[-1]) if listed else CORE_URL
     return parts[0] if len(parts) == 1 and isinstance(parts[0], str) else None
 
 

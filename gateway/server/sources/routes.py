@@ -104,7 +104,7 @@ class SourceRoutes:
         raw, context = await self._body(request, "a subscription")
         raw = without_counters(raw)
         raw.setdefault("id", f"urn:ngsi-ld:Subscription:{uuid.uuid4()}")
-        context = await names_of(raw, context, self._contexts)
+        context = await names_of(raw, context, request, self._contexts)
         await self._subscriptions.create(request.tenant, raw, context)
         return answer(201, headers={"Location": f"{SUBSCRIPTIONS}/{quote(raw['id'], safe=':')}"})
 
@@ -142,8 +142,8 @@ class SourceRoutes:
             given = await wire.context_of_part(raw, request, media, self._contexts)
         if isinstance(raw, dict):
             raw = without_counters(raw)
-            if "jsonldContext" in raw:
-                given = await names_of(raw, given or self._contexts.core, self._contexts)
+            if given is not None or "jsonldContext" in raw:
+                given = await names_of(raw, given or self._contexts.core, request, self._contexts)
         await self._sources.check_tenant(request.tenant)
         await self._subscriptions.update(request.tenant, entity_id_of(request), raw, given)
         return answer(204)

@@ -53,7 +53,7 @@ class SubscriptionRoutes:
             raise BadRequestData("a subscription must be a JSON object")
         raw = without_counters(raw)
         raw.setdefault("id", f"urn:ngsi-ld:Subscription:{uuid.uuid4()}")
-        context = await names_of(raw, context, self._contexts)
+        context = await names_of(raw, context, request, self._contexts)
         await self._subscriptions.create(request.tenant, raw, context)
         return answer(201, headers={"Location": f"{ROOT}/subscriptions/{quote(raw['id'], safe=':')}"})
 
@@ -87,8 +87,8 @@ class SubscriptionRoutes:
             given = await wire.context_of_part(raw, request, media, self._contexts)
         if isinstance(raw, dict):
             raw = without_counters(raw)
-            if "jsonldContext" in raw:
-                given = await names_of(raw, given or self._contexts.core, self._contexts)
+            if given is not None or "jsonldContext" in raw:
+                given = await names_of(raw, given or self._contexts.core, request, self._contexts)
         await self._subscriptions.update(request.tenant, entity_id_of(request), raw, given)
         return answer(204)
 
@@ -121,14 +121,24 @@ class SubscriptionRoutes:
         return answer(200, {"redelivered": count}, wire.JSON)
 
 
-async def names_of(raw: Json, context: Context, contexts: Contexts) -> Context:
-    """``jsonldContext`` goes before the context of the request. Raises BadRequestData, LdContextNotAvailable."""
+async def names_of(raw: Json, context: Context, request: Request, contexts: Contexts) -> Context:
+    """How the names are read, and what notifications name: ``jsonldContext`` goes before the context of the request.
+
+    Notifications in application/json name it in a Link header, so that an inline one gets a URL (CIM 009 clause 5.8.1).
+    Raises BadRequestData, LdContextNotAvailable.
+    """
     url = raw.get("jsonldContext")
     if url is None:
-        return context
+        return context if _body_holds_context(raw) else await contexts.by_url(context, request.header(b"host"))
     if not isinstance(url, str):
         raise BadRequestData("/jsonldContext: must be a URL")
     return await contexts.context_for(url)
+
+
+def _body_holds_context(raw: Json) -> bool:
+    notification = raw.get("notification")
+    endpoint = notification.get("endpoint") if isinstance(notification, dict) else None
+    return isinstance(endpoint, dict) and endpoint.get("accept") == wire.LD
 
 
 def without_counters(raw: Json) -> Json:
