@@ -53,7 +53,7 @@ class HttpError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An answer; header names are lower case, of repeated headers the last counts."""
+    """An answer; header names are lower case, repeated headers are one list (RFC 9110 clause 5.3)."""
 
     status: int
     headers: dict[str, str]
@@ -232,7 +232,9 @@ class Connection:
                 break
             elif isinstance(event, h11.ConnectionClosed) or event is h11.PAUSED:
                 raise ConnectionResetError(f"{self._target.authority} closed the connection")
-        names = {name.decode("latin-1"): value.decode("latin-1") for name, value in response.headers}
+        names: dict[str, str] = {}
+        for name, value in ((name.decode("latin-1"), value.decode("latin-1")) for name, value in response.headers):
+            names[name] = f"{names[name]}, {value}" if name in names else value
         return Response(response.status_code, names, b"".join(chunks))
 
     def _drop(self) -> None:

@@ -39,6 +39,45 @@ async def test_an_inclusive_source_is_merged_with_what_is_here(tmp_path: Path) -
         ] == "1"
 
 
+async def test_a_source_is_asked_plainly_and_for_dates_only_where_they_decide(tmp_path: Path) -> None:
+    dates = {"options": "sysAttrs"}
+    later = {"type": "Property", "value": 3, "modifiedAt": "2036-01-01T00:00:00Z"}
+    async with odd() as source, brokers(tmp_path, "a", sources=[source]) as (a,):
+        await made(a, room(1, temperature=1))
+        await register(a, source.url)
+
+        async def asked(theirs: dict[str, Any]) -> list[dict[str, str]]:
+            source.seen.clear()
+            source.answers = {f"GET {ONE}": (200, theirs), "GET /entities": (200, [theirs])}
+            one, several = (await a.get(ONE)).json(), (await a.get("/entities", type="Room")).json()
+            assert several == [one]
+            assert one.get("temperature", {"value": 1})["value"] == theirs.get("temperature", {"value": 1})["value"]
+            return [seen.query for seen in source.seen]
+
+        kind = {"type": "Room"}
+        assert await asked(room(1, humidity=5)) == [{}, kind]
+        assert await asked(room(1, temperature=1)) == [{}, kind]
+        assert await asked({**room(1), "temperature": later}) == [{}, kind]
+        source.answers[f"GET {ONE}"] = (200, room(1, temperature=2))
+        source.seen.clear()
+        assert (await a.get(ONE)).json()["temperature"]["value"] == 1, "it gave no dates at all"
+        assert [seen.query for seen in source.seen] == [{}, dates]
+        source.answers["GET /entities"] = (200, [room(1, temperature=2)])
+        await a.get("/entities", type="Room")
+        assert [seen.query for seen in source.seen[2:]] == [kind, kind | dates]
+
+
+async def test_a_source_has_pages_of_its_own_size(tmp_path: Path) -> None:
+    async with brokers(tmp_path, "a", "b") as (a, b):
+        await made(b, *(room(n, temperature=n) for n in range(45)))
+        await register(a, b.url)
+        counted = await a.get("/entities", type="Room", count="true")
+        assert counted.headers["ngsild-results-count"] == "45" and len(counted.json()) == 20
+        pages = [await a.get("/entities", type="Room", offset=str(n)) for n in (0, 20, 40)]
+        assert [e["temperature"]["value"] for page in pages for e in page.json()] == list(range(45))
+        assert ['rel="next"' in page.headers["link"] for page in pages] == [True, True, False]
+
+
 async def test_the_newest_observation_wins_wherever_it_is(tmp_path: Path) -> None:
     def seen(value: int, at: str) -> dict[str, Any]:
         return {"type": "Property", "value": value, "observedAt": at}

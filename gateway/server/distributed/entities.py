@@ -77,6 +77,22 @@ def merged(copies: Sequence[Copy], owned: Mapping[str, object] | frozenset[str] 
     return result
 
 
+def undecided(copies: Sequence[Copy]) -> bool:
+    """Whether copies say different things of one instance, and dates that are not there would tell who is right."""
+    for mode in ("redirect", "inclusive"):
+        seen: dict[tuple[str, str], Stored] = {}
+        for copy in (copy for copy in copies if copy.mode == mode):
+            for name, value in copy.entity.items():
+                if ":" not in name or not (copy.names is None or name in copy.names):
+                    continue
+                for instance in instances(value):
+                    other = seen.setdefault((name, instance.get("datasetId", "@none")), instance)
+                    differ = _said(other) != _said(instance) and _age(other)[:2] == _age(instance)[:2]
+                    if differ and not ("modifiedAt" in other and "modifiedAt" in instance):
+                        return True
+    return False
+
+
 def newest(found: Iterable[Stored]) -> Stored | list[Stored]:
     """Of each dataset the instance with the latest observedAt, or else modifiedAt; the first of equal ones."""
     best: dict[str, Stored] = {}
@@ -107,6 +123,10 @@ def covered(registration: Registration, entity_id: str, types: Iterable[str]) ->
 def _age(instance: Stored) -> tuple[bool, int, int]:
     observed, modified = instance.get("observedAt"), instance.get("modifiedAt")
     return observed is not None, time_us(observed) if observed else 0, time_us(modified) if modified else 0
+
+
+def _said(instance: Stored) -> Stored:
+    return {name: value for name, value in instance.items() if name not in DATES}
 
 
 def _head(result: Stored, entity: Stored) -> None:

@@ -77,7 +77,7 @@ class Purges:
             return _error(problem, registration.id)
         chosen = replace(selector, ids=match.ids or selector.ids)
         question = Question(Wish(parameters), caller.context, context, (chosen,), match.attributes)
-        forward = question.forward(registration, "queryEntity", 1, 0)
+        forward = question.forward(registration, "queryEntity", 1, 0, dated=False)
         asked = {name: value for name, value in forward.parameters.items() if name not in PAGES}
         for name in ("keep", "drop"):
             if name in parameters:

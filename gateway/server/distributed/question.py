@@ -35,10 +35,12 @@ class Question:
     selectors: tuple[Selector, ...]
     names: frozenset[str] | None
 
-    def forward(self, registration: Registration, operation: str, limit: int, offset: int) -> Forward:
-        """As GET or as POST, whichever the operation is."""
-        pages = {"limit": str(limit)} | ({"offset": str(offset)} if offset else {})
-        if registration.mode != "exclusive":
+    def forward(self, registration: Registration, operation: str, limit: int, offset: int, dated: bool) -> Forward:
+        """As GET or as POST, whichever the operation is; ``limit`` 0: a page of the source's own size."""
+        pages = {"limit": str(limit)} if limit else {}
+        if offset:
+            pages["offset"] = str(offset)
+        if dated and registration.mode != "exclusive":
             pages["options"] = "sysAttrs"
         if operation == "queryBatch":
             return Forward(registration, "POST", "/entityOperations/query", pages, self._body())

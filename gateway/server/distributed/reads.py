@@ -19,7 +19,7 @@ from gateway.server.broker.query_join import Join
 from gateway.server.broker.query_routes import BODY_PARAMETERS, collection, version_of
 from gateway.server.broker.represent import View, represent
 from gateway.server.contexts import Contexts
-from gateway.server.distributed.entities import Copy, merged, received
+from gateway.server.distributed.entities import Copy, merged, received, undecided
 from gateway.server.distributed.forward import Forward, Forwarder, problem_of, warned, warning, warning_of
 from gateway.server.distributed.gate import Gate
 from gateway.server.distributed.headers import Caller
@@ -79,7 +79,9 @@ class Reads:
             matches = [m for m in self._gate.matching(caller, wanted) if "retrieveEntity" in m.registration.operations]
             if not matches:
                 return await local(request)
-            single = await self.single(caller, entity_id, matches, names)
+            single = await self.single(caller, entity_id, matches, names, dated=view.system)
+            if not view.system and undecided(single.copies):
+                single = await self.single(caller, entity_id, matches, names, dated=True)
             entity = merged(single.copies, frozenset(single.owned))
             if entity is None or not query.matches(entity):
                 if entity is None and single.failed:
@@ -90,15 +92,21 @@ class Reads:
         return handler
 
     async def single(
-        self, caller: Caller, entity_id: str, matches: Sequence[Match], names: frozenset[str] | None
+        self,
+        caller: Caller,
+        entity_id: str,
+        matches: Sequence[Match],
+        names: frozenset[str] | None,
+        *,
+        dated: bool,
     ) -> Single:
-        """All copies of one entity: here and at those that match."""
+        """All copies of one entity: here and at those that match; ``dated``: with the dates of the system."""
         single = Single()
         for match in matches:
             if match.registration.mode in ("exclusive", "redirect"):
                 single.whole = single.whole or match.attributes is None
                 single.owned |= match.attributes or frozenset()
-        works: list[Awaitable[None]] = [self._ask(caller, entity_id, match, names, single) for match in matches]
+        works: list[Awaitable[None]] = [self._ask(caller, entity_id, match, names, single, dated) for match in matches]
         await asyncio.gather(*works)
         if not single.whole:
             with suppress(ResourceNotFound, NonexistentTenant):
@@ -106,7 +114,7 @@ class Reads:
         return single
 
     async def _ask(
-        self, caller: Caller, entity_id: str, match: Match, names: frozenset[str] | None, single: Single
+        self, caller: Caller, entity_id: str, match: Match, names: frozenset[str] | None, single: Single, dated: bool
     ) -> None:
         registration = match.registration
         owner = registration.mode in ("exclusive", "redirect")
@@ -115,7 +123,7 @@ class Reads:
         except Problem as problem:
             single.warnings.append(warning(registration, problem.cause))
             return
-        parameters = {} if registration.mode == "exclusive" else {"options": "sysAttrs"}
+        parameters = {"options": "sysAttrs"} if dated and registration.mode != "exclusive" else {}
         wanted = match.attributes if names is None else names & match.attributes if match.attributes else names
         if wanted:
             parameters["attrs"] = ",".join(sorted(context.compact_name(name) for name in wanted))

@@ -18,7 +18,7 @@ from gateway.server.broker.queries import Queries
 from gateway.server.broker.query import Query, Selector
 from gateway.server.contexts import Context
 from gateway.server.distributed.client import Reply
-from gateway.server.distributed.entities import Copy, covered, merged, received
+from gateway.server.distributed.entities import Copy, covered, merged, received, undecided
 from gateway.server.distributed.forward import Forwarder, warning, warning_of
 from gateway.server.distributed.gate import Gate
 from gateway.server.distributed.headers import Caller
@@ -29,6 +29,7 @@ from gateway.server.sources.registry import Wanted
 
 MERGED_MAX = 10_000  # entities that are held at once to be merged, ordered or counted
 SOURCE_PAGE = 1_000
+USUAL_PAGE = 20  # of who was not told how many: as many or more, and there may be more to come
 IDS_IN_URL_MAX = 50
 OWNERS = ("exclusive", "redirect")
 
@@ -65,6 +66,7 @@ class Search:
         self._query = asked.query
         self._wish = Wish(parameters, split=parameters.get("splitEntities") == "true")
         self._operations = ("queryBatch", "queryEntity") if by_body else ("queryEntity", "queryBatch")
+        self._dated = asked.view.system
         self.warnings: list[str] = []
         self.page = Page([], False, None)
         self.where: dict[str, list[str]] = {}
@@ -78,6 +80,8 @@ class Search:
         need = MERGED_MAX + 1 if everything else page.offset + page.limit + 1
         local: dict[str, Stored] = {}
         await asyncio.gather(self._local(need, local), *(self._read(each, need) for each in self.sources.values()))
+        if not self._dated and any(undecided(self._copies(entity_id, local)) for entity_id in self._ids(local)):
+            await self._again(need)
         entities = [entity for entity_id in self._ids(local) if (entity := self._merged(entity_id, local)) is not None]
         if everything and len(entities) > MERGED_MAX:
             raise TooManyResults(f"more than {MERGED_MAX} entities of several sources", fix="Narrow the query.")
@@ -133,6 +137,14 @@ class Search:
             return
         local.update((entity["id"], entity) for entity in page.entities)
 
+    async def _again(self, need: int) -> None:
+        """With the dates of the system, which few need and which cost a source's answer half its size."""
+        self._dated = True
+        self.warnings.clear()
+        for source in self.sources.values():
+            source.copies.clear()
+        await asyncio.gather(*(self._read(each, need) for each in self.sources.values()))
+
     async def _read(self, source: Source, need: int, ids: Sequence[str] = ()) -> None:
         """Fill ``source``, page by page, as far as is needed; with ``ids`` only these entities."""
         registration = source.registration
@@ -145,14 +157,15 @@ class Search:
         for selector in self._grouped(source.selectors, operation, ids):
             names = source.names if context is self._caller.context or self._query.q is None else None
             question = Question(self._wish, self._caller.context, context, selector, names)
-            got, asked = 0, min(need, SOURCE_PAGE)
+            got, size = 0, min(need, SOURCE_PAGE) if ids or "limit" in self._wish.parameters else 0
             while got < need:
-                forward = question.forward(registration, operation, asked, got)
+                forward = question.forward(registration, operation, size, got, self._dated)
                 reply = await self._forwarder.send(self._caller, context, forward)
                 count = self._take(source, reply, context)
                 got += count
-                if count < asked:
+                if count < (size or USUAL_PAGE) and (size or not _goes_on(reply)):
                     break
+                size = min(need, SOURCE_PAGE)
             source.more = source.more or got >= need
 
     def _grouped(self, selectors: list[Selector], operation: str, ids: Sequence[str]) -> list[tuple[Selector, ...]]:
@@ -203,13 +216,17 @@ class Search:
                 ids.update(dict.fromkeys(source.copies))
         return list(ids)
 
-    def _merged(self, entity_id: str, local: dict[str, Stored]) -> Stored | None:
+    def _copies(self, entity_id: str, local: dict[str, Stored]) -> list[Copy]:
         copies: list[Copy] = []
         if entity_id in local:
             copies.append(Copy(local[entity_id], "inclusive"))
         for source in self.sources.values():
             if entity_id in source.copies:
                 copies.append(Copy(source.copies[entity_id], source.registration.mode, source.names))
+        return copies
+
+    def _merged(self, entity_id: str, local: dict[str, Stored]) -> Stored | None:
+        copies = self._copies(entity_id, local)
         owned, whole = self._owned(entity_id, {iri for copy in copies for iri in copy.entity["type"]})
         if whole:
             copies = [copy for copy in copies if copy.mode in OWNERS]
@@ -237,3 +254,8 @@ class Search:
                 works.append(self._read(replace(source, copies=source.copies), len(missing), missing))
         await asyncio.gather(*works)
         return [entity for entity_id in ids if (entity := self._merged(entity_id, local)) is not None]
+
+
+def _goes_on(reply: Reply) -> bool:
+    """Whether the source says that there is another page (clause 6.3.10)."""
+    return 'rel="next"' in (reply.headers or {}).get("link", "")
