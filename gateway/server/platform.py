@@ -41,6 +41,7 @@ from gateway.server.storage.base import Storage
 from gateway.server.storage.sqlite import SqliteStorage
 from gateway.server.subscriptions.routes import SubscriptionRoutes
 from gateway.server.subscriptions.service import Subscriptions
+from gateway.server.temporal.retention import Retention
 from gateway.server.temporal.routes import TemporalRoutes
 from gateway.server.temporal.service import Temporal
 
@@ -64,6 +65,7 @@ class Platform:
         self.queries = Queries(self.storage)
         self.temporal = Temporal(self.storage)
         self.broker.before_commit(self.temporal.record)
+        self.retention = Retention(self.storage, settings.history_days)
         self.quality = Quality(self.storage)
         self.broker.on_history(self.quality.take)
         self.temporal.on_history(self.quality.take)
@@ -97,6 +99,7 @@ class Platform:
                 self.sources.running(),
                 self.subscriptions.running(),
                 Sweeper(self.broker).running(),
+                self.retention.running(),
                 self._taking(coap),
             ):
                 yield self
@@ -157,7 +160,7 @@ class Platform:
     def metrics(self) -> str:
         """Everything countable, as Prometheus text."""
         storage, requests = self.storage.stats(), self.counter
-        sources = self.sources.counts()
+        sources, trimmed = self.sources.counts(), self.retention.trimmed
         notified, ingested = self.subscriptions.counts(), self.ingest.counts
         arrived = [({"result": r}, float(ingested[r])) for r in ("taken", "repeated", "refused")]
         by_status = [({"method": m, "status": str(s)}, float(n)) for (m, s), n in sorted(requests.requests.items())]
@@ -170,6 +173,7 @@ class Platform:
                 family(f"{p}requests_in_flight", "gauge", "Requests being answered.", requests.in_flight),
                 family(f"{p}entities_written_total", "counter", "Entities written.", self.broker.entities_written),
                 family(f"{p}history_written_total", "counter", "History rows written.", self.broker.samples_written),
+                family(f"{p}history_trimmed_total", "counter", "Entities whose old history went.", trimmed),
                 family(f"{p}commits_total", "counter", "Commits to disk.", storage.commits),
                 family(f"{p}commit_seconds_total", "counter", "Time spent in commits.", storage.commit_seconds),
                 family(f"{p}commit_seconds_max", "gauge", "Longest commit.", storage.commit_seconds_max),

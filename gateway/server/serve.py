@@ -53,6 +53,7 @@ def settings_of(config: Config) -> ServerSettings:
         key=from_file.tls.key if from_file.tls else None,
         body_max=from_file.body_max,
         storage_max=from_file.storage_max,
+        history_days=from_file.history_days,
         notify_prefixes=tuple(from_file.notify_prefixes),
         context_prefixes=tuple(from_file.context_prefixes),
         context_files=dict(from_file.context_files),

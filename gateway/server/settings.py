@@ -39,7 +39,7 @@ class ServerSettings:
     from which contexts may be loaded; ``context_files``: URL of a context -> file with it, instead of a download.
     ``alias``: what it calls itself among sources of context. ``hosts``: names by which
     this server is called, apart from its address, where it has no token (a reverse proxy). ``mqtt``: the broker where
-    gateways publish compact batches.
+    gateways publish compact batches. ``history_days``: what is older goes; None keeps all.
     """
 
     data: Path
@@ -50,6 +50,7 @@ class ServerSettings:
     key: Path | None = None
     body_max: int = 4 * 2**20
     storage_max: int = 16 * 2**30
+    history_days: int | None = None
     notify_prefixes: tuple[str, ...] = ()
     context_prefixes: tuple[str, ...] = ()
     context_files: Mapping[str, Path] = field(default_factory=dict)

@@ -221,6 +221,17 @@ class Contract(RuleBasedStateMachine):
         self.settle(name)
 
     @rule(name=names, data=st.data())
+    def trim_history(self, name: Name, data: st.DataObject) -> None:
+        thing = self.things.get(name)
+        history = {} if thing is None else thing.history
+        times = sorted({key[2] for key in history} | {0})
+        before_us = data.draw(st.sampled_from(times)) + data.draw(st.sampled_from((0, 1)))
+        self.write(lambda w: w.trim_history(*name, before_us))
+        for key in [key for key in history if key[2] < before_us]:
+            del history[key]
+        self.settle(name)
+
+    @rule(name=names, data=st.data())
     def delete_sample(self, name: Name, data: st.DataObject) -> None:
         thing = self.things.get(name)
         if thing is None or not thing.history:

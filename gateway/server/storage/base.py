@@ -181,6 +181,9 @@ class Reader(Protocol):
     def sample(self, tenant: str, entity_id: str, attribute: str, number: int) -> Sample | None:
         """One sample by its number."""
 
+    def aged(self, before_us: int, limit: int) -> list[tuple[str, str]]:
+        """(tenant, id) of some who have samples of before; what changed within seconds may not show yet."""
+
     def document(self, kind: Kind, tenant: str, document_id: str) -> bytes | None:
         """One document of what is not an entity."""
 
@@ -235,6 +238,9 @@ class Writer(Reader, Protocol):
 
         Returns how many there were. Where all was deleted, a subject without current state is gone too.
         """
+
+    def trim_history(self, tenant: str, entity_id: str, before_us: int) -> None:
+        """Delete the samples whose ``at_us`` is before. A subject that has nothing left is gone."""
 
     def put_document(self, kind: Kind, tenant: str, document_id: str, document: bytes) -> None:
         """Insert or replace."""

@@ -6,6 +6,7 @@ A change is a list (tuple) that starts with its code::
                                                                                       and creation of what is there stay
     SET, (the same)                                                                   replaces as a whole
     DROP, attribute or None, dataset or None, number or None                          all that fit
+    TRIM, None, None, before_us                                                       all that is older
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ import zstandard
 
 from gateway.server.storage.base import Mark, Sample
 
-PUT, SET, DROP = 0, 1, 2
+PUT, SET, DROP, TRIM = 0, 1, 2, 3
+TAKE_AWAY = (DROP, TRIM)  # of many times
 MARKS: tuple[Mark, ...] = get_args(Mark)
 MARK_NUMBERS = {mark: number for number, mark in enumerate(MARKS)}
 COMPRESS_FROM = 1_000  # bytes; what is smaller gains little
@@ -57,7 +59,7 @@ def sample(series: Series, row: Row) -> Sample:
 
 def names(change: Change, series: Series) -> bool:
     """Whether the change is about the series."""
-    if change[0] != DROP:
+    if change[0] not in TAKE_AWAY:
         return bool(change[1] == series[0] and change[2] == series[1])
     return change[1] in (None, series[0]) and change[2] in (None, series[1])
 
@@ -69,6 +71,10 @@ def apply(rows: Rows, changes: Iterable[Change], series: Series) -> None:
             continue
         if change[0] == DROP:
             _drop(rows, change[3])
+            continue
+        if change[0] == TRIM:
+            for identity in [key for key in rows if key[0] < change[3]]:
+                del rows[identity]
             continue
         at_us, mark, number, created_us, modified_us, instance = change[3:]
         old = rows.get((at_us, mark))

@@ -185,6 +185,14 @@ class Draft(View, Queues):
         self._end(tenant, entity_id, edit)
         return count
 
+    def trim_history(self, tenant: str, entity_id: str, before_us: int) -> None:
+        """Delete samples of before."""
+        if self._find(tenant, entity_id) is None:
+            return
+        edit = self._open(tenant, entity_id)
+        edit.changes.append((ch.TRIM, None, None, before_us))
+        self._end(tenant, entity_id, edit)
+
     def _opened(self, tenant: str, entity_id: str) -> Edit:
         edit = self._open(tenant, entity_id)
         if edit.entry is None:

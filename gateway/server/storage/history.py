@@ -43,7 +43,7 @@ class History:
         changes = [
             one
             for one in self.changes(subject, pending)
-            if ch.names(one, series) and (one[0] == ch.DROP or since <= one[3] < until)
+            if ch.names(one, series) and (one[0] in ch.TAKE_AWAY or since <= one[3] < until)
         ]
         if changes:
             return _numbers(self._rows(subject, series, changes, Span(since_us=since, until_us=until, limit=2**62)))
@@ -89,7 +89,7 @@ class History:
 
     def _series(self, subject: int, changes: Iterable[Change], span: Span) -> list[Series]:
         known = dict.fromkeys(self.stored_series(subject))
-        known.update(dict.fromkeys((one[1], one[2]) for one in changes if one[0] != ch.DROP))
+        known.update(dict.fromkeys((one[1], one[2]) for one in changes if one[0] not in ch.TAKE_AWAY))
         return [
             one
             for one in known
@@ -152,7 +152,7 @@ class History:
         if not changes:
             return [row for _, _, body in touched for row in chunks.decode(body, since, until)]
         rows: Rows = {(row[0], row[1]): row for _, _, body in touched for row in chunks.decode(body)}
-        ch.apply(rows, (one for one in changes if one[0] == ch.DROP or since <= one[3] < until), series)
+        ch.apply(rows, (one for one in changes if one[0] in ch.TAKE_AWAY or since <= one[3] < until), series)
         return sorted(row for row in rows.values() if since <= row[0] < until)
 
 

@@ -199,6 +199,15 @@ class View(Documents):
         span = Span((attribute,), limit=2**62, time_property="any")
         return next((one for one in self.history(tenant, entity_id, span) if one.number == number), None)
 
+    def aged(self, before_us: int, limit: int) -> list[tuple[str, str]]:
+        """Some with old samples in the tables."""
+        return self._sql.execute(
+            "SELECT name, id FROM (SELECT subject AS old FROM chunk WHERE first_us < ?1 "
+            "UNION SELECT subject FROM recent WHERE first_us < ?1 LIMIT ?2) "
+            "JOIN subject ON subject.key = old JOIN tenant ON tenant.key = subject.tenant",
+            (before_us, limit),
+        ).fetchall()
+
     # the compact protocol
 
     def received(self, gateway: str, stream: str) -> list[Range]:

@@ -13,7 +13,7 @@ import orjson
 from gateway.server.storage import changes as ch
 from gateway.server.storage import chunks
 from gateway.server.storage.changes import Change, Row, Rows, Series
-from gateway.server.storage.history import FIRST, History
+from gateway.server.storage.history import FIRST, LAST, History
 from gateway.server.storage.queues import put_name, put_tenant
 from gateway.server.storage.state import Pending, State, Subject, Version
 
@@ -63,7 +63,7 @@ class WriteBehind:
 
     def _move(self, subjects: Sequence[Subject]) -> list[tuple[Subject, Version | None, list[Pending]]]:
         documents: list[tuple[int, int, int | None, bytes | None]] = []
-        recent: list[tuple[int, int, bytes]] = []
+        recent: list[tuple[int, int, bytes, int]] = []
         moved: list[tuple[Subject, Version | None, list[Pending]]] = []
         for subject in subjects:
             head, pending = subject.head, [one for one in subject.pending if not one.moved]
@@ -78,15 +78,17 @@ class WriteBehind:
             else:
                 documents.append((subject.key, seq, head.expires_us, head.document))
             fresh = [change for one in pending for change in one.changes]
-            if fresh and subject.recent + len(fresh) < COMPACT_CHANGES:
-                recent.append((subject.key, len(fresh), ch.encode(fresh)))
+            trimmed = any(one[0] == ch.TRIM for one in fresh)
+            if fresh and not trimmed and subject.recent + len(fresh) < COMPACT_CHANGES:
+                first_us = min((one[3] for one in fresh if one[0] != ch.DROP), default=LAST)
+                recent.append((subject.key, len(fresh), ch.encode(fresh), first_us))
                 subject.recent += len(fresh)
             elif fresh:
                 self._compact(subject, fresh)
         self._sql.executemany(
             "INSERT OR REPLACE INTO current (subject, seq, expires_us, document) VALUES (?, ?, ?, ?)", documents
         )
-        self._sql.executemany("INSERT INTO recent (subject, size, body) VALUES (?, ?, ?)", recent)
+        self._sql.executemany("INSERT INTO recent (subject, size, body, first_us) VALUES (?, ?, ?, ?)", recent)
         return moved
 
     def _put_subject(self, subject: Subject, head: Version) -> None:
@@ -117,7 +119,7 @@ class WriteBehind:
         """All changes of a subject into its chunks."""
         changes = self._history.changes(subject.key, fresh)
         known = dict.fromkeys(self._history.stored_series(subject.key))
-        known.update(dict.fromkeys((one[1], one[2]) for one in changes if one[0] != ch.DROP))
+        known.update(dict.fromkeys((one[1], one[2]) for one in changes if one[0] not in ch.TAKE_AWAY))
         for series in known:
             mine = [one for one in changes if ch.names(one, series)]
             if mine:
@@ -127,6 +129,12 @@ class WriteBehind:
 
     def _merge(self, subject: int, series: Series, changes: Sequence[Change]) -> None:
         place = (subject, self._name(series[0]), self._name(series[1]))
+        trims = [one[3] for one in changes if one[0] == ch.TRIM]
+        if trims:  # without opening them
+            self._sql.execute(
+                "DELETE FROM chunk WHERE subject = ? AND attribute = ? AND dataset = ? AND last_us < ?",
+                (*place, max(trims)),
+            )
         index: list[tuple[int, int, int]] = self._sql.execute(
             "SELECT key, first_us, size FROM chunk WHERE subject = ? AND attribute = ? AND dataset = ? "
             "ORDER BY first_us",
@@ -167,4 +175,6 @@ def _by_chunk(
     found: dict[int, list[Change]] = {}
     for change in changes:
         found.setdefault(bisect_right(borders, change[3]) - 1, []).append(change)
+        if change[0] == ch.TRIM and change not in found.setdefault(0, []):
+            found[0].append(change)  # what is too old and comes late goes there
     return [(index[place], mine) for place, mine in found.items()]
