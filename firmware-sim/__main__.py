@@ -17,6 +17,7 @@ from firmware_sim import faults
 from firmware_sim.process import SimulatorError
 from firmware_sim.scenario import load
 from firmware_sim.simulator import Simulator
+from firmware_sim.world import publish
 
 
 def _arguments() -> argparse.Namespace:
@@ -42,7 +43,7 @@ async def _run(arguments: argparse.Namespace) -> None:
         async with simulator.alive():
             server = await faults.serve(simulator)
             about = {"ready": True, "pid": os.getpid(), "control": str(folder / faults.SOCKET), **simulator.about()}
-            (folder / "sim.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+            publish(folder / "sim.json", json.dumps(about, indent=1) + "\n")
             print(json.dumps(about), flush=True)
             await stop.wait()
             server.close()

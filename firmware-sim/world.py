@@ -256,10 +256,17 @@ class World:
     def save(self, run: Path) -> None:
         """Write the parameters for the other processes of this run."""
         values = {"seed": self.seed, "speed": self.speed, "start_s": self.start_s, "origin_s": self.origin_s}
-        (run / WORLD_FILE).write_text(json.dumps(values), encoding="utf-8")
+        publish(run / WORLD_FILE, json.dumps(values))
 
     @classmethod
     def load(cls, run: Path) -> World:
         """The world of a running simulator. Raises OSError or ValueError where ``<run>/world.json`` cannot serve."""
         values = json.loads((run / WORLD_FILE).read_text(encoding="utf-8"))
         return cls(int(values["seed"]), float(values["speed"]), float(values["start_s"]), float(values["origin_s"]))
+
+
+def publish(path: Path, text: str) -> None:
+    """Write a file that others wait for: it is there as a whole or not at all."""
+    unfinished = path.with_name(path.name + ".new")
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.replace(path)

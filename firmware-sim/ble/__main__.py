@@ -14,7 +14,7 @@ from typing import Any
 from firmware_sim.ble.kinds import build
 from firmware_sim.ble.peripherals import DEFAULT
 from firmware_sim.ble.simulator import Simulator
-from firmware_sim.world import WORLD_FILE, World
+from firmware_sim.world import WORLD_FILE, World, publish
 
 
 def _arguments() -> argparse.Namespace:
@@ -58,7 +58,7 @@ async def _main(arguments: argparse.Namespace) -> None:
             "control": str(arguments.run.resolve() / "ble.sock"),
             "devices": [{"name": d.name, "kind": type(d).__name__, "address": d.address} for d in devices],
         }
-        (arguments.run / "ble.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
+        publish(arguments.run / "ble.json", json.dumps(about, indent=1))
         print(json.dumps({"ready": True, "dbus_address": simulator.dbus.address}), flush=True)
 
 
