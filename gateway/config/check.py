@@ -153,6 +153,7 @@ def _files(root: Node, folder: Path) -> Iterator[Problem]:
     paths += [("uplink", key) for key in ("token_file", "password_file", "credentials_file", "key_file")]
     paths += [
         ("server", "mqtt", "password_file"),
+        ("server", "database_password_file"),
         ("server", "mqtt", "key_file"),
         ("server", "coap", "credentials_file"),
     ]

@@ -99,6 +99,10 @@ class Server(Part):
     """File with the token that every request must bear; needed beyond loopback."""
     body_max: Bytes = 4 * 2**20
     """Largest request body."""
+    database: Annotated[str, Field(pattern=r"^postgres(ql)?://([^:@/]+@)?[^@]+$")] | None = None
+    """PostgreSQL instead of the embedded database: `postgresql://user@host:5432/name`, for several server nodes."""
+    database_password_file: FilePath | None = None
+    """File with the password of that user."""
     storage_max: Bytes = 16 * 2**30
     """Largest database; beyond it writes are refused."""
     history_days: Annotated[int, Field(ge=1, le=36_500)] | None = None

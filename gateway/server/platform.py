@@ -24,6 +24,7 @@ from gateway.server.contexts.service import Download, preloaded
 from gateway.server.distributed.headers import own_alias
 from gateway.server.distributed.service import Distributed
 from gateway.server.egress import Egress
+from gateway.server.errors import ServerError
 from gateway.server.ingest.routes import IngestRoutes
 from gateway.server.ingest.service import Ingest
 from gateway.server.monitoring.metrics import RequestCounter
@@ -57,7 +58,7 @@ class Platform:
 
     def __init__(self, settings: ServerSettings, storage: Storage | None = None) -> None:
         self.settings = settings
-        self.storage: Storage = storage or SqliteStorage(settings.data, bytes_max=settings.storage_max)
+        self.storage: Storage = storage or _storage_of(settings)
         self._catalog = Catalog(self.storage)
         scheme = "https" if settings.secure else "http"
         self.contexts = Contexts(self._fetch, self._catalog, preloaded(settings.context_files), scheme)
@@ -203,3 +204,19 @@ class Platform:
             body_max=CONTEXT_BYTES_MAX,
         )
         return Download(got.body, got.headers)
+
+
+def _storage_of(settings: ServerSettings) -> Storage:
+    """Raises ServerError."""
+    if settings.database is None:
+        return SqliteStorage(settings.data, bytes_max=settings.storage_max)
+    try:
+        from gateway.server.storage.postgres.session import database_of  # asyncpg: only who uses it pays for it
+        from gateway.server.storage.postgres.storage import PostgresStorage
+    except ImportError as error:
+        raise ServerError(
+            f"PostgreSQL needs a library that is not installed: {error}",
+            code="server.database-driver",
+            fix="Install it: pip install 'lamppost[postgres]'.",
+        ) from error
+    return PostgresStorage(database_of(settings.database, settings.database_password_file))

@@ -52,6 +52,8 @@ def settings_of(config: Config) -> ServerSettings:
         certificate=from_file.tls.certificate if from_file.tls else None,
         key=from_file.tls.key if from_file.tls else None,
         body_max=from_file.body_max,
+        database=from_file.database,
+        database_password_file=from_file.database_password_file,
         storage_max=from_file.storage_max,
         history_days=from_file.history_days,
         notify_prefixes=tuple(from_file.notify_prefixes),

@@ -37,9 +37,9 @@ class ServerSettings:
 
     ``notify_prefixes``: URL prefixes inside private networks that subscriptions may notify; ``context_prefixes``:
     from which contexts may be loaded; ``context_files``: URL of a context -> file with it, instead of a download.
-    ``alias``: what it calls itself among sources of context. ``hosts``: names by which
-    this server is called, apart from its address, where it has no token (a reverse proxy). ``mqtt``: the broker where
-    gateways publish compact batches. ``history_days``: what is older goes; None keeps all.
+    ``alias``: what it calls itself among sources of context. ``hosts``: names by which this server is called, apart from
+    its address, where it has no token (a reverse proxy). ``mqtt``: the broker where gateways publish compact batches.
+    ``database``: URL of PostgreSQL, instead of a file in ``data``. ``history_days``: what is older goes; None keeps all.
     """
 
     data: Path
@@ -49,6 +49,8 @@ class ServerSettings:
     certificate: Path | None = None
     key: Path | None = None
     body_max: int = 4 * 2**20
+    database: str | None = None
+    database_password_file: Path | None = None
     storage_max: int = 16 * 2**30
     history_days: int | None = None
     notify_prefixes: tuple[str, ...] = ()

@@ -89,9 +89,10 @@ def check_span(things: Sequence[Sample], span: Span, got: list[Sample]) -> None:
 
 
 class Contract(RuleBasedStateMachine):
-    """``make`` opens the implementation."""
+    """``make`` opens the implementation; ``in_files``: all that it has is in the folder."""
 
     make: Make
+    in_files = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -269,7 +270,12 @@ class Contract(RuleBasedStateMachine):
 
     @rule()
     def crash(self) -> None:
-        """The files as they are now, opened by another one."""
+        """The files as they are now, opened by another one; of a database: another node, while this one is there."""
+        if not self.in_files:
+            old = self.storage
+            self.start()
+            self.loop.run_until_complete(old.close())
+            return
         copy = Path(tempfile.mkdtemp(dir=self.folder.parent))
         shutil.copytree(self.folder, copy, dirs_exist_ok=True)
         self.teardown_storage()

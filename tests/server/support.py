@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ import httpx
 
 from gateway.server.serve import serve
 from gateway.server.settings import ServerSettings
+from tests.server.postgres_server import Databases
 
 ROOT = "/ngsi-ld/v1"
 ENERGY = "https://raw.githubusercontent.com/smart-data-models/dataModel.Energy/master/context.jsonld"
@@ -19,8 +21,14 @@ LD = {"Content-Type": "application/ld+json"}
 LINK = {"Link": f'<{ENERGY}>; rel="http://www.w3.org/ns/json-ld#context"; type="application/ld+json"'}
 
 
+DATABASE = os.environ.get("LAMPPOST_TEST_DATABASE", "")
+DATABASES = Databases(DATABASE) if DATABASE else None  # else each server has a file in its folder
+
+
 @asynccontextmanager
 async def serving(data: Path, **settings: Any) -> AsyncIterator[httpx.AsyncClient]:
+    if DATABASES is not None:
+        settings.setdefault("database", DATABASES.url(data))
     ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as group:

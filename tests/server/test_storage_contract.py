@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,17 +14,28 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from gateway.server.storage import chunks, engine, indexes, write_behind
 from gateway.server.storage.base import Area, Note, Reader, Sample, Selection, Span, Storage, Term, Writer
+from gateway.server.storage.postgres.storage import PostgresStorage
 from gateway.server.storage.sqlite import SqliteStorage
+from tests.server.postgres_server import Databases, postgres
 from tests.server.storage_contract import Contract
 
 Make = Callable[[Path], Storage]
 
 
-@pytest.fixture(params=["sqlite", "sqlite-moving"])
+@pytest.fixture(scope="module")
+def databases() -> Iterator[Databases]:
+    with postgres() as url:
+        yield Databases(url)
+
+
+@pytest.fixture(params=["sqlite", "sqlite-moving", "postgres"])
 def make(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Make:
     """ "moving": everything goes to the tables and to tiny chunks at once, and nothing is kept in memory."""
     if request.param == "sqlite":
         return SqliteStorage
+    if request.param == "postgres":
+        databases: Databases = request.getfixturevalue("databases")
+        return databases.storage
     monkeypatch.setattr(engine, "LAG_SECONDS", -1.0)
     monkeypatch.setattr(write_behind, "COMPACT_CHANGES", 6)
     monkeypatch.setattr(chunks, "SIZE", 4)
@@ -42,11 +53,12 @@ async def storage(make: Make, tmp_path: Path) -> AsyncIterator[Storage]:
 
 
 def test_it_behaves_as_the_model(make: Make) -> None:
-    machine = type("Machine", (Contract,), {"make": staticmethod(make)})
+    in_files = not isinstance(make(Path("/nowhere")), PostgresStorage)
+    machine = type("Machine", (Contract,), {"make": staticmethod(make), "in_files": in_files})
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=60,
+            max_examples=60 if in_files else 15,  # a database is slow to start
             stateful_step_count=25,
             deadline=None,
             phases=(Phase.explicit, Phase.generate),

@@ -273,6 +273,9 @@ class Writer(Reader, Protocol):
         """Insert or replace; of the gateway's profiles only the ``keep`` newest stay."""
 
 
+Changed: TypeAlias = Callable[[tuple[str, str, str] | None], None]
+
+
 class Storage(Protocol):
     """Raises Overloaded where more waits than is taken on, StorageFailed and StorageFull where the disk fails."""
 
@@ -281,6 +284,12 @@ class Storage(Protocol):
 
     async def close(self) -> None:
         """Finish what was accepted, then close."""
+
+    def on_change(self, changed: Changed) -> None:
+        """Call it on the event loop with (kind, tenant, id) of each document that another server put or deleted.
+
+        None: anything may have changed. Where this server is the only one it is never called.
+        """
 
     async def lookup(self, tenant: str, entity_id: str) -> bytes | None:
         """``Reader.entity``, by the shortest way."""

@@ -61,7 +61,7 @@ class Column:
         value = attribute.get("value", attribute.get("object")) if isinstance(attribute, dict) else None
         row: tuple[float, ...] | None
         if self._places:
-            row = _box(value)
+            row = box_of(value)
         elif type(value) is str:
             self._texts.setdefault(value, []).append(subject)
             return
@@ -138,7 +138,7 @@ class Indexes:
         return made
 
 
-def _box(geometry: Any) -> tuple[float, float, float, float] | None:
+def box_of(geometry: Any) -> tuple[float, float, float, float] | None:
     """West, south, east, north of a geometry; None where that is not plain."""
     if not isinstance(geometry, dict):
         return None

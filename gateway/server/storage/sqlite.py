@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 from gateway.server.errors import Overloaded, StorageFailed
 from gateway.server.outcome import Outcome
-from gateway.server.storage.base import Reader, StorageStats, Writer
+from gateway.server.storage.base import Changed, Reader, StorageStats, Writer
 from gateway.server.storage.engine import Engine
 from gateway.server.storage.opening import FILE, READ_SECONDS_MAX, connect, open_folder, translate
 from gateway.server.storage.view import View
@@ -84,6 +84,9 @@ class SqliteStorage:
             self._readers.get().close()
         if self._lock is not None:
             os.close(self._lock)
+
+    def on_change(self, changed: Changed) -> None:
+        """Nobody else writes to the file."""
 
     async def read(self, work: Callable[[Reader], T], *, brief: bool = False) -> T:
         """Run work against one snapshot: on a reader thread, since it may take long, or here where it is brief.

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 from gateway.server.errors import Problem
 from gateway.server.storage.base import Storage, Writer
@@ -54,11 +55,13 @@ class Retention:
             return 0
         found = await self._storage.read(lambda reader: reader.aged(before_us, ENTITIES_AT_ONCE))
 
-        def work(writer: Writer) -> None:
-            for tenant, entity_id in found:
-                writer.trim_history(tenant, entity_id, before_us)
-
-        if found:
-            await self._storage.write(work, weight=len(found))
-            self.trimmed += len(found)
+        for tenant in dict.fromkeys(tenant for tenant, _ in found):
+            ids = [entity_id for of_tenant, entity_id in found if of_tenant == tenant]
+            await self._storage.write(partial(_trim, tenant=tenant, ids=ids, before_us=before_us), weight=len(ids))
+            self.trimmed += len(ids)
         return len(found)
+
+
+def _trim(writer: Writer, tenant: str, ids: Sequence[str], before_us: int) -> None:
+    for entity_id in ids:
+        writer.trim_history(tenant, entity_id, before_us)

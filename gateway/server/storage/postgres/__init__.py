@@ -1,0 +1,1 @@
+"""Storage in PostgreSQL: several server nodes over one database."""
