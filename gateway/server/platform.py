@@ -25,6 +25,7 @@ from gateway.server.distributed.headers import own_alias
 from gateway.server.distributed.service import Distributed
 from gateway.server.egress import Egress
 from gateway.server.errors import ServerError
+from gateway.server.following import Follower, Following
 from gateway.server.ingest.routes import IngestRoutes
 from gateway.server.ingest.service import Ingest
 from gateway.server.monitoring.metrics import RequestCounter
@@ -99,6 +100,7 @@ class Platform:
                 self.source_subscriptions.running(),  # before the delivery: what waits for nobody is thrown away
                 self.sources.running(),
                 self.subscriptions.running(),
+                Following(self.storage, self._followers()).running(),
                 Sweeper(self.broker).running(),
                 self.retention.running(),
                 self._taking(coap),
@@ -107,6 +109,9 @@ class Platform:
         finally:
             await self.distributed.close()
             await self.storage.close()
+
+    def _followers(self) -> list[Follower]:
+        return [self._catalog, self.sources, self.source_subscriptions, self.subscriptions]
 
     async def _listen(self) -> CoapEnd | None:
         """Where gateways send over CoAP, where it is set up. Raises ServerError."""

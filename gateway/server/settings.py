@@ -39,7 +39,7 @@ class ServerSettings:
     from which contexts may be loaded; ``context_files``: URL of a context -> file with it, instead of a download.
     ``alias``: what it calls itself among sources of context. ``hosts``: names by which it is called, apart from
     its address, where it has no token (a reverse proxy). ``mqtt``: the broker where gateways publish compact batches.
-    ``database``: URL of PostgreSQL, instead of a file in ``data``. ``history_days``: what is older goes; None: all stays.
+    ``database``: URL of PostgreSQL, instead of a file in ``data``. ``history_days``: what is older goes.
     """
 
     data: Path

@@ -1,8 +1,12 @@
-"""The server role as a process of its own, for tests that kill it: ``python server_process.py DATA [PORT]``."""
+"""The server role as a process of its own, for tests that kill it: ``server_process.py DATA [PORT [PREFIX ...]]``.
+
+``LAMPPOST_SERVER_DATABASE`` is the URL of PostgreSQL, where the data is to be there.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 from pathlib import Path
@@ -16,7 +20,8 @@ from gateway.server.settings import ServerSettings
 async def main(data: Path, port: int, prefixes: tuple[str, ...]) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    settings = ServerSettings(data=data, port=port, notify_prefixes=prefixes)
+    database = os.environ.get("LAMPPOST_SERVER_DATABASE")
+    settings = ServerSettings(data=data, port=port, notify_prefixes=prefixes, database=database)
     await serve(settings, ready=lambda address: print(address, flush=True), stop=stop)
 
 

@@ -74,7 +74,10 @@ async def test_a_server_with_history_days(tmp_path: Path) -> None:
         async def gone() -> bool:
             return len(await history(client)) == 1
 
+        async def counted() -> bool:
+            return "lamppost_server_history_trimmed_total 1" in (await client.get("/metrics")).text
+
         await until(gone)
+        await until(counted)
         one = f"{ROOT}/entities/urn:ngsi-ld:ACMeasurement:test:1"
         assert (await client.get(one)).status_code == 200
-        assert "lamppost_server_history_trimmed_total 1" in (await client.get("/metrics")).text

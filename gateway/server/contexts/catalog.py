@@ -10,11 +10,12 @@ import re
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import orjson
 
 from gateway.server.errors import TooManyResults
+from gateway.server.storage.base import Kind as StorageKind
 from gateway.server.storage.base import Reader, Storage, Writer
 
 Kind = Literal["Hosted", "Cached", "ImplicitlyCreated"]
@@ -58,6 +59,8 @@ def id_of(key: str | bytes) -> str:
 class Catalog:
     """See the module."""
 
+    kind: ClassVar[StorageKind] = "context"
+
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self.entries: dict[str, Entry] = {}
@@ -70,11 +73,29 @@ class Catalog:
             return reader.documents("context", "")
 
         for _, name, document in await self._storage.read(work):
-            kept = orjson.loads(document)
-            if kept["kind"] == "Cached":
-                self.downloads[kept["url"]] = Downloaded(kept["url"], kept["content"], kept["until"])
-                continue
+            self._take(name, document)
+
+    def _take(self, name: str, document: bytes) -> None:
+        kept = orjson.loads(document)
+        if kept["kind"] == "Cached":
+            self.downloads[kept["url"]] = Downloaded(kept["url"], kept["content"], kept["until"])
+        else:
             self.entries[name] = Entry(name, kept["kind"], kept["content"], kept["created"])
+
+    # what other servers on the same storage do
+
+    def known(self) -> list[tuple[str, str]]:
+        """("", id) of all."""
+        return [("", name) for name in (*self.entries, *(id_of(url) for url in self.downloads))]
+
+    async def follow(self, tenant: str, document_id: str) -> None:
+        """Take over what another server keeps, or no longer keeps."""
+        document = await self._storage.read(lambda reader: reader.document("context", tenant, document_id))
+        if document is not None:
+            self._take(document_id, document)
+            return
+        self.entries.pop(document_id, None)
+        self.downloads = {url: kept for url, kept in self.downloads.items() if id_of(url) != document_id}
 
     def by_url(self, url: str) -> Entry | None:
         """The entry behind a URL of this server (by whatever name it is called: ids are unique) or its path."""

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import ClassVar
 
 import orjson
 
@@ -19,7 +20,7 @@ from gateway.server.sources.discovery import Question
 from gateway.server.sources.parse import TYPE, parse_registration, patched
 from gateway.server.sources.record import Counters, Json, Record
 from gateway.server.sources.registry import Registry
-from gateway.server.storage.base import Storage, Writer
+from gateway.server.storage.base import Kind, Storage, Writer
 
 PER_TENANT_MAX = 10_000
 LOOK_S = 0.5  # for those that expired, and counters to be written
@@ -35,6 +36,8 @@ def clock_us() -> int:
 
 class Sources:
     """All registrations of all tenants. Use ``running`` while the server runs."""
+
+    kind: ClassVar[Kind] = "registration"
 
     def __init__(self, storage: Storage, core: Context) -> None:
         """``core`` reads what is kept, where all names are IRIs."""
@@ -121,6 +124,23 @@ class Sources:
         async with self.changing:
             await self._remove(self.get(tenant, registration_id))
 
+    # what other servers on the same storage do
+
+    def known(self) -> list[tuple[str, str]]:
+        """(tenant, id) of all."""
+        return [(tenant, name) for tenant, some in self._records.items() for name in some]
+
+    async def follow(self, tenant: str, document_id: str) -> None:
+        """Take over what another server made of a registration; the counters are those of this one."""
+        async with self.changing:
+            document = await self._storage.read(lambda reader: reader.document("registration", tenant, document_id))
+            known = self._records.get(tenant, {}).get(document_id)
+            if document is not None:
+                record = self._load(tenant, document)
+                self._remember(record if known is None else replace(record, counters=known.counters))
+            elif known is not None:
+                self._forget(known)
+
     async def check_tenant(self, tenant: str) -> None:
         """Raises NonexistentTenant."""
         if tenant and tenant not in self._records and tenant not in await self._storage.read(lambda r: r.tenants()):
@@ -155,11 +175,14 @@ class Sources:
                 hook(writer, record.tenant, record, None)
 
         await self._storage.write(work)
+        self._forget(record)
+        for after in self._after:
+            after()
+
+    def _forget(self, record: Record) -> None:
         del self._records[record.tenant][record.id]
         self._dirty.discard((record.tenant, record.id))
         self.registry.remove(record.tenant, record.id)
-        for after in self._after:
-            after()
 
     def _remember(self, record: Record) -> None:
         self._records.setdefault(record.tenant, {})[record.id] = record
@@ -204,8 +227,10 @@ class Sources:
             documents = [(record.tenant, record.id, record.dump()) for record in records]
 
             def work(writer: Writer) -> None:
-                for document in documents:
-                    writer.put_document("registration", *document)
+                for record, (tenant, name, document) in zip(records, documents, strict=True):
+                    stored = writer.document("registration", tenant, name) if self._storage.shared else document
+                    if stored is not None and orjson.loads(stored)["modified"] == record.modified:
+                        writer.put_document("registration", tenant, name, document)
 
             if documents:
                 await self._storage.write(work)

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import orjson
 
@@ -22,7 +22,7 @@ from gateway.server.errors import AlreadyExists, BadRequestData, Overloaded, Res
 from gateway.server.sources.discovery import Area, Question, Selected, When, area_of, when_of
 from gateway.server.sources.record import Json, Record, shown
 from gateway.server.sources.service import Sources, clock_us
-from gateway.server.storage.base import Note, Storage, Writer
+from gateway.server.storage.base import Kind, Note, Storage, Writer
 from gateway.server.subscriptions.model import Counters, Subscription
 from gateway.server.subscriptions.notification import media_of
 from gateway.server.subscriptions.parse import KNOWN, parse_subscription, patched
@@ -48,6 +48,8 @@ class Watch:
 class SourceSubscriptions:
     """All of all tenants. Use ``running`` while the server runs, within that of ``sources`` and ``delivery``."""
 
+    kind: ClassVar[Kind] = "csource-subscription"
+
     def __init__(self, storage: Storage, sources: Sources, delivery: Subscriptions, contexts: Contexts) -> None:
         self._storage = storage
         self._sources = sources
@@ -61,14 +63,8 @@ class SourceSubscriptions:
     async def running(self) -> AsyncIterator[None]:
         """Load them, and notify periodically until the block ends."""
         counts = await self._storage.read(lambda reader: reader.note_counts())
-        kind: Literal["csource-subscription"] = "csource-subscription"
-        for tenant, name, document in await self._storage.read(lambda reader: reader.documents(kind)):
-            kept = orjson.loads(document)
-            context = self._contexts.restore(kept["context"], kept["documents"])
-            watch = _watch(tenant, kept["raw"], context, kept["modified"])
-            subscription = watch.subscription
-            watch.subscription = replace(subscription, created=kept["created"], counters=Counters(**kept["counters"]))
-            self._remember(watch, waiting=counts.get((tenant, name), (0, 0, 0))[0])
+        for tenant, name, document in await self._storage.read(lambda reader: reader.documents(self.kind)):
+            self._remember(self._load(tenant, document), waiting=counts.get((tenant, name), (0, 0, 0))[0])
         task = asyncio.create_task(self._tick())
         try:
             yield
@@ -118,6 +114,35 @@ class SourceSubscriptions:
             await self._storage.write(work)
             del self._watches[tenant][subscription_id]
             self._delivery.dismiss(watch.subscription)
+
+    # what other servers on the same storage do
+
+    def known(self) -> list[tuple[str, str]]:
+        """(tenant, id) of all."""
+        return [(tenant, name) for tenant, some in self._watches.items() for name in some]
+
+    async def follow(self, tenant: str, document_id: str) -> None:
+        """Take over what another server made of a subscription."""
+        async with self._changing:
+            kind = self.kind
+            document = await self._storage.read(lambda reader: reader.document(kind, tenant, document_id))
+            watch = self._watches.get(tenant, {}).get(document_id)
+            if document is not None:
+                loaded = self._load(tenant, document)
+                if watch is not None:
+                    loaded.subscription = replace(loaded.subscription, counters=watch.subscription.counters)
+                self._remember(loaded)
+            elif watch is not None:
+                del self._watches[tenant][document_id]
+                self._delivery.dismiss(watch.subscription)
+
+    def _load(self, tenant: str, document: bytes) -> Watch:
+        kept = orjson.loads(document)
+        context = self._contexts.restore(kept["context"], kept["documents"])
+        watch = _watch(tenant, kept["raw"], context, kept["modified"])
+        counters = Counters(**kept["counters"])
+        watch.subscription = replace(watch.subscription, created=kept["created"], counters=counters)
+        return watch
 
     def _get(self, tenant: str, subscription_id: str) -> Watch:
         watch = self._watches.get(tenant, {}).get(subscription_id)
@@ -200,6 +225,8 @@ class SourceSubscriptions:
         while True:
             await asyncio.sleep(LOOK_S)
             now_us = time.time_ns() // 1000
+            if not self._storage.leads():
+                continue
             due = [w for some in self._watches.values() for w in some.values() if w.interval_s and w.due_us <= now_us]
             for watch in due:
                 watch.due_us = max(watch.due_us + int(watch.interval_s * 1e6), now_us)

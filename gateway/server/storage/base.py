@@ -254,6 +254,9 @@ class Writer(Reader, Protocol):
     def claim_notes(self, node: str, now_us: int, until_us: int, limit: int) -> list[Note]:
         """Notes that are due and that no other node holds: they are this node's until then. Oldest first."""
 
+    def extend_notes(self, node: str, until_us: int) -> None:
+        """What the node holds stays its own until then."""
+
     def settle_notes(self, ids: Sequence[str]) -> None:
         """They were delivered."""
 
@@ -277,13 +280,21 @@ Changed: TypeAlias = Callable[[tuple[str, str, str] | None], None]
 
 
 class Storage(Protocol):
-    """Raises Overloaded where more waits than is taken on, StorageFailed and StorageFull where the disk fails."""
+    """Raises Overloaded where more waits than is taken on, StorageFailed and StorageFull where the disk fails.
+
+    ``shared``: other servers may work on it, too.
+    """
+
+    shared: bool
 
     async def start(self) -> None:
         """Open, check, bring the schema up to date. Raises ServerError."""
 
     async def close(self) -> None:
         """Finish what was accepted, then close."""
+
+    def leads(self) -> bool:
+        """Whether this server does what only one of those that share the storage may do."""
 
     def on_change(self, changed: Changed) -> None:
         """Call it on the event loop with (kind, tenant, id) of each document that another server put or deleted.

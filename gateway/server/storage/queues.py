@@ -70,6 +70,10 @@ class Queues(Documents):
         )
         return [Note(*row[1:]) for row in rows]
 
+    def extend_notes(self, node: str, until_us: int) -> None:
+        """A node goes on holding what it holds."""
+        self._sql.execute("UPDATE note SET held_until_us = ? WHERE held_by = ? AND dead = 0", (until_us, node))
+
     def settle_notes(self, ids: Sequence[str]) -> None:
         """Delivered."""
         self._sql.executemany("DELETE FROM note WHERE id = ?", [(note_id,) for note_id in ids])

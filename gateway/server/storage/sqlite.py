@@ -45,6 +45,8 @@ class _Job:
 class SqliteStorage:
     """See ``gateway.server.storage.base.Storage``. ``waiting_max``: documents that may wait to be written."""
 
+    shared = False
+
     def __init__(
         self,
         folder: Path,
@@ -84,6 +86,10 @@ class SqliteStorage:
             self._readers.get().close()
         if self._lock is not None:
             os.close(self._lock)
+
+    def leads(self) -> bool:
+        """There is no other one."""
+        return True
 
     def on_change(self, changed: Changed) -> None:
         """Nobody else writes to the file."""

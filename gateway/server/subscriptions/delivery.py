@@ -36,6 +36,7 @@ HELD_PER_SUBSCRIPTION = 100
 HELD_PER_RECEIVER = 500  # of one host and port: one that hangs leaves room for the others
 LEASE_S = 20.0
 POLL_S, SLICE_S = 0.25, 0.02
+OTHERS_S = 2.0
 DEAD_MAX = 1_000
 FULL_S = 0.5
 
@@ -79,6 +80,7 @@ class Delivery:
         self._per_receiver: Counter[str] = Counter()
         self._queues: dict[tuple[str, str], deque[Note]] = {}
         self._settled: list[str] = []
+        self._looked_us = 0
         self._wake = asyncio.Event()
         self._all = asyncio.Semaphore(AT_ONCE)
         self._receivers: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(AT_ONCE_PER_RECEIVER))
@@ -115,15 +117,20 @@ class Delivery:
         now_us = self._clock_us()
         room = HELD_MAX - len(self._held)
         waiting = any(state.waiting for state in list(self._states.values()))
+        if self._storage.shared and now_us - self._looked_us > OTHERS_S * 1e6:
+            waiting, self._looked_us = True, now_us  # for what a server that died has left
         settled = self._settled
         if not settled and (not waiting or room <= 0):
             return
+        until_us = now_us + int(LEASE_S * 1e6)
 
         def work(writer: Writer) -> list[Note]:
             writer.settle_notes(settled)
+            if self._storage.shared and self._held:
+                writer.extend_notes(self._node, until_us)
             if room <= 0:
                 return []
-            return writer.claim_notes(self._node, now_us, now_us + int(LEASE_S * 1e6), room)
+            return writer.claim_notes(self._node, now_us, until_us, room)
 
         self._settled = []
         try:
@@ -144,8 +151,9 @@ class Delivery:
             return True  # its lease ran out while it waits here
         state = self._states.get(key)
         if state is None:
-            self._settled.append(note.id)
-            return True
+            if not self._storage.shared:
+                self._settled.append(note.id)
+            return True  # of a subscription that was made elsewhere just now: it comes again when the lease is over
         receiver = _receiver(state.subscription)
         if self._per_receiver[receiver] >= HELD_PER_RECEIVER:
             return False

@@ -35,6 +35,8 @@ class Intervals:
         while True:
             await asyncio.sleep(TICK_S)
             now = now_us()
+            if not self._storage.leads():
+                continue
             for key, state in list(self._states.items()):
                 if state.subscription.interval_s:
                     await self._look(key, state, now)

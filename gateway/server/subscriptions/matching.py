@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from gateway.server.broker.links import Links
 from gateway.server.broker.model import Change, time_text
 from gateway.server.errors import Problem
 from gateway.server.storage.base import Note, Writer
 from gateway.server.subscriptions.index import Index
-from gateway.server.subscriptions.model import Subscription
+from gateway.server.subscriptions.model import Counters, Subscription
 from gateway.server.subscriptions.notification import note_of
 
 WAITING_MAX = 1_000  # notifications of one subscription; beyond it the oldest go, and are counted
@@ -26,6 +26,10 @@ class State:
     notified_us: int = 0
     blocked_us: int = 0
     dirty: bool = False
+    written: Counters = field(default_factory=Counters)  # as they were in the storage when it was last seen
+
+    def __post_init__(self) -> None:
+        self.written = replace(self.subscription.counters)
 
 
 States = dict[tuple[str, str], State]

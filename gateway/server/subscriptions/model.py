@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 from gateway.server.broker.geo_query import GeoQuery
@@ -50,6 +50,26 @@ class Counters:
     last_success: str = ""
     last_failure: str = ""
     ok: bool = True
+
+    def since(self, before: Counters) -> Counters:
+        """What was counted since."""
+        return replace(self, sent=self.sent - before.sent, failed=self.failed - before.failed)
+
+    def plus(self, more: Counters) -> Counters:
+        """With what another one has counted."""
+        return Counters(
+            sent=self.sent + more.sent,
+            failed=self.failed + more.failed,
+            last_notification=max(self.last_notification, more.last_notification),
+            last_success=max(self.last_success, more.last_success),
+            last_failure=max(self.last_failure, more.last_failure),
+            ok=(more if more.last_notification >= self.last_notification else self).ok,
+        )
+
+    def become(self, other: Counters) -> None:
+        """Take over the counts, for all who hold this object."""
+        for part in fields(self):
+            setattr(self, part.name, getattr(other, part.name))
 
 
 @dataclass(frozen=True, slots=True)

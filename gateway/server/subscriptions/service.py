@@ -7,6 +7,8 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
+from functools import partial
+from typing import ClassVar
 
 import orjson
 
@@ -16,7 +18,7 @@ from gateway.server.broker.service import Broker
 from gateway.server.contexts import Context, Contexts
 from gateway.server.egress import Egress
 from gateway.server.errors import AlreadyExists, BadRequestData, Overloaded, Problem, ResourceNotFound
-from gateway.server.storage.base import Note, Storage, Writer
+from gateway.server.storage.base import Kind, Note, Storage, Writer
 from gateway.server.subscriptions.delivery import Delivery
 from gateway.server.subscriptions.index import Index
 from gateway.server.subscriptions.intervals import Intervals
@@ -34,6 +36,8 @@ def _clock_us() -> int:
 
 class Subscriptions:
     """All subscriptions of all tenants. Use ``running`` while the server runs."""
+
+    kind: ClassVar[Kind] = "subscription"
 
     def __init__(self, storage: Storage, broker: Broker, contexts: Contexts, egress: Egress) -> None:
         self._storage = storage
@@ -136,7 +140,7 @@ class Subscriptions:
             if len(known) >= PER_TENANT_MAX:
                 raise Overloaded(f"a tenant has at most {PER_TENANT_MAX} subscriptions", fix="Delete some.")
             self._check_target(subscription)
-            await self._store(subscription)
+            await self._store(subscription, new=True)
 
     async def update(self, tenant: str, subscription_id: str, fragment: object, context: Context | None) -> None:
         """PATCH; ``context`` None: names are read as before. Raises ResourceNotFound, BadRequestData."""
@@ -155,9 +159,35 @@ class Subscriptions:
         async with self._changing:
             self.get(tenant, subscription_id)
             await self._storage.write(lambda writer: writer.delete_document("subscription", tenant, subscription_id))
-            del self._states[(tenant, subscription_id)]
-            del self._by_tenant[tenant][subscription_id]
-            self._indexes[tenant].remove(subscription_id)
+            self._forget(tenant, subscription_id)
+
+    def _forget(self, tenant: str, subscription_id: str) -> None:
+        del self._states[(tenant, subscription_id)]
+        del self._by_tenant[tenant][subscription_id]
+        self._indexes[tenant].remove(subscription_id)
+
+    # what other servers on the same storage do
+
+    def known(self) -> list[tuple[str, str]]:
+        """(tenant, id) of all."""
+        return [(tenant, name) for tenant, some in self._by_tenant.items() for name in some]
+
+    async def follow(self, tenant: str, document_id: str) -> None:
+        """Take over what another server made of a subscription; attempts of this one are still to be added."""
+        async with self._changing:
+            document = await self._storage.read(lambda reader: reader.document("subscription", tenant, document_id))
+            state = self._by_tenant.get(tenant, {}).get(document_id)
+            if document is None:
+                if state is not None:
+                    self._forget(tenant, document_id)
+                return
+            theirs = self._load(tenant, document)
+            if state is not None:
+                mine, fresh = state.subscription.counters, theirs.counters
+                mine.become(fresh.plus(mine.since(state.written)))
+                state.written = fresh
+                theirs = replace(theirs, counters=mine)
+            self._put(theirs)
 
     def _on_commit(self, changes: Sequence[Change]) -> None:
         if changes[0].tenant in self._indexes:
@@ -172,10 +202,16 @@ class Subscriptions:
                 fix="Notify a public address, or have the operator grant the URL prefix.",
             ) from error
 
-    async def _store(self, subscription: Subscription) -> None:
+    async def _store(self, subscription: Subscription, *, new: bool = False) -> None:
         document = dump(subscription)
         tenant, subscription_id = subscription.tenant, subscription.id
-        await self._storage.write(lambda writer: writer.put_document("subscription", tenant, subscription_id, document))
+
+        def work(writer: Writer) -> None:
+            if new and writer.document("subscription", tenant, subscription_id) is not None:
+                raise AlreadyExists(f"there is a subscription {subscription_id} already")  # by another server
+            writer.put_document("subscription", tenant, subscription_id, document)
+
+        await self._storage.write(work)
         self._put(subscription)
 
     def _put(self, subscription: Subscription) -> None:
@@ -236,18 +272,33 @@ class Subscriptions:
 
     async def _flush(self) -> None:
         async with self._changing:
-            documents = []
-            for state in [state for state in self._states.values() if state.dirty]:
+            dirty = [state for state in self._states.values() if state.dirty]
+            for state in dirty:
                 state.dirty = False
-                kept = state.subscription
-                documents.append((kept.kind, kept.tenant, kept.id, dump(kept)))
+            for tenant in dict.fromkeys(state.subscription.tenant for state in dirty):
+                some = [state for state in dirty if state.subscription.tenant == tenant]
+                told = [replace(state.subscription.counters) for state in some]
+                totals = await self._storage.write(partial(self._add, some, told))
+                for state, mine, total in zip(some, told, totals, strict=True):
+                    state.written = total
+                    state.subscription.counters.become(total.plus(state.subscription.counters.since(mine)))
 
-            def work(writer: Writer) -> None:
-                for document in documents:
-                    writer.put_document(*document)
-
-            if documents:
-                await self._storage.write(work)
+    def _add(self, states: Sequence[State], told: Sequence[Counters], writer: Writer) -> list[Counters]:
+        """In a write: what this server has counted, where others share the storage onto what they have."""
+        totals = []
+        for state, mine in zip(states, told, strict=True):
+            kept, total = state.subscription, mine
+            document: bytes | None = dump(kept)
+            if self._storage.shared:
+                document = writer.document(kept.kind, kept.tenant, kept.id)
+                if document is not None:
+                    stored = orjson.loads(document)
+                    total = Counters(**stored["counters"]).plus(mine.since(state.written))
+                    document = orjson.dumps(stored | {"counters": asdict(total)})
+            if document is not None:  # else another one has deleted it
+                writer.put_document(kept.kind, kept.tenant, kept.id, document)
+            totals.append(total)
+        return totals
 
 
 def dump(subscription: Subscription) -> bytes:

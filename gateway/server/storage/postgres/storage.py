@@ -38,6 +38,8 @@ READS_WAITING_MAX = 256
 READ_SECONDS_MAX = 10.0
 GROUP_WEIGHT_MAX = 2_000  # documents in one commit
 LISTEN_AGAIN_S = 1.0
+LEAD_S = 2.0
+LEADER = "lamppost leader"
 SIZE_EVERY_S = 60.0
 
 
@@ -51,11 +53,14 @@ class _Job:
 class PostgresStorage:
     """See ``gateway.server.storage.base.Storage``. ``waiting_max``: documents that may wait to be written."""
 
+    shared = True
+
     def __init__(self, database: Database, *, waiting_max: int = 20_000) -> None:
         self._database = database
         self._waiting_max = waiting_max
         self._node = uuid.uuid4().hex
         self._changed: Changed | None = None
+        self._leads = False
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._again: deque[_Job] = deque()  # first, since others write where they wanted to
         self._thread: threading.Thread | None = None
@@ -97,6 +102,10 @@ class PostgresStorage:
             await asyncio.gather(self._listener, return_exceptions=True)
         if self._lookups is not None:
             await self._lookups.close()
+
+    def leads(self) -> bool:
+        """Whether this node has the lock of the leader, which goes with its connection."""
+        return self._leads
 
     def on_change(self, changed: Changed) -> None:
         """Tell of documents that other nodes put or delete."""
@@ -249,7 +258,7 @@ class PostgresStorage:
         """Until cancelled. What was missed while there was no connection may be anything."""
         while True:
             lost = asyncio.Event()
-            with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
                 connection = await self._database.connect()
                 try:
                     connection.add_termination_listener(lambda _, lost=lost: lost.set())
@@ -257,11 +266,22 @@ class PostgresStorage:
                     if listening.is_set():
                         self._tell(None)
                     listening.set()
-                    await lost.wait()
+                    await self._lead(connection, lost)
                 finally:
+                    self._leads = False
                     connection.terminate()
             log.warning("the connection to the database was lost; trying again")
             await asyncio.sleep(LISTEN_AGAIN_S)
+
+    async def _lead(self, connection: asyncpg.Connection[Any], lost: asyncio.Event) -> None:
+        """Until the connection is lost: become the leader as soon as there is none, and stay it."""
+        while not lost.is_set():
+            if not self._leads:
+                self._leads = await connection.fetchval("SELECT pg_try_advisory_lock(hashtextextended($1, 0))", LEADER)
+            else:
+                await connection.execute("SELECT 1", timeout=LEAD_S)  # a connection that hangs is lost
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(lost.wait(), LEAD_S)
 
     def _told(self, connection: object, process: int, channel: str, payload: object) -> None:
         node, kind, tenant, document_id = orjson.loads(str(payload))

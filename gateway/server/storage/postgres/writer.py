@@ -346,6 +346,10 @@ class PostgresWriter(PostgresReader):
         )
         return [Note(*row[1:]) for row in sorted(rows, key=lambda row: (row["due_us"], row["key"]))]
 
+    def extend_notes(self, node: str, until_us: int) -> None:
+        """A node goes on holding what it holds."""
+        self._sql.execute("UPDATE note SET held_until_us = $2 WHERE held_by = $1 AND NOT dead", node, until_us)
+
     def settle_notes(self, ids: Sequence[str]) -> None:
         """Delivered."""
         self._sql.execute("DELETE FROM note WHERE id = ANY($1::text[])", list(ids))
