@@ -13,7 +13,7 @@
         │   UriTooLong 414, UnsupportedMediaType 415, RequestTimeout 408: NGSI-LD has no type for them, so they
         │   carry types of Lamppost
         ├── BadMessage 400: of the compact protocol
-        └── Overloaded 503 (Retry-After), StorageFull 507, StorageFailed 500
+        └── Overloaded, StorageAway 503 (Retry-After), StorageFull 507, StorageFailed 500
 """
 
 from __future__ import annotations
@@ -238,6 +238,17 @@ class StorageFailed(Problem):
     code, status, name, title, base = "server.storage", 500, "StorageFailed", "The storage failed", OWN
     fix = "Check disk and permissions of the data folder; see the journal."
     retry_after_s = 5
+
+
+class StorageAway(Problem):
+    """The database cannot be reached, or the connection to it was lost.
+
+    What was under way then may be stored or not: who repeats it with the same ids gets the same state.
+    """
+
+    code, status, name, title, base = "server.storage-away", 503, "StorageAway", "The database does not answer", OWN
+    fix = "Send it again in a few seconds; see whether PostgreSQL runs and is reached (server.database)."
+    retry_after_s = 2
 
 
 class StorageFull(Problem):

@@ -32,15 +32,8 @@ PARTS = (
 @pytest.mark.timeout(400)
 def test_the_tests_of_the_api_pass_over_postgres() -> None:
     with postgres() as url:
-        command = [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-q",
-            "-p",
-            "no:cacheprovider",
-            *(str(HERE / part) for part in PARTS),
-        ]
+        command = [sys.executable, "-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider"]
+        command += [str(HERE / part) for part in PARTS]
         done = subprocess.run(
             command,
             env={**os.environ, "LAMPPOST_TEST_DATABASE": url},

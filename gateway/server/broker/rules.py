@@ -97,6 +97,7 @@ def apply_batch(
     applied = Applied()
     result = applied.result
     drafts: dict[str, _Draft] = {}
+    writer.prefetch(tenant, map(_id_of, elements))
     for element in elements:
         entity_id = _id_of(element)
         draft = drafts.get(entity_id)
@@ -166,6 +167,7 @@ def remove(writer: Writer, tenant: str, entity: Stored) -> Change:
 def sweep(writer: Writer, tenant: str, ids: Sequence[str], at_us: int) -> Applied:
     """Remove what has expired of these entities."""
     applied = Applied()
+    writer.prefetch(tenant, ids)
     for entity_id in ids:
         document = writer.entity(tenant, entity_id)
         if document is None:
@@ -221,6 +223,7 @@ def matching(reader: Reader, tenant: str, query: Query, at_us: int) -> list[str]
 def purge(writer: Writer, tenant: str, ids: Sequence[str], what: Purge) -> Applied:
     """Delete what is meant, where the query still means it."""
     applied = Applied()
+    writer.prefetch(tenant, ids)
     for entity_id in ids:
         document = writer.entity(tenant, entity_id)
         entity = None if document is None else load(document, what.at_us)

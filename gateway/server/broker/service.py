@@ -252,6 +252,7 @@ class Broker:
         def work(writer: Writer) -> Applied:
             check_tenant(writer, tenant)
             applied = Applied()
+            writer.prefetch(tenant, ids)
             for entity_id in ids:
                 try:
                     applied.changes.append(rules.remove(writer, tenant, rules.found(writer, tenant, entity_id, at_us)))

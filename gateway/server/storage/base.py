@@ -7,7 +7,7 @@ by others as a whole or not at all, and only after its commit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
@@ -208,6 +208,9 @@ class Reader(Protocol):
 
 class Writer(Reader, Protocol):
     """The one that writes. A tenant comes into being with the first thing that is put into it."""
+
+    def prefetch(self, tenant: str, ids: Iterable[str]) -> None:
+        """Entities and documents of these ids are going to be read: where each way is long, all go in one."""
 
     def put_entity(
         self, tenant: str, entity_id: str, types: Sequence[str], document: bytes, expires_us: int | None = None

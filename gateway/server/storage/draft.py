@@ -54,6 +54,9 @@ class Draft(View, Queues):
         """What was kept."""
         return self._kept
 
+    def prefetch(self, tenant: str, ids: Iterable[str]) -> None:
+        """Nothing: no way is long."""
+
     # reading what is written here
 
     def _edit(self, tenant: str, entity_id: str) -> Edit | None:

@@ -6,6 +6,8 @@ Works read and write step by step, while the driver is asynchronous; the only sy
 from __future__ import annotations
 
 import asyncio
+import random
+import time
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,12 +15,26 @@ from typing import Any, TypeVar
 
 import asyncpg
 
-from gateway.server.errors import Problem, ServerError, StorageFailed, StorageFull, TooComplexQuery
+from gateway.server.errors import (
+    Overloaded,
+    Problem,
+    ServerError,
+    StorageAway,
+    StorageFailed,
+    StorageFull,
+    TooComplexQuery,
+)
 
 T = TypeVar("T")
 CONNECT_S = 10.0
-FULL = ("53100", "53200", "53300")  # disk full, out of memory, too many connections
+AGAIN_S, BACK_OFF_S, BACK_OFF_S_MAX = 2.0, 0.05, 0.5  # how long a database that does not answer is tried
+ANSWER_S = 60.0  # of one statement, over a connection that may be dead
+LOCK_S, IDLE_S = 10, 60  # for a lock that another node holds; of a node that stands still within a transaction
+FULL = ("53100", "53200")  # disk full, out of memory
+BUSY = ("40001", "40P01", "53300", "55P03")  # serialization, deadlock, too many connections, lock not available
+AWAY = ("57P01", "57P02", "57P03")  # shut down, crashed, starting; all of class 08 too
 CANCELED = "57014"
+FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +46,19 @@ class Database:
 
     async def connect(self, statement_s: float = 0.0) -> asyncpg.Connection[Any]:
         """A connection; ``statement_s`` bounds each statement (0: not). Raises OSError, PostgresError."""
-        settings = {"application_name": "lamppost", "statement_timeout": str(int(statement_s * 1000))}
+        settings = {
+            "application_name": "lamppost",
+            "statement_timeout": str(int(statement_s * 1000)),
+            "lock_timeout": f"{LOCK_S}s",
+            "idle_in_transaction_session_timeout": f"{IDLE_S}s",
+        }
         return await asyncpg.connect(
-            self.url, password=self.password, timeout=CONNECT_S, server_settings=settings, statement_cache_size=256
+            self.url,
+            password=self.password,
+            timeout=CONNECT_S,
+            command_timeout=ANSWER_S,
+            server_settings=settings,
+            statement_cache_size=256,
         )
 
 
@@ -59,10 +85,24 @@ class Session:
         self._statement_s = statement_s
         self._connection: asyncpg.Connection[Any] | None = None
 
-    def open(self) -> None:
-        """Connect, where that is not so. Raises OSError, PostgresError."""
-        if self._connection is None or self._connection.is_closed():
-            self._connection = self._run(self._database.connect(self._statement_s))
+    def begin(self, how: str = "") -> None:
+        """Start a transaction; connect where that is not so, and again where the connection has died meanwhile.
+
+        Raises OSError, PostgresError where the database does not answer for ``AGAIN_S``.
+        """
+        deadline, wait_s = time.monotonic() + AGAIN_S, BACK_OFF_S
+        while True:
+            try:
+                if self._connection is None or self._connection.is_closed():
+                    self._connection = self._run(self._database.connect(self._statement_s))
+                self.execute(f"BEGIN {how}")
+                return
+            except FAILURES as error:
+                self.close()
+                if not is_away(error) or time.monotonic() + wait_s > deadline:
+                    raise
+            self._run(asyncio.sleep(wait_s * random.uniform(0.5, 1.0)))
+            wait_s = min(2 * wait_s, BACK_OFF_S_MAX)
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -107,16 +147,29 @@ def count_of(tag: str) -> int:
     return int(tag.rsplit(" ", 1)[1])
 
 
+def is_away(error: BaseException) -> bool:
+    """Whether the database could not be reached, or went away: it may be back in a moment."""
+    code = getattr(error, "sqlstate", None) or ""
+    if isinstance(error, asyncpg.DataError):
+        return False
+    return isinstance(error, OSError | TimeoutError | asyncpg.InterfaceError) or code in AWAY or code[:2] == "08"
+
+
 def translate(error: Exception) -> Exception:
     """What a user may see of an error of the driver; other errors stay what they are."""
-    if isinstance(error, Problem) or not isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError | OSError):
+    if isinstance(error, Problem) or not isinstance(error, FAILURES):
         return error
     code = getattr(error, "sqlstate", None) or ""
+    said = f"PostgreSQL: {error or type(error).__name__}"
+    if is_away(error):
+        return StorageAway(said)
     if code == CANCELED:
         return TooComplexQuery("the query took too long for the database")
+    if code in BUSY:
+        return Overloaded(said)
     if code in FULL:
-        return StorageFull(f"the database has no room: {error}")
-    return StorageFailed(f"PostgreSQL: {error or type(error).__name__}", fix="Send it again; see the database's log.")
+        return StorageFull(f"the database has no room: {error}", fix="Free disk space where PostgreSQL has its data.")
+    return StorageFailed(said, fix="Send it again; see the log of the database.")
 
 
 def unusable(database: Database, error: Exception) -> ServerError:

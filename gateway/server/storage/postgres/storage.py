@@ -23,12 +23,14 @@ from typing import Any, TypeVar
 import asyncpg
 import orjson
 
-from gateway.server.errors import Overloaded, ServerError, StorageFailed
+from gateway.server.errors import Overloaded, ServerError, StorageAway, StorageFailed
 from gateway.server.outcome import Outcome
 from gateway.server.storage.base import Changed, Reader, StorageStats, Writer
+from gateway.server.storage.postgres.held import BusyError
+from gateway.server.storage.postgres.queues import CHANNEL
 from gateway.server.storage.postgres.reader import PostgresReader
-from gateway.server.storage.postgres.session import Database, Session, translate, unusable
-from gateway.server.storage.postgres.writer import CHANNEL, BusyError, PostgresWriter
+from gateway.server.storage.postgres.session import FAILURES, Database, Session, translate, unusable
+from gateway.server.storage.postgres.writer import PostgresWriter
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -79,7 +81,7 @@ class PostgresStorage:
             self._lookups = await asyncpg.create_pool(
                 self._database.url, password=self._database.password, min_size=1, max_size=READERS, timeout=10
             )
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError) as error:
+        except (*FAILURES, ValueError) as error:
             raise unusable(self._database, error) from error
         self._thread = threading.Thread(target=self._run, name="server-writer")
         self._thread.start()
@@ -130,7 +132,7 @@ class PostgresStorage:
             found: bytes | None = await self._lookups.fetchval(
                 "SELECT document FROM subject WHERE tenant = $1 AND id = $2", tenant, entity_id
             )
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        except FAILURES as error:
             raise translate(error) from error
         return found
 
@@ -194,8 +196,7 @@ class PostgresStorage:
         done: list[tuple[_Job, Outcome]] = []
         again: list[_Job] = []
         with Outcome(translate) as group:
-            session.open()
-            session.execute("BEGIN")
+            session.begin()
             writer = PostgresWriter(session, self._node)
             for job in jobs:
                 outcome = _attempt(writer, job, alone=len(jobs) == 1)
@@ -237,20 +238,21 @@ class PostgresStorage:
             session = self._readers.get_nowait()
         except queue.Empty:
             session = Session(self._database, READ_SECONDS_MAX)
+        done = False
         try:
-            session.open()
-            session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            result = work(PostgresReader(session))
-            session.execute("ROLLBACK")
-            return result
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-            session.close()
-            raise translate(error) from error
-        except BaseException:
-            session.close()  # its transaction ends with it
-            raise
+            with Outcome(translate) as outcome:
+                session.begin("ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                outcome.value = work(PostgresReader(session))
+                session.execute("ROLLBACK")
+                done = True
         finally:
+            if not done:
+                session.close()  # its transaction ends with it
             self._readers.put(session)
+        if outcome.error is not None:
+            raise outcome.error
+        found: T = outcome.value
+        return found
 
     # other nodes
 
@@ -258,7 +260,7 @@ class PostgresStorage:
         """Until cancelled. What was missed while there was no connection may be anything."""
         while True:
             lost = asyncio.Event()
-            with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+            with contextlib.suppress(*FAILURES):
                 connection = await self._database.connect()
                 try:
                     connection.add_termination_listener(lambda _, lost=lost: lost.set())
@@ -297,7 +299,7 @@ def _attempt(writer: PostgresWriter, job: _Job, *, alone: bool) -> Outcome:
     """One work. A lost connection ends the group: it is raised, not kept."""
     with Outcome(translate) as outcome, writer.work(alone=alone):
         outcome.value = job.work(writer)
-    if isinstance(outcome.error, StorageFailed):
+    if isinstance(outcome.error, StorageFailed | StorageAway):
         raise outcome.error
     return outcome
 
