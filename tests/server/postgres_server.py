@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from gateway.server.storage.postgres.session import Database
 from gateway.server.storage.postgres.storage import PostgresStorage
@@ -26,36 +27,70 @@ def programs() -> Path | None:
     return found[-1].parent if found else None
 
 
+class Postgres:
+    """One database server in a folder. It refuses to run as root: it is then run as nobody."""
+
+    def __init__(self, folder: Path) -> None:
+        where = programs()
+        assert where is not None, "PostgreSQL is missing: ./dev test installs it"
+        self._where, self._folder = where, folder
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._port = probe.getsockname()[1]
+        self._other: dict[str, Any] = {}
+        if os.getuid() == 0:
+            self._other = {"user": 65534, "group": 65534, "extra_groups": []}
+            os.chown(folder, 65534, 65534)
+        self._environment = {"PATH": os.environ["PATH"], "LC_ALL": "C", "HOME": str(folder)}
+        make = [where / "initdb", "-D", folder / "data", "-U", USER, "-A", "trust", "-E", "UTF8", "--no-sync"]
+        subprocess.run(make, check=True, capture_output=True, env=self._environment, cwd=folder, **self._other)
+        self.url = f"postgresql://{USER}@127.0.0.1:{self._port}/postgres"
+
+    def start(self) -> None:
+        """Run it until it answers. What is left of one that was killed may be in the way for a moment."""
+        ready = [self._where / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self._port)]
+        deadline = time.monotonic() + START_S
+        self._run()
+        while subprocess.run(ready, check=False).returncode:
+            assert time.monotonic() < deadline, (self._folder / "log").read_text()
+            time.sleep(0.1)
+            if self.server.poll() is not None:
+                self._run()
+
+    def _run(self) -> None:
+        run = [self._where / "postgres", "-D", self._folder / "data", "-k", self._folder, "-h", "127.0.0.1"]
+        run += ["-p", str(self._port), "-c", "shared_buffers=32MB", "-c", "max_connections=60"]
+        with (self._folder / "log").open("ab") as log:
+            self.server = subprocess.Popen(
+                run, stdout=log, stderr=log, env=self._environment, cwd=self._folder, **self._other
+            )
+
+    def stop(self, how: signal.Signals = signal.SIGQUIT) -> None:
+        """At once, without writing out anything."""
+        self.server.send_signal(how)
+        self.server.wait(10)
+
+
+@contextmanager
+def cluster() -> Iterator[Postgres]:
+    """A database server that a test may stop and start."""
+    folder = Path(tempfile.mkdtemp(prefix="lamppost-postgres-"))
+    try:
+        found = Postgres(folder)
+        found.start()
+        try:
+            yield found
+        finally:
+            found.stop()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 @contextmanager
 def postgres() -> Iterator[str]:
-    """The URL of an empty database. PostgreSQL refuses to run as root: it is then run as nobody."""
-    where = programs()
-    assert where is not None, "PostgreSQL is missing: ./dev test installs it"
-    folder = Path(tempfile.mkdtemp(prefix="lamppost-postgres-"))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    other = {"user": 65534, "group": 65534, "extra_groups": []} if os.getuid() == 0 else {}
-    if other:
-        os.chown(folder, 65534, 65534)
-    data, environment = folder / "data", {"PATH": os.environ["PATH"], "LC_ALL": "C", "HOME": str(folder)}
-    make = [where / "initdb", "-D", data, "-U", USER, "-A", "trust", "-E", "UTF8", "--no-sync"]
-    subprocess.run(make, check=True, capture_output=True, env=environment, cwd=folder, **other)  # type: ignore[call-overload]
-    run = [where / "postgres", "-D", data, "-k", folder, "-h", "127.0.0.1", "-p", str(port)]
-    run += ["-c", "shared_buffers=32MB", "-c", "max_connections=60"]
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(run, stdout=log, stderr=log, env=environment, cwd=folder, **other)  # type: ignore[call-overload]
-    try:
-        ready = [where / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)]
-        deadline = time.monotonic() + START_S
-        while subprocess.run(ready, check=False).returncode:
-            assert server.poll() is None and time.monotonic() < deadline, (folder / "log").read_text()
-            time.sleep(0.1)
-        yield f"postgresql://{USER}@127.0.0.1:{port}/postgres"
-    finally:
-        server.send_signal(signal.SIGQUIT)
-        server.wait(10)
-        shutil.rmtree(folder, ignore_errors=True)
+    """The URL of an empty database."""
+    with cluster() as found:
+        yield found.url
 
 
 class Databases:
