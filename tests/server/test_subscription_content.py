@@ -195,3 +195,14 @@ async def test_the_core_context_is_named_as_it_was_given(tmp_path: Path, version
         await upsert(client, {"@context": core, "id": "urn:ngsi-ld:Meter:1", "type": "Meter", "power": 5})
         await until(lambda: bool(receiver.got))
     assert f"<{core}>" in receiver.headers[0]["link"]
+
+
+@pytest.mark.parametrize("body", [b"null", b"[]", b"5", b'"x"', b"{}"])
+async def test_what_is_no_fragment_is_refused(tmp_path: Path, body: bytes) -> None:
+    async with serving(tmp_path, notify_prefixes=("http://127.0.0.1",)) as client:
+        assert (await client.post(URL, json=subscription("http://127.0.0.1:1/x"), headers=LD)).status_code == 201
+        for media in ("application/json", "application/ld+json", "application/merge-patch+json"):
+            answer = await client.patch(
+                f"{URL}/urn:ngsi-ld:Subscription:1", content=body, headers={"Content-Type": media}
+            )
+            assert answer.status_code == 400, answer.text

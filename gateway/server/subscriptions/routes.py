@@ -83,7 +83,8 @@ class SubscriptionRoutes:
         request.query(())
         media, raw = wire.body_media(request, patch=True), wire.json_body(request)
         given: Context | None = None
-        if media == wire.LD or wire.link_context(request) is not None or "@context" in raw:
+        inline = isinstance(raw, dict) and "@context" in raw
+        if media == wire.LD or wire.link_context(request) is not None or inline:
             given = await wire.context_of_part(raw, request, media, self._contexts)
         if isinstance(raw, dict):
             raw = without_counters(raw)
