@@ -15,6 +15,7 @@ from gateway.server.storage.base import Kind, Reader, Storage
 log = logging.getLogger(__name__)
 WAITING_MAX = 10_000  # changes; beyond them everything is read again
 AGAIN_S = 1.0
+CAUGHT_UP_S = 5.0
 
 
 class Follower(Protocol):
@@ -30,17 +31,17 @@ class Follower(Protocol):
 
 
 class Following:
-    """Use ``running`` while the server runs, around the followers' own life."""
+    """Hears from the start on. Use ``running`` while the server runs, once the followers have loaded theirs."""
 
     def __init__(self, storage: Storage, followers: Sequence[Follower]) -> None:
         self._storage = storage
         self._followers = {str(follower.kind): follower for follower in followers}
         self._changes: asyncio.Queue[tuple[str, str, str] | None] = asyncio.Queue()
+        storage.on_change(self._changes.put_nowait)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Follow until the block ends."""
-        self._storage.on_change(self._changes.put_nowait)
         async with asyncio.TaskGroup() as group:
             task = group.create_task(self._run())
             try:
@@ -48,12 +49,25 @@ class Following:
             finally:
                 task.cancel()
 
+    async def caught_up(self) -> None:
+        """Wait until all is in memory that others were told is stored, so that a write meets every subscription.
+
+        Where that takes too long a write goes on: to refuse all of them for one document would be worse.
+        """
+        try:
+            async with asyncio.timeout(CAUGHT_UP_S):
+                await self._storage.heard()
+                await self._changes.join()
+        except TimeoutError:
+            log.warning("a write has not waited for what other servers have changed")
+
     async def _run(self) -> None:
         while True:
             what = await self._changes.get()
             if self._changes.qsize() > WAITING_MAX:
                 while not self._changes.empty():
                     self._changes.get_nowait()
+                    self._changes.task_done()
                 what = None
             try:
                 await self._take(what)
@@ -61,6 +75,7 @@ class Following:
                 log.warning("what other servers changed is read again: %s", problem)
                 await asyncio.sleep(AGAIN_S)
                 self._changes.put_nowait(what)
+            self._changes.task_done()
 
     async def _take(self, what: tuple[str, str, str] | None) -> None:
         if what is not None and what[2]:

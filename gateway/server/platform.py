@@ -85,6 +85,9 @@ class Platform:
             Egress(settings.notify_prefixes),
             self._alias,
         )
+        self._following = Following(self.storage, self._followers())
+        if self.storage.shared:
+            self.broker.wait_for(self._following.caught_up)
         self.counter = RequestCounter()
         self._public = Egress(settings.context_prefixes)
 
@@ -100,7 +103,7 @@ class Platform:
                 self.source_subscriptions.running(),  # before the delivery: what waits for nobody is thrown away
                 self.sources.running(),
                 self.subscriptions.running(),
-                Following(self.storage, self._followers()).running(),
+                self._following.running(),
                 Sweeper(self.broker).running(),
                 self.retention.running(),
                 self._taking(coap),

@@ -166,3 +166,15 @@ async def load(
             if answer.status_code in (201, 204):
                 acknowledged.add(n)
     return acknowledged
+
+
+async def test_a_write_meets_a_subscription_that_another_one_has_just_acknowledged(
+    databases: Databases, tmp_path: Path
+) -> None:
+    async with receiving() as receiver, pair(databases, tmp_path, notify_prefixes=(receiver.url,)) as (a, b):
+        for n in range(1, 21):
+            one = subscription(receiver.url) | {"id": f"urn:ngsi-ld:Subscription:{n}"}
+            assert (await a.post(URL, json=one, headers=LD)).status_code == 201
+            await upsert(b, meter(1, n, f"2026-01-01T00:00:{n:02}Z"))
+            await until(lambda n=n: n in receiver.values())  # type: ignore[misc]
+            assert (await a.delete(f"{URL}/{one['id']}")).status_code == 204

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TypeAlias
@@ -59,6 +59,7 @@ class Broker:
         self._observers: list[Observer] = []
         self._hooks: list[Hook] = []
         self._arrivals: list[Arrival] = []
+        self._ready: Callable[[], Awaitable[None]] | None = None
         self.entities_written = 0
         self.samples_written = 0
 
@@ -85,6 +86,10 @@ class Broker:
         It runs in the writer's thread and must be quick; if it raises, nothing of the operation is kept.
         """
         self._hooks.append(hook)
+
+    def wait_for(self, ready: Callable[[], Awaitable[None]]) -> None:
+        """Wait for it before each write: then the hooks know what other servers have changed."""
+        self._ready = ready
 
     def on_history(self, hook: Arrival) -> None:
         """Call the hook inside every write, with what arrived for the history of each entity: late and equal, too.
@@ -312,6 +317,8 @@ class Broker:
                     take(writer, tenant, entity_id, samples)
             return applied
 
+        if self._ready is not None:
+            await self._ready()
         applied = await self._storage.write(whole, weight=weight)
         self.samples_written += sum(len(samples) for _, _, samples in applied.arrived)
         self._tell(applied.changes)

@@ -305,6 +305,9 @@ class Storage(Protocol):
         None: anything may have changed. Where this server is the only one it is never called.
         """
 
+    async def heard(self) -> None:
+        """Wait until ``on_change`` was called with all that other servers committed before this."""
+
     async def lookup(self, tenant: str, entity_id: str) -> bytes | None:
         """``Reader.entity``, by the shortest way."""
 

@@ -94,6 +94,9 @@ class SqliteStorage:
     def on_change(self, changed: Changed) -> None:
         """Nobody else writes to the file."""
 
+    async def heard(self) -> None:
+        """There is nothing to hear."""
+
     async def read(self, work: Callable[[Reader], T], *, brief: bool = False) -> T:
         """Run work against one snapshot: on a reader thread, since it may take long, or here where it is brief.
 

@@ -22,6 +22,7 @@ class Queues(Held):
     def __init__(self, session: Session, node: str) -> None:
         super().__init__(session, node)
         self._waiting: dict[tuple[Kind, str, str], bytes] = {}
+        self._told: list[tuple[Kind, str, str]] = []
 
     # documents and notes
 
@@ -63,15 +64,19 @@ class Queues(Held):
         self._tell(waiting)
 
     def _tell(self, names: Iterable[tuple[Kind, str, str]]) -> None:
-        """The other nodes, at the commit. A payload has at most 8,000 bytes: a long name is told without its id."""
+        """The other nodes, with the commit."""
+        self._told += [name for name in names if name[0] not in UNTOLD]
+
+    def finish(self) -> None:
+        """Before the commit. A payload has at most 8,000 bytes: a long name is told without its id."""
+        if not self._told:
+            return
+        revision = self._sql.value("UPDATE revision SET value = value + 1 RETURNING value")
         told: list[str] = []
-        for kind, tenant, document_id in names:
-            if kind in UNTOLD:
-                continue
-            said = orjson.dumps([self._node, kind, tenant, document_id])
-            told.append((said if len(said) < 8_000 else orjson.dumps([self._node, kind, "", ""])).decode())
-        if told:
-            self._sql.execute("SELECT pg_notify($1, payload) FROM unnest($2::text[]) AS payload", CHANNEL, told)
+        for kind, tenant, document_id in dict.fromkeys(self._told):
+            said = orjson.dumps([self._node, revision, kind, tenant, document_id])
+            told.append((said if len(said) < 8_000 else orjson.dumps([self._node, revision, kind, "", ""])).decode())
+        self._sql.execute("SELECT pg_notify($1, payload) FROM unnest($2::text[]) AS payload", CHANNEL, told)
 
     def put_notes(self, notes: Sequence[Note]) -> None:
         """Add, or replace by id."""

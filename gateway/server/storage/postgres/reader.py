@@ -12,7 +12,6 @@ import orjson
 from gateway.model import Range
 from gateway.server.storage.base import Kind, Mark, Note, Numbers, Sample, Selection, Span, Subject
 from gateway.server.storage.changes import MARKS
-from gateway.server.storage.chunks import number_of
 from gateway.server.storage.postgres.hints import conditions
 from gateway.server.storage.postgres.session import Session
 
@@ -143,10 +142,12 @@ class PostgresReader:
     ) -> Numbers | None:
         """Observed values of one series as columns."""
         self._see(tenant)
-        rows = self._sql.rows(
-            "SELECT at_us, instance FROM sample WHERE series = (SELECT series.key FROM series JOIN subject "
-            "ON subject.key = series.subject WHERE tenant = $1 AND id = $2 AND attribute = $3 AND dataset = $4) "
-            "AND mark = 0 AND at_us >= $5 AND at_us < $6 ORDER BY at_us",
+        row = self._sql.row(
+            "SELECT string_agg(int8send(at_us), '' ORDER BY at_us) AS at_us, bool_and(value IS NOT NULL) AS plain, "
+            "string_agg(float8send(value), '' ORDER BY at_us) AS value FROM sample WHERE series = (SELECT series.key "
+            "FROM series JOIN subject ON subject.key = series.subject "
+            "WHERE tenant = $1 AND id = $2 AND attribute = $3 AND dataset = $4) "
+            "AND mark = 0 AND at_us >= $5 AND at_us < $6",
             tenant,
             entity_id,
             attribute,
@@ -154,10 +155,12 @@ class PostgresReader:
             -(2**63) if since_us is None else since_us,
             2**63 - 1 if until_us is None else until_us,
         )
-        values = [number_of(row["instance"]) for row in rows]
-        if any(value is None for value in values):
+        if row is None or row["at_us"] is None:
+            return Numbers(np.array([], np.int64), np.array([], np.float64))
+        if not row["plain"]:
             return None
-        return Numbers(np.array([row["at_us"] for row in rows], np.int64), np.array(values, np.float64))
+        at_us, values = np.frombuffer(row["at_us"], ">i8"), np.frombuffer(row["value"], ">f8")
+        return Numbers(at_us.astype(np.int64), values.astype(np.float64))
 
     def sample(self, tenant: str, entity_id: str, attribute: str, number: int) -> Sample | None:
         """One sample by its number."""

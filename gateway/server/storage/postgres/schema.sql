@@ -32,7 +32,8 @@ CREATE TABLE series (
     UNIQUE (subject, attribute, dataset)
 );
 
--- mark: 0 observed, 1 written, 2 deleted. A partition a year, made when it is first written to.
+-- mark: 0 observed, 1 written, 2 deleted. value: of a Property that is a plain number. A partition a year, made when it
+-- is first written to.
 CREATE TABLE sample (
     series bigint NOT NULL,
     at_us bigint NOT NULL,
@@ -40,6 +41,7 @@ CREATE TABLE sample (
     number bigint NOT NULL,
     created_us bigint NOT NULL,
     modified_us bigint NOT NULL,
+    value double precision,
     instance bytea NOT NULL,
     PRIMARY KEY (series, at_us, mark)
 ) PARTITION BY RANGE (at_us);
@@ -53,6 +55,10 @@ CREATE TABLE document (
     document bytea NOT NULL,
     UNIQUE (kind, tenant, id)
 );
+
+-- Counts the commits that changed documents which servers keep in memory. Its lock puts them in one order.
+CREATE TABLE revision (value bigint NOT NULL);
+INSERT INTO revision VALUES (0);
 
 -- held_by, held_until_us: the node that is sending it. dead: it was given up.
 CREATE TABLE note (

@@ -63,6 +63,10 @@ class PostgresStorage:
         self._node = uuid.uuid4().hex
         self._changed: Changed | None = None
         self._leads = False
+        self._heard = -1
+        self._moved = asyncio.Event()
+        self._question: asyncio.Future[int] | None = None
+        self._asked: asyncio.Future[int] | None = None
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._again: deque[_Job] = deque()  # first, since others write where they wanted to
         self._thread: threading.Thread | None = None
@@ -79,7 +83,12 @@ class PostgresStorage:
         try:
             await _prepare(self._database)
             self._lookups = await asyncpg.create_pool(
-                self._database.url, password=self._database.password, min_size=1, max_size=READERS, timeout=10
+                self._database.url,
+                password=self._database.password,
+                min_size=1,
+                max_size=READERS,
+                timeout=10,
+                reset=_as_it_is,
             )
         except (*FAILURES, ValueError) as error:
             raise unusable(self._database, error) from error
@@ -126,15 +135,18 @@ class PostgresStorage:
 
     async def lookup(self, tenant: str, entity_id: str) -> bytes | None:
         """The document of an entity, without a transaction around it."""
+        found: bytes | None = await self._value(
+            "SELECT document FROM subject WHERE tenant = $1 AND id = $2", tenant, entity_id
+        )
+        return found
+
+    async def _value(self, sql: str, *arguments: object) -> Any:
         if self._lookups is None:
             raise StorageFailed("the server is stopping", fix="Send it again in a moment.")
         try:
-            found: bytes | None = await self._lookups.fetchval(
-                "SELECT document FROM subject WHERE tenant = $1 AND id = $2", tenant, entity_id
-            )
+            return await self._lookups.fetchval(sql, *arguments)
         except FAILURES as error:
             raise translate(error) from error
-        return found
 
     async def write(self, work: Callable[[Writer], T], *, weight: int = 1) -> T:
         """Run work on the writer thread; returns once the database has it on its disk."""
@@ -204,7 +216,10 @@ class PostgresStorage:
                     again.append(job)
                 else:
                     done.append((job, outcome))
-            session.execute("ROLLBACK" if len(jobs) == 1 and (again or done[0][1].error) else "COMMIT")
+            nothing = len(jobs) == 1 and (again or done[0][1].error)
+            if not nothing:
+                writer.finish()
+            session.execute("ROLLBACK" if nothing else "COMMIT")
             self._measure(session)
         if group.error is not None:
             session.close()
@@ -267,6 +282,7 @@ class PostgresStorage:
                     await connection.add_listener(CHANNEL, self._told)
                     if listening.is_set():
                         self._tell(None)
+                    self._hear(await connection.fetchval("SELECT value FROM revision"))
                     listening.set()
                     await self._lead(connection, lost)
                 finally:
@@ -286,9 +302,29 @@ class PostgresStorage:
                 await asyncio.wait_for(lost.wait(), LEAD_S)
 
     def _told(self, connection: object, process: int, channel: str, payload: object) -> None:
-        node, kind, tenant, document_id = orjson.loads(str(payload))
+        node, revision, kind, tenant, document_id = orjson.loads(str(payload))
         if node != self._node:
             self._tell((kind, tenant, document_id))
+        self._hear(revision)
+
+    def _hear(self, revision: int) -> None:
+        self._heard = max(self._heard, revision)
+        self._moved.set()
+        self._moved = asyncio.Event()
+
+    async def heard(self) -> None:
+        """Ask how far others are; one question for all who come while the one before it is under way."""
+        if self._question is None:
+            self._question = asyncio.ensure_future(self._ask(self._asked))
+        revision = await asyncio.shield(self._question)
+        while self._heard < revision:
+            await self._moved.wait()
+
+    async def _ask(self, before: asyncio.Future[int] | None) -> int:
+        if before is not None:
+            await asyncio.wait([before])
+        self._asked, self._question = self._question, None
+        return int(await self._value("SELECT value FROM revision"))
 
     def _tell(self, what: tuple[str, str, str] | None) -> None:
         if self._changed is not None:
@@ -302,6 +338,10 @@ def _attempt(writer: PostgresWriter, job: _Job, *, alone: bool) -> Outcome:
     if isinstance(outcome.error, StorageFailed | StorageAway):
         raise outcome.error
     return outcome
+
+
+async def _as_it_is(connection: asyncpg.Connection[Any]) -> None:
+    """Single questions leave nothing behind in their connection that would have to be reset."""
 
 
 async def _prepare(database: Database) -> None:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from gateway.server.storage.base import Sample
 from gateway.server.storage.changes import MARK_NUMBERS
+from gateway.server.storage.chunks import number_of
 from gateway.server.storage.postgres.held import Name
 from gateway.server.storage.postgres.hints import hints_of
 from gateway.server.storage.postgres.partitions import partition, year_of
@@ -40,7 +41,7 @@ class PostgresWriter(Queues):
     @contextmanager
     def work(self, *, alone: bool) -> Iterator[None]:
         """Frame one work; what it raises leaves nothing. ``alone``: the transaction has no other one."""
-        locks, tenants = set(self._locks), set(self._tenants)
+        locks, tenants, told = set(self._locks), set(self._tenants), len(self._told)
         if not alone:
             self._sql.execute("SAVEPOINT work")
         kept = False
@@ -52,6 +53,7 @@ class PostgresWriter(Queues):
             if not kept:
                 self._forget()
                 self._puts, self._samples, self._waiting, self._locks, self._tenants = {}, {}, {}, locks, tenants
+                del self._told[told:]
                 if not alone:
                     self._sql.execute("ROLLBACK TO SAVEPOINT work")
         self._first = False
@@ -219,13 +221,13 @@ class PostgresWriter(Queues):
             datasets,
         )
         self._sql.execute(
-            "INSERT INTO sample (series, at_us, mark, number, created_us, modified_us, instance) SELECT "  # noqa: S608
+            "INSERT INTO sample (series, at_us, mark, number, created_us, modified_us, value, instance) SELECT "  # noqa: S608
             f"(SELECT key FROM series WHERE subject = {KEY_OF_SUBJECT} AND attribute = put.attribute "
-            "AND dataset = put.dataset), at_us, mark, nextval('sample_number'), now_us, now_us, instance "
+            "AND dataset = put.dataset), at_us, mark, nextval('sample_number'), now_us, now_us, value, instance "
             "FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::smallint[], $7::bytea[], "
-            "$8::bigint[]) AS put (tenant, id, attribute, dataset, at_us, mark, instance, now_us) "
-            "ON CONFLICT (series, at_us, mark) "
-            "DO UPDATE SET modified_us = excluded.modified_us, instance = excluded.instance",
+            "$8::bigint[], $9::float8[]) AS put (tenant, id, attribute, dataset, at_us, mark, instance, now_us, value) "
+            "ON CONFLICT (series, at_us, mark) DO UPDATE SET modified_us = excluded.modified_us, "
+            "value = excluded.value, instance = excluded.instance",
             tenants,
             ids,
             attributes,
@@ -234,6 +236,7 @@ class PostgresWriter(Queues):
             marks,
             instances,
             now_us,
+            list(map(number_of, instances)),
         )
 
     def _make_partitions(self, at_us: Iterable[int]) -> None:
