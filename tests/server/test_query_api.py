@@ -333,6 +333,31 @@ async def test_join_inline(client: httpx.AsyncClient) -> None:
     assert left["isIn"]["entity"] == {"id": HOUSE["id"], "name": HOUSE["name"]}
 
 
+@pytest.mark.parametrize("one", [True, False])
+async def test_what_is_wanted_of_an_entity_is_not_asked_of_what_it_leads_to(
+    client: httpx.AsyncClient, one: bool
+) -> None:
+    await put(client, HOUSE, STREET, FLAT)
+
+    async def found(**parameters: str) -> Any:
+        if one:
+            return (await client.get(AT_FLAT, params=parameters)).json()
+        answer = await client.get(ENTITIES, params={"type": "Flat", "q": "isIn", **parameters})
+        return answer.json() if parameters["join"] == "flat" else answer.json()[0]
+
+    head = {name: FLAT[name] for name in ("id", "type", "isIn")}
+    assert await found(attrs="isIn", join="flat") == [head, HOUSE]
+    assert (await found(attrs="isIn", join="inline"))["isIn"]["entity"] == HOUSE
+    assert await found(pick="isIn", join="flat") == [{"isIn": FLAT["isIn"]}, HOUSE]
+    assert await found(pick="id,isIn{street}", join="flat") == [
+        {"id": FLAT["id"], "isIn": FLAT["isIn"]},
+        {"street": HOUSE["street"]},
+    ]
+    geo = {"Accept": "application/geo+json"}
+    features = await client.get(AT_FLAT, params={"pick": "isIn{street}", "join": "flat"}, headers=geo)
+    assert [feature["id"] for feature in features.json()["features"]] == [FLAT["id"], HOUSE["id"]]
+
+
 async def test_join_flat(client: httpx.AsyncClient) -> None:
     await put(client, HOUSE, STREET, FLAT)
     assert (await client.get(AT_FLAT, params={"join": "flat"})).json() == [FLAT, HOUSE]

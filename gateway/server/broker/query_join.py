@@ -8,8 +8,8 @@ from typing import Literal
 
 from gateway.server.broker.model import Stored, instances
 from gateway.server.broker.qlang import Linked
-from gateway.server.broker.represent import View
-from gateway.server.broker.represent_filter import Projection, filtered
+from gateway.server.broker.represent import CHOSEN, View
+from gateway.server.broker.represent_filter import MEMBERS, Projection, filtered
 from gateway.server.errors import TooManyResults
 
 LINKED_MAX = 10_000
@@ -33,18 +33,20 @@ class Joiner:
         self._join = join
         self._view = view
         self._linked = linked
+        attrs = Projection(view.attrs | MEMBERS) if view.attrs else None  # these are of the entities asked for only
+        self._pick = view.pick if view.pick is not None else attrs
         self._left = LINKED_MAX
 
     def inline(self, entity: Stored) -> Stored:
         """The entity with what its relationships lead to as ``entity`` or ``entityList`` in them."""
         seen = self._join.contained | {entity["id"]}
-        return self._expanded(entity, self._join.level, seen, self._view.pick, self._view.omit)
+        return self._expanded(entity, self._join.level, seen, self._pick, self._view.omit)
 
     def flat(self, entities: Collection[Stored]) -> list[Stored]:
         """What the relationships of these lead to, each once, with the members that are wanted of it."""
         seen = {entity["id"] for entity in entities} | self._join.contained
         found: list[Stored] = []
-        level = [(entity, self._view.pick, self._view.omit) for entity in entities]
+        level = [(entity, self._pick, self._view.omit) for entity in entities]
         for _ in range(self._join.level):
             following = []
             for entity, pick, omit in level:
@@ -56,7 +58,7 @@ class Joiner:
                         target = None if uri in seen else self._target(uri)
                         if target is not None:
                             seen.add(uri)
-                            found.append(self._filtered(target, *inner))
+                            found.append({**self._filtered(target, *inner), CHOSEN: uri})
                             following.append((target, *inner))
             level = following
         return found

@@ -6,7 +6,7 @@ What a view leaves out or changes (projection, datasets, language, older version
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from gateway.server.broker.model import (
@@ -24,6 +24,7 @@ from gateway.server.contexts import Context
 Format = Literal["normalized", "concise", "simplified"]
 WRAPPED = {"LanguageProperty": "languageMap", "VocabProperty": "vocab", "JsonProperty": "json"}
 LINKED = frozenset({"entity", "entityList"})
+CHOSEN = "chosen"  # its id, in a linked entity beside the others of an answer: what is wanted of it was chosen before
 SYSTEM_TIMES = ("createdAt", "modifiedAt", "deletedAt", "expiresAt")
 WITH_SYSTEM = SYSTEM_MEMBERS | {"expiresAt"}
 
@@ -50,6 +51,11 @@ class View:
     version: Version | None = None
 
     @property
+    def joined(self) -> View:
+        """For linked entities, of which only what is wanted is there."""
+        return replace(self, attrs=frozenset(), pick=None, omit=None)
+
+    @property
     def plain(self) -> bool:
         """Whether nothing is filtered or changed."""
         return not (self.pick or self.omit or self.datasets is not None or self.languages or self.version)
@@ -57,6 +63,8 @@ class View:
 
 def represent(entity: Stored, view: View) -> dict[str, Any]:
     """One entity as the client wants it; a GeoJSON Feature where ``view.geometry`` is set."""
+    if CHOSEN in entity:
+        view = view.joined
     shown = prepared(entity, view)
     result = _members(shown, view)
     if view.geometry is not None:
@@ -109,7 +117,8 @@ def _feature(entity: Stored, shown: dict[str, Any], geometry: str, view: View) -
             found = instance["value"]
             break
     properties = {name: value for name, value in shown.items() if name != "id"}
-    return {"id": entity["id"], "type": "Feature", "geometry": found, "properties": properties}
+    entity_id = entity[CHOSEN] if CHOSEN in entity else entity["id"]  # a Feature has one in any case
+    return {"id": entity_id, "type": "Feature", "geometry": found, "properties": properties}
 
 
 def _attribute(value: Stored | list[Stored], view: View, show: Callable[[Stored, View], object]) -> object:
@@ -122,9 +131,10 @@ def _attribute(value: Stored | list[Stored], view: View, show: Callable[[Stored,
 
 
 def _linked(value: Stored | list[Stored], view: View) -> object:
+    inner = view.joined if view.attrs else view
     if isinstance(value, list):
-        return [_members(entity, view) for entity in value]
-    return _members(value, view)
+        return [_members(entity, inner) for entity in value]
+    return _members(value, inner)
 
 
 def _shown_members(instance: Mapping[str, Any], view: View, show: Callable[[Stored, View], object]) -> dict[str, Any]:

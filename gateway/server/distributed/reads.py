@@ -17,7 +17,7 @@ from gateway.server.broker.query import Query
 from gateway.server.broker.query_body import query_of
 from gateway.server.broker.query_join import Join
 from gateway.server.broker.query_routes import BODY_PARAMETERS, collection, version_of
-from gateway.server.broker.represent import View, represent
+from gateway.server.broker.represent import CHOSEN, View, represent
 from gateway.server.contexts import Contexts
 from gateway.server.distributed.entities import Copy, merged, received, undecided
 from gateway.server.distributed.forward import Forward, Forwarder, problem_of, warned, warning, warning_of
@@ -268,7 +268,7 @@ class Reads:
         view, entities = asked.view, found.entities
         if join is not None:
             linked = [await self._queries.linked(request.tenant, entity, join, view) for entity in entities]
-            entities = list({each["id"]: each for several in linked for each in several}.values())
+            entities = list({each.get("id", each.get(CHOSEN)): each for several in linked for each in several}.values())
         headers = wire.page_headers(request, question.url, asked.page, found.more, found.total, asked.media)
         status, preferred = version_of(entities, view)
         headers |= preferred | warned(warnings)
