@@ -111,6 +111,17 @@ async def test_notes_are_claimed_by_one_until_the_lease_ends(storage: Storage) -
     assert await storage.read(lambda r: r.note_counts()) == {("t", "urn:s"): (2, 0, 3)}
 
 
+async def test_a_node_goes_on_holding_and_lets_go(storage: Storage) -> None:
+    notes = [Note(f"urn:n:{n}", "", "urn:s", 10, 0, b"{}") for n in range(3)]
+    await storage.write(lambda w: w.put_notes(notes))
+    assert len(await storage.write(lambda w: w.claim_notes("a", 10, 20, 2))) == 2
+    await storage.write(lambda w: w.extend_notes("a", 40))
+    assert [one.id for one in await storage.write(lambda w: w.claim_notes("b", 30, 50, 9))] == ["urn:n:2"]
+    assert await storage.write(lambda w: w.claim_notes("b", 39, 50, 9)) == []
+    await storage.write(lambda w: w.free_notes())
+    assert len(await storage.write(lambda w: w.claim_notes("b", 39, 50, 9))) == 3
+
+
 async def test_dead_notes_are_kept_and_come_back(storage: Storage) -> None:
     await storage.write(lambda w: w.put_notes([note(n) for n in range(1, 6)] + [note(9, subscription="urn:o")]))
     await storage.write(lambda w: w.bury_notes(["n1", "n2", "n3"], "gone"))

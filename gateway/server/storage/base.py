@@ -257,6 +257,9 @@ class Writer(Reader, Protocol):
     def claim_notes(self, node: str, now_us: int, until_us: int, limit: int) -> list[Note]:
         """Notes that are due and that no other node holds: they are this node's until then. Oldest first."""
 
+    def free_notes(self) -> None:
+        """Nobody holds any: what held them is gone."""
+
     def extend_notes(self, node: str, until_us: int) -> None:
         """What the node holds stays its own until then."""
 

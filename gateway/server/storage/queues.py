@@ -70,6 +70,10 @@ class Queues(Documents):
         )
         return [Note(*row[1:]) for row in rows]
 
+    def free_notes(self) -> None:
+        """Nobody holds any."""
+        self._sql.execute("UPDATE note SET held_by = '', held_until_us = 0 WHERE held_until_us > 0")
+
     def extend_notes(self, node: str, until_us: int) -> None:
         """A node goes on holding what it holds."""
         self._sql.execute("UPDATE note SET held_until_us = ? WHERE held_by = ? AND dead = 0", (until_us, node))

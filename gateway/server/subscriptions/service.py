@@ -57,6 +57,8 @@ class Subscriptions:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Load the subscriptions and notify until the block ends; then write the counters."""
+        if not self._storage.shared:  # what this server held in its last life waits for nobody
+            await self._storage.write(lambda writer: writer.free_notes())
         counts = await self._storage.read(lambda reader: reader.note_counts())
         for tenant, name, document in await self._storage.read(lambda reader: reader.documents("subscription")):
             subscription = self._load(tenant, document)

@@ -104,6 +104,10 @@ class Queues(Held):
         )
         return [Note(*row[1:]) for row in sorted(rows, key=lambda row: (row["due_us"], row["key"]))]
 
+    def free_notes(self) -> None:
+        """Nobody holds any."""
+        self._sql.execute("UPDATE note SET held_by = '', held_until_us = 0 WHERE held_until_us > 0")
+
     def extend_notes(self, node: str, until_us: int) -> None:
         """A node goes on holding what it holds."""
         self._sql.execute("UPDATE note SET held_until_us = $2 WHERE held_by = $1 AND NOT dead", node, until_us)
