@@ -47,7 +47,7 @@ class Disaggregation:
         self._store = ModelStore(folder / "models")
         self._changed = asyncio.Event()
         self.worker = Disaggregator(self._model() or folder / "model.json", folder, self._result)
-        self.appliances = Appliances(settings, self.worker.feed, publish)
+        self.appliances = Appliances(settings, self.worker.feed, publish, clock.utc_ns)
         self._pull: ModelPull | None = None
         if settings.key is not None and links is not None and client is not None:
             made = (config.site.id, settings.key, self._store, links, client, clock, self._changed.set)
@@ -171,7 +171,8 @@ class Disaggregation:
             end_ns = self._clock.utc_ns(event.mono_ns)
             if event.kind == "end" and event.duration_s > 0 and end_ns is not None:
                 end_s = round(end_ns / 1e9, 3)
-                self._runs.add(Run(event.name, round(end_s - event.duration_s, 3), end_s, event.energy_kwh))
+                start_s, sure = round(end_s - event.duration_s, 3), round(event.confidence, 4)
+                self._runs.add(Run(event.name, start_s, end_s, event.energy_kwh, confidence=sure))
         self.appliances.result(result)
 
     def _watch(self, seconds: float, result: ApplianceResult) -> None:
