@@ -27,6 +27,7 @@ from gateway.server.errors import Overloaded, ServerError, StorageAway, StorageF
 from gateway.server.outcome import Outcome
 from gateway.server.storage.base import Changed, Reader, StorageStats, Writer
 from gateway.server.storage.postgres.held import BusyError
+from gateway.server.storage.postgres.partitions import Known
 from gateway.server.storage.postgres.queues import CHANNEL
 from gateway.server.storage.postgres.reader import PostgresReader
 from gateway.server.storage.postgres.session import FAILURES, Database, Session, translate, unusable
@@ -62,6 +63,7 @@ class PostgresStorage:
         self._waiting_max = waiting_max
         self._node = uuid.uuid4().hex
         self._changed: Changed | None = None
+        self._known = Known()
         self._leads = False
         self._heard = -1
         self._moved = asyncio.Event()
@@ -209,7 +211,7 @@ class PostgresStorage:
         again: list[_Job] = []
         with Outcome(translate) as group:
             session.begin()
-            writer = PostgresWriter(session, self._node)
+            writer = PostgresWriter(session, self._node, self._known)
             for job in jobs:
                 outcome = _attempt(writer, job, alone=len(jobs) == 1)
                 if isinstance(outcome.error, BusyError):
@@ -220,6 +222,8 @@ class PostgresStorage:
             if not nothing:
                 writer.finish()
             session.execute("ROLLBACK" if nothing else "COMMIT")
+            if not nothing:
+                writer.kept()
             self._measure(session)
         if group.error is not None:
             session.close()
