@@ -209,9 +209,9 @@ class PostgresStorage:
         """One transaction. Works that would have to wait for another node come again, in the next one."""
         done: list[tuple[_Job, Outcome]] = []
         again: list[_Job] = []
+        writer = PostgresWriter(session, self._node, self._known)
         with Outcome(translate) as group:
             session.begin()
-            writer = PostgresWriter(session, self._node, self._known)
             for job in jobs:
                 outcome = _attempt(writer, job, alone=len(jobs) == 1)
                 if isinstance(outcome.error, BusyError):
@@ -224,17 +224,22 @@ class PostgresStorage:
             session.execute("ROLLBACK" if nothing else "COMMIT")
             if not nothing:
                 writer.kept()
-            self._measure(session)
         if group.error is not None:
+            writer.undo()
             session.close()
             return [(job, group) for job in jobs]
         self._again.extend(again)
+        self._measure(session)
         return done
 
     def _measure(self, session: Session) -> None:
+        """Now and then. Where that fails the works of this commit have not."""
         if time.monotonic() - self._sized_at > SIZE_EVERY_S:
-            self._bytes = session.value("SELECT pg_database_size(current_database())")
             self._sized_at = time.monotonic()
+            with Outcome() as outcome:
+                self._bytes = session.value("SELECT pg_database_size(current_database())")
+            if outcome.error is not None:
+                session.close()
 
     def _answer(self, done: list[tuple[_Job, Outcome]], took_s: float) -> None:
         self._commits += 1

@@ -45,6 +45,7 @@ class PostgresWriter(Queues):
     def work(self, *, alone: bool) -> Iterator[None]:
         """Frame one work; what it raises leaves nothing. ``alone``: the transaction has no other one."""
         locks, tenants, told = set(self._locks), set(self._tenants), len(self._told)
+        undos = len(self._undos)
         if not alone:
             self._sql.execute("SAVEPOINT work")
         kept = False
@@ -54,6 +55,7 @@ class PostgresWriter(Queues):
             kept = True
         finally:
             if not kept:
+                self.undo(undos)
                 self._forget()
                 self._puts, self._samples, self._waiting, self._locks, self._tenants = {}, {}, {}, locks, tenants
                 del self._told[told:]
