@@ -291,6 +291,7 @@ _OWN = [
     Quantity("provisional", "", "C62", "state"),
     Quantity("run_started", "", "C62", "state"),
     Quantity("run_ended", "", "C62", "state"),
+    Quantity("run_energy", "kWh", "KWH", "gauge", 0, None),
     # the gateway itself
     Quantity("outbox_depth", "1", "C62", "gauge", 0, None),
     Quantity("outbox_age", "s", "SEC", "gauge", 0, None),

@@ -26,6 +26,7 @@ MODEL_LOOK_S = 2.0
 RUNS_SHOWN = 10_000  # in one answer
 KEEP_S = 60.0  # between two writes of runs,
 WATCH_SAVE_S = 3600.0  # and of what is measured of the residual: flash wears
+MEMORY_LEAST_KIB = 700 * 1024  # a board with less (512 MB, of which the kernel takes a part) compiles nothing
 LOG = logging.getLogger("lamppost.edge")
 
 
@@ -46,8 +47,9 @@ class Disaggregation:
         self._file = settings.model
         self._store = ModelStore(folder / "models")
         self._changed = asyncio.Event()
-        self.worker = Disaggregator(self._model() or folder / "model.json", folder, self._result)
-        self.appliances = Appliances(settings, self.worker.feed, publish)
+        model = self._model() or folder / "model.json"
+        self.worker = Disaggregator(model, folder, self._result, pure=has_little_memory())
+        self.appliances = Appliances(settings, self.worker.feed, publish, clock.utc_ns)
         self._pull: ModelPull | None = None
         if settings.key is not None and links is not None and client is not None:
             made = (config.site.id, settings.key, self._store, links, client, clock, self._changed.set)
@@ -171,7 +173,8 @@ class Disaggregation:
             end_ns = self._clock.utc_ns(event.mono_ns)
             if event.kind == "end" and event.duration_s > 0 and end_ns is not None:
                 end_s = round(end_ns / 1e9, 3)
-                self._runs.add(Run(event.name, round(end_s - event.duration_s, 3), end_s, event.energy_kwh))
+                start_s, sure = round(end_s - event.duration_s, 3), round(event.confidence, 4)
+                self._runs.add(Run(event.name, start_s, end_s, event.energy_kwh, confidence=sure))
         self.appliances.result(result)
 
     def _watch(self, seconds: float, result: ApplianceResult) -> None:
@@ -208,3 +211,12 @@ class Disaggregation:
                 self._store.save()
             except OSError as error:
                 LOG.warning("what models leave unexplained cannot be kept: %s", error.strerror)
+
+
+def has_little_memory(meminfo: Path = Path("/proc/meminfo")) -> bool:
+    """Whether this board is too small for compiled kernels (60 to 130 MB): plain Python does the same more slowly."""
+    try:
+        lines = dict(line.split(":", 1) for line in meminfo.read_text(encoding="ascii").splitlines())
+        return int(lines["MemTotal"].split()[0]) < MEMORY_LEAST_KIB
+    except (OSError, ValueError, LookupError):
+        return False

@@ -22,13 +22,17 @@ LOG = logging.getLogger("lamppost.edge")
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """``start_s`` and ``end_s``: UTC seconds; ``kwh``: what it used. ``was``: its name before somebody corrected it."""
+    """``start_s`` and ``end_s``: UTC seconds; ``kwh``: what it used. ``was``: its name before somebody corrected it.
+
+    ``confidence``: the mean while it went on, 0..1; None where it was not kept.
+    """
 
     name: str
     start_s: float
     end_s: float
     kwh: float
     was: str = ""
+    confidence: float | None = None
 
 
 class RunStore:
@@ -119,6 +123,8 @@ def _run(line: bytes) -> Run | None:
     try:
         data: Any = json.loads(line)
         times = float(data["start_s"]), float(data["end_s"])
-        return Run(str(data["name"]), *times, float(data["kwh"]), str(data.get("was", "")))
+        sure = data.get("confidence")
+        kwh, was = float(data["kwh"]), str(data.get("was", ""))
+        return Run(str(data["name"]), *times, kwh, was, None if sure is None else float(sure))
     except (ValueError, TypeError, LookupError):
         return None

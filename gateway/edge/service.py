@@ -199,11 +199,12 @@ class Edge:
         if self._disaggregation is not None:
             self._disaggregation.appliances.observe(device, readings, observation.mono_ns)
 
-    def _publish_appliance(self, device: str, observation: Observation, urgent: bool) -> None:
+    def _publish_appliance(self, device: str, observation: Observation, urgent: bool, replaces: bool) -> None:
         readings = self._pipeline.process(device, observation)
         self._latest.put(readings, observation.mono_ns)
         if self.config.privacy.appliances == "send":
-            self._outbox.append(readings, priority=Priority.ALARM if urgent else Priority.LIVE)
+            priority = Priority.ALARM if urgent else Priority.LIVE
+            self._outbox.append(readings, priority=priority, replaces=replaces)
 
     async def _report(self) -> None:
         while True:

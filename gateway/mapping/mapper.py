@@ -17,6 +17,7 @@ from gateway.mapping.tables import MODELS, Target, target
 
 Json = dict[str, object]
 GATEWAY = "gateway"
+RUN = "/run"  # <meter>/<appliance>/run: the runs of an appliance, an entity of their own
 _QUALITY = {Quality.SUSPECT: "suspect", Quality.BAD: "bad"}
 
 
@@ -24,7 +25,8 @@ _QUALITY = {Quality.SUSPECT: "suspect", Quality.BAD: "bad"}
 class Profile:
     """What the mapping must know of a device. ``constant`` are further members that never change.
 
-    ``moves``: only the device itself says where it is; the place of the site is not claimed for it.
+    ``moves``: only the device itself says where it is; the place of the site is not claimed for it. ``refers``:
+    relationships to other entities, by name.
     """
 
     data_model: str
@@ -33,6 +35,7 @@ class Profile:
     place: str = ""
     constant: Mapping[str, object] = field(default_factory=dict)
     moves: bool = False
+    refers: Mapping[str, str] = field(default_factory=dict)
 
 
 def entity_id(site: str, device: str, data_model: str) -> str:
@@ -102,7 +105,12 @@ class Mapper:
         if known is None:
             meter, slash, appliance = device.partition("/")
             origin = self._profiles.get(meter, self._profiles[GATEWAY])
-            if slash:
+            if slash and device.endswith(RUN):
+                own = entity_id(self._site, device.removesuffix(RUN), "ACMeasurement")
+                place = origin.latitude, origin.longitude, origin.place
+                named = {"applianceType": appliance.removesuffix(RUN)}
+                known = Profile("ApplianceRun", *place, named, refers={"refDevice": own})
+            elif slash:
                 constant = {"applianceType": appliance, "disaggregated": True}
                 known = Profile("ACMeasurement", origin.latitude, origin.longitude, origin.place, constant)
             else:
@@ -131,6 +139,7 @@ def _constants(device: str, profile: Profile) -> Json:
         coordinates = [profile.longitude, profile.latitude]
         members["location"] = {"type": "GeoProperty", "value": {"type": "Point", "coordinates": coordinates}}
     constants = {**MODELS[profile.data_model].constant, **profile.constant}
+    members |= {name: {"type": "Relationship", "object": other} for name, other in profile.refers.items()}
     return members | {name: _property(value) for name, value in constants.items()}
 
 

@@ -95,6 +95,16 @@ _AIR = {
 # `intensity` is the number of vehicles within a period: a count that goes on for ever keeps its own name
 _TRAFFIC = {"speed": Target("averageVehicleSpeed", None, "KMH")}
 
+# `run` says at the start of a run that it goes on, and at its end the whole of it
+_RUN = {
+    "run_started": Target("run", "startedAt", "C62"),
+    "run_ended": Target("run", "endedAt", "C62"),
+    "duration": Target("run", "duration", "C62"),
+    "run_energy": Target("run", "energy", "C62"),
+    "confidence": Target("run", "confidence", "C62"),
+    "provisional": Target("run", "provisional", "C62"),
+}
+
 MODELS: dict[str, DataModel] = {
     model.type: model
     for model in (
@@ -103,6 +113,7 @@ MODELS: dict[str, DataModel] = {
         DataModel("AirQualityObserved", ENVIRONMENT, _AIR, {}, True, "airPollution"),
         DataModel("TrafficFlowObserved", TRANSPORTATION, _TRAFFIC, {"vehicleType": "bicycle"}, True, "trafficFlow"),
         DataModel("CyclingMeasurement", CORE, {}, {}, False, "motion"),
+        DataModel("ApplianceRun", CORE, _RUN, {}),
         DataModel("Device", DEVICE, {}, {}, False, ""),
     )
 }

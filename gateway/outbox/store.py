@@ -111,8 +111,11 @@ class Outbox:
             LOG.error("%d readings could not be written and are lost: %s", self._pending.depth, self._problem)
         self._writer.close()
 
-    def append(self, readings: Sequence[Reading], *, priority: Priority = Priority.LIVE) -> None:
-        """Take one observation; it is never split on the way. Never blocks or raises: what does not fit is counted."""
+    def append(
+        self, readings: Sequence[Reading], *, priority: Priority = Priority.LIVE, replaces: bool = False
+    ) -> None:
+        """Take one observation; it is never split on the way. Never blocks or raises: what does not fit is counted.
+        ``replaces``: it takes the place of what was said of the same instant, so it keeps its date."""
         if not readings or self._closing:
             return
         now_s = time.monotonic()
@@ -121,7 +124,8 @@ class Outbox:
         if not ours or len(readings) > READINGS_MAX or not encodable(readings):
             self._pending.count(readings, "unencodable", now_s)  # a boot that is not this one can never be dated
         else:
-            waiting = Waiting(self._distinct.settle(readings), Priority(min(priority, Priority.LIVE)), now_s)
+            dated = tuple(readings) if replaces else self._distinct.settle(readings)
+            waiting = Waiting(dated, Priority(min(priority, Priority.LIVE)), now_s)
             self._pending.append(waiting, bool(self._problem))
             if priority is Priority.ALARM:
                 self._urgent.set()

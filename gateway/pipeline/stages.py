@@ -42,7 +42,7 @@ class Pipeline:
         self._clock = clock
         self._corrections = corrections
         self._counters = counters or Counters()
-        self._last_observed_ns: dict[str, int] = {}
+        self._last: dict[str, tuple[int, int]] = {}  # date and monotonic time of the observation before
 
     def correct(self, corrections: Mapping[str, Mapping[str, Correction]]) -> None:
         """Take the calibration of a new configuration."""
@@ -92,11 +92,13 @@ class Pipeline:
         if observation.device_ns is not None:
             off = abs(observation.device_ns - observed_ns) > DEVICE_CLOCK_ERROR_MAX_NS
             observed_ns = observed_ns if off else observation.device_ns
-        # finer than a millisecond is noise that costs bytes on every way; two observations of a device never share one
+        # finer than a millisecond is noise that costs bytes on every way; two observations of a device never share one,
+        # unless they speak of the very same instant: then the later one takes the place of the first
         observed_ns -= observed_ns % MILLISECOND
-        if observed_ns == self._last_observed_ns.get(device):
+        last_ns, last_mono_ns = self._last.get(device, (-1, -1))
+        if observed_ns == last_ns and observation.mono_ns != last_mono_ns:
             observed_ns += MILLISECOND
-        self._last_observed_ns[device] = observed_ns
+        self._last[device] = observed_ns, observation.mono_ns
         return observed_ns, None, off
 
 

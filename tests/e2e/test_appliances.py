@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,9 @@ from gateway.cli.main import main
 from gateway.config.load import require
 from gateway.edge.run_store import Run
 from gateway.edge.service import Edge
+from gateway.pipeline.nilm.result import ApplianceResult, Part
+from gateway.server.serve import serve
+from gateway.server.settings import ServerSettings
 
 SAMPLE_S = 0.1
 BASE_W = 200.0
@@ -50,15 +53,26 @@ class House:
         return await asyncio.to_thread(main, command)
 
 
-@pytest.fixture
-async def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[House]:
+@pytest.fixture(autouse=True)
+def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAMPPOST_NILM_PURE", "1")  # a worker that need not compile
+
+
+@pytest.fixture
+async def home(tmp_path: Path) -> AsyncIterator[House]:
+    async with lived_in(tmp_path, "http://127.0.0.1:1", "keep") as house:
+        yield house
+
+
+@contextlib.asynccontextmanager
+async def lived_in(tmp_path: Path, url: str, privacy: str) -> AsyncIterator[House]:
     text = {
         "site": {"id": "home", "location": {"latitude": 52.0, "longitude": 5.0}},
-        "uplink": {"url": "http://127.0.0.1:1"},
+        "uplink": {"url": url},
         "buses": {"mqtt": {"type": "mqtt", "host": "127.0.0.1", "port": 1}},
         "devices": {"grid": {"template": "shelly-pro-3em", "bus": "mqtt", "address": "shelly-1"}},
         "disaggregation": {"meter": "grid", "model": str(tmp_path / "model.json")},
+        "privacy": {"appliances": privacy},
         "storage": {"path": str(tmp_path / "store")},
         "local": {"listen": {"port": 0}},
         "clock": {"trusted": True},
@@ -78,6 +92,18 @@ async def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
         stop.set()
         with contextlib.suppress(asyncio.CancelledError):
             await life
+
+
+@contextlib.asynccontextmanager
+async def city(data: Path) -> AsyncIterator[str]:
+    """A server on a port of its own; its address."""
+    stop, address = asyncio.Event(), asyncio.get_running_loop().create_future()
+    life = asyncio.create_task(serve(ServerSettings(data=data, port=0), ready=address.set_result, stop=stop))
+    try:
+        yield await asyncio.wait_for(address, PATIENCE_S)
+    finally:
+        stop.set()
+        await life
 
 
 async def said(capsys: pytest.CaptureFixture[str], words: str, seen: str = "") -> str:
@@ -182,3 +208,109 @@ async def test_a_label_is_corrected_on_the_page(home: House) -> None:
         shown.send_signal(signal.SIGINT)
         await asyncio.wait_for(shown.wait(), PATIENCE_S)
     assert shown.returncode == 130
+
+
+async def until_run(client: httpx.AsyncClient, count: int) -> list[dict[str, Any]]:
+    """All instances of `run` in history once there are so many whole ones, oldest first."""
+    where = "/ngsi-ld/v1/temporal/entities/urn:ngsi-ld:ApplianceRun:home:grid:kettle:run"
+    async with asyncio.timeout(3 * PATIENCE_S):
+        while True:
+            answer = await client.get(where)
+            runs = answer.json().get("run", []) if answer.status_code == 200 else []
+            runs = sorted(runs if isinstance(runs, list) else [runs], key=lambda run: str(run["observedAt"]))
+            if sum(not run["value"]["provisional"] for run in runs) >= count:
+                return runs
+            await asyncio.sleep(0.2)
+
+
+async def test_runs_arrive_as_events(tmp_path: Path) -> None:
+    from gateway.pipeline.nilm import model as models  # here, where kernels are not compiled
+    from gateway.pipeline.nilm import onsite
+
+    taught = onsite.load_from("kettle", [2000.0], [-2000.0], SAMPLE_S)
+    models.save(onsite.with_load(None, taught, SAMPLE_S, 100.0, ""), tmp_path / "model.json")
+    async with (
+        city(tmp_path / "city") as url,
+        lived_in(tmp_path, url, "send") as house,
+        httpx.AsyncClient(base_url=url, timeout=PATIENCE_S) as client,
+    ):
+        async with asyncio.timeout(PATIENCE_S):
+            while not house.edge._told_apart().appliances_json()["appliances"]:
+                await asyncio.sleep(0.1)
+        began = time.time()
+        for _ in range(2):
+            house.load_w = 2000.0
+            await asyncio.sleep(10 * SAMPLE_S)
+            house.load_w = 0.0
+            await asyncio.sleep(10 * SAMPLE_S)
+        runs = await until_run(client, 2)
+        own = [asdict(run) for run in house.edge._told_apart()._runs.since(0)]
+        run = (await client.get("/ngsi-ld/v1/entities/urn:ngsi-ld:ApplianceRun:home:grid:kettle:run")).json()
+    assert run["type"] == "ApplianceRun"
+    assert run["refDevice"]["object"] == "urn:ngsi-ld:ACMeasurement:home:grid:kettle"
+    assert run["run"]["value"] == runs[-1]["value"], "the newest is the present one"
+    starts = {instance["value"]["startedAt"] for instance in runs if instance["value"]["provisional"]}
+    assert len(runs) == 2 * len(starts), "one entry for each start and each end"
+    whole = [instance for instance in runs if not instance["value"]["provisional"]]
+    assert len(whole) == len(own)
+    for instance, kept in zip(whole, own, strict=True):
+        value = instance["value"]
+        start, end = (datetime.fromisoformat(value[name]).timestamp() for name in ("startedAt", "endedAt"))
+        assert value["startedAt"] in starts
+        assert (start, end) == pytest.approx((kept["start_s"], kept["end_s"]), abs=0.01)
+        assert began - 1 <= start < end <= time.time()
+        assert datetime.fromisoformat(instance["observedAt"]).timestamp() == pytest.approx(end, abs=0.002)
+        assert value["duration"] == pytest.approx(end - start, abs=1e-3)
+        assert value["energy"] == pytest.approx(kept["kwh"])
+        assert value["energy"] > 0
+        assert 0.5 < value["confidence"] <= 1
+
+
+async def test_runs_stay_on_the_box_unless_granted(tmp_path: Path) -> None:
+    from gateway.pipeline.nilm import model as models  # here, where kernels are not compiled
+    from gateway.pipeline.nilm import onsite
+
+    taught = onsite.load_from("kettle", [2000.0], [-2000.0], SAMPLE_S)
+    models.save(onsite.with_load(None, taught, SAMPLE_S, 100.0, ""), tmp_path / "model.json")
+    async with (
+        city(tmp_path / "city") as url,
+        lived_in(tmp_path, url, "keep") as house,
+        httpx.AsyncClient(base_url=url, timeout=PATIENCE_S) as client,
+    ):
+        async with asyncio.timeout(2 * PATIENCE_S):
+            while not house.edge._told_apart()._runs.since(0):
+                house.load_w = 2000.0 - house.load_w
+                await asyncio.sleep(10 * SAMPLE_S)
+            everything = "/ngsi-ld/v1/entities?local=true&type=*"
+            since = time.time()
+            while True:  # what the meter says now has arrived, so what was said of the run before would have too
+                found = {entity["id"]: entity for entity in (await client.get(everything)).json()}
+                meter = found.get("urn:ngsi-ld:ThreePhaseAcMeasurement:home:grid", {})
+                power = meter.get("https://smartdatamodels.org/dataModel.Energy/totalActivePower", {})
+                if power and datetime.fromisoformat(power["observedAt"]).timestamp() > since:
+                    break
+                await asyncio.sleep(0.2)
+        assert {entity.split(":")[2] for entity in found} <= {"ThreePhaseAcMeasurement", "Device"}
+
+
+async def test_final_values_take_the_place_of_provisional_ones(tmp_path: Path) -> None:
+    async with (
+        city(tmp_path / "city") as url,
+        lived_in(tmp_path, url, "send") as house,
+        httpx.AsyncClient(base_url=url, timeout=PATIENCE_S) as client,
+    ):
+        begin = time.monotonic_ns()
+        for number in range(3):
+            for final, watts in ((False, 1900.0 + number), (True, 2000.0 + number)):
+                part = Part("kettle", watts, 0.1, True, 0.9)
+                instant = begin + number * 6 * 10**9
+                house.edge._told_apart().appliances.result(ApplianceResult(instant, 2100.0, 100.0, (part,), (), final))
+        where = "/ngsi-ld/v1/temporal/entities/urn:ngsi-ld:ACMeasurement:home:grid:kettle"
+        power, seen = "https://smartdatamodels.org/dataModel.Energy/totalActivePower", []
+        async with asyncio.timeout(PATIENCE_S):
+            while 2002.0 not in seen:
+                await asyncio.sleep(0.2)
+                answer = await client.get(where)
+                seen = [one["value"] for one in answer.json().get(power, [])] if answer.status_code == 200 else []
+        assert sorted(seen) == [2000.0, 2001.0, 2002.0]
+        assert {one["value"] for one in answer.json()["provisional"]} == {False}

@@ -109,7 +109,11 @@ def test_bluetooth_comes_back_by_itself(site: Site, broken: dict[str, str], mend
 
 def test_appliances_arrive_and_sum_to_the_mains(site: Site) -> None:
     def parts() -> dict[str, Any]:
-        found = [site.api().get(f"/ngsi-ld/v1/entities/{e}") for e in site.api().entity_ids() if ":grid-meter:" in e]
+        found = [
+            site.api().get(f"/ngsi-ld/v1/entities/{e}")
+            for e in site.api().entity_ids()
+            if ":ACMeasurement:" in e and ":grid-meter:" in e
+        ]
         return {entity["id"].rsplit(":", 1)[1]: entity for entity in found}
 
     site.wait(lambda: "other" in parts(), 60, "appliances")

@@ -7,6 +7,8 @@ import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -16,6 +18,8 @@ from gateway.server.storage import chunks, engine, indexes, write_behind
 from gateway.server.storage.base import Area, Note, Reader, Sample, Selection, Span, Storage, Term, Writer
 from gateway.server.storage.postgres.storage import PostgresStorage
 from gateway.server.storage.sqlite import SqliteStorage
+from gateway.server.subscriptions.matching import Matching, State
+from gateway.server.subscriptions.model import Counters, Subscription
 from tests.server.postgres_server import Databases, postgres
 from tests.server.storage_contract import Contract
 
@@ -251,3 +255,39 @@ async def test_an_index_finds_few_among_many(storage: Storage) -> None:
     assert await storage.read(lambda r: list(r.entities("", narrow))) == [placed(n, n / 100) for n in range(500, 505)]
     near = Selection(areas=(Area("urn:a:g", 3.0, 0, 3.045, 2),))
     assert await storage.read(lambda r: r.count("", near)) == 5
+
+
+async def test_what_a_work_changes_in_memory_goes_with_it(storage: Storage) -> None:
+    told: list[int] = []
+
+    def work(writer: Writer, number: int) -> None:
+        writer.put_document("context", "", f"urn:{number}", b"{}")
+        for part in (0, 1):
+            writer.on_undo(lambda: told.append(10 * number + part))  # noqa: B023
+        if number % 2:
+            raise ZeroDivisionError
+
+    works = [storage.write(lambda w, n=n: work(w, n)) for n in range(4)]  # type: ignore[misc]
+    outcomes = await asyncio.gather(*works, return_exceptions=True)
+    assert [type(one) for one in outcomes] == [type(None), ZeroDivisionError] * 2
+    assert len(told) == 4 and {one // 10 for one in told} == {1, 3}
+    assert [name for _, name, _ in await storage.read(lambda r: r.documents("context"))] == ["urn:0", "urn:2"]
+
+
+async def test_a_notification_that_was_not_kept_throttles_nothing(storage: Storage) -> None:
+    subscription = cast(Subscription, SimpleNamespace(tenant="t", id="urn:s", counters=Counters()))
+    state = State(subscription)
+    matching = Matching({("t", "urn:s"): state}, {}, lambda: 0)
+
+    def work(writer: Writer, *, fails: bool) -> None:
+        matching.put(writer, state, note(1), 7)
+        assert (state.notified_us, state.waiting) == (7, 1)
+        if fails:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await storage.write(lambda w: work(w, fails=True))
+    assert (state.notified_us, state.waiting) == (0, 0)
+    await storage.write(lambda w: work(w, fails=False))
+    assert (state.notified_us, state.waiting) == (7, 1)
+    assert await storage.read(lambda r: r.note_counts()) == {("t", "urn:s"): (1, 0, 1)}

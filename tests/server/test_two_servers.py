@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from tests.server.postgres_server import Databases, postgres
-from tests.server.support import LD, ROOT, meter, serving, until, upsert
+from tests.server.support import LD, LINK, ROOT, meter, serving, until, upsert
 from tests.server.test_kill import PROGRAM
 from tests.server.test_subscriptions import URL, Receiver, receiving, subscription
 
@@ -166,6 +166,19 @@ async def load(
             if answer.status_code in (201, 204):
                 acknowledged.add(n)
     return acknowledged
+
+
+async def test_quality_counts_what_came_to_any_of_them(databases: Databases, tmp_path: Path) -> None:
+    async with pair(databases, tmp_path) as servers:
+        for n in range(1, 11):
+            await upsert(servers[n % 2], meter(1, n, f"2026-01-01T00:00:{n:02}Z"))
+        both = await asyncio.gather(*(upsert(one, meter(1, 0, "2026-01-01T00:00:00Z")) for one in servers))
+        assert [answer.status_code for answer in both] == [204, 204]
+        for one in servers:
+            answer = await one.get("/api/quality", params={"type": "ACMeasurement"}, headers=LINK)
+            (report,) = answer.json()
+            (track,) = report["attributes"].values()
+            assert (track["samples"], track["late"], track["repeated"]) == (11, 1, 1)
 
 
 async def test_a_write_meets_a_subscription_that_another_one_has_just_acknowledged(

@@ -251,6 +251,7 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 def decode(message: dict[str, Any]) -> ApplianceResult:
     """A result from the pipe. Raises LookupError, TypeError or ValueError where it is none."""
     parts = tuple(Part(str(n), float(w), float(kwh), bool(on), float(c)) for n, w, kwh, on, c in message["parts"])
-    events = tuple(RunEvent(str(n), kind, int(t), float(s), float(kwh)) for n, kind, t, s, kwh in message["events"])
+    said = message["events"]
+    events = tuple(RunEvent(str(n), kind, int(t), float(s), float(e), float(c)) for n, kind, t, s, e, c in said)
     mains_w, other_w, final = float(message["mains"]), float(message["other"]), bool(message["final"])
     return ApplianceResult(int(message["t"]), mains_w, other_w, parts, events, final)

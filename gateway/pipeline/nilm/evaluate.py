@@ -56,6 +56,7 @@ class Evaluation:
                 "bins": [[round(told, 4), round(right, 4), count] for told, right, count in self.report.calibration],
             },
             "left_out": list(self.recording.left_out),
+            "scale": self.recording.scale,
         }
 
 

@@ -193,7 +193,10 @@ class EventTracker:
             self._numbers += 1
             cluster.number = self._numbers
         cluster.energy_kwh += best.energy_kwh
-        return [RunEvent(self._name(cluster), "end", mono_ns, duration_s, best.energy_kwh)] if cluster.number else []
+        if not cluster.number:
+            return []
+        sure = _confidence(cluster)
+        return [RunEvent(self._name(cluster), "end", mono_ns, duration_s, best.energy_kwh, sure)]
 
     def _nearest(self, seen: Seen, duration_s: float | None) -> Cluster | None:
         """The load that a run looks like; the duration is not known while it goes on."""
@@ -229,11 +232,16 @@ class EventTracker:
         whole, most = sum(watts), max(power_w, 0.0)
         scale = most / whole if whole > most else 1.0
         parts = tuple(
-            Part(self._name(one), w * scale, one.energy_kwh, w > 0, one.runs / (one.runs + 2))
+            Part(self._name(one), w * scale, one.energy_kwh, w > 0, _confidence(one))
             for one, w in zip(known, watts, strict=True)
         )
         other = power_w - sum(part.power_w for part in parts)
         return ApplianceResult(mono_ns, power_w, other, parts, tuple(events))
+
+
+def _confidence(cluster: Cluster) -> float:
+    """The more often alike runs were seen, the surer they are a load."""
+    return cluster.runs / (cluster.runs + 2)
 
 
 def _restored(state: object) -> list[Cluster]:

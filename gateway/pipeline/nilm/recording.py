@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy.typing as npt
 
 from gateway.pipeline.nilm.batch import Array
 from gateway.pipeline.nilm.result import ModelError
+from gateway.pipeline.nilm.tracker import POWER_MAX_W
 
 SEGMENT, COUNTER = "segment", "i"
 GAP = 3.5  # periods: more between two rows is a gap, as it is online
@@ -18,7 +20,10 @@ CLOCK = re.compile(
     r"(__index_level_\d+__|index|time|times|timestamp|unix\w*|epoch\w*|ts|t|date|datetime)", re.IGNORECASE
 )
 EPOCH_LEAST = 1e8  # smaller numbers count rows or seconds of the recording: they are no times
-NOT_POWER = re.compile(r"(_VA|_VAR|_V|_A|_Hz|\[(?!W\])[^\]]*\])$", re.IGNORECASE)
+NOT_POWER = re.compile(r"(_VA|_VAR|_V|_A|_Hz|\[(?!k?W\])[^\]]*\])$", re.IGNORECASE)
+KW_MOST = 50.0
+UNDATED_MAX = 0.1  # of the rows may lack a time
+BACK_MAX = 0.01  # of the steps may go back in time
 FIX = "Give a wide table: one column an appliance in W, one for the mains (--mains)."
 _ODD = re.compile(r"[^A-Za-z0-9_-]+")
 
@@ -27,7 +32,8 @@ _ODD = re.compile(r"[^A-Za-z0-9_-]+")
 class Recording:
     """``mains`` and each of ``appliances`` have the same length, W, every ``period_s``; a row of NaN parts two runs.
 
-    ``rows``: without those that part runs; ``left_out``: columns that are no power of an appliance.
+    ``rows``: without those that part runs; ``left_out``: columns that are no power of an appliance; ``scale``: W for
+    each of the file's units, 1000 where it has kW.
     """
 
     name: str
@@ -36,6 +42,7 @@ class Recording:
     mains: Array
     appliances: dict[str, Array]
     left_out: tuple[str, ...]
+    scale: float = 1.0
 
     def split(self, share: float) -> tuple[Recording, Recording]:
         """The first share in time, and the rest. Raises ModelError where one of them would be empty."""
@@ -47,7 +54,8 @@ class Recording:
     def _part(self, rows: slice) -> Recording:
         mains = self.mains[rows]
         appliances = {name: watts[rows] for name, watts in self.appliances.items()}
-        return Recording(self.name, self.period_s, int((~np.isnan(mains)).sum()), mains, appliances, self.left_out)
+        rows = int((~np.isnan(mains)).sum())
+        return Recording(self.name, self.period_s, rows, mains, appliances, self.left_out, self.scale)
 
 
 def read(path: Path, *, mains: str = "main", period_s: float | None = None) -> Recording:
@@ -58,14 +66,18 @@ def read(path: Path, *, mains: str = "main", period_s: float | None = None) -> R
     columns = _columns(path)
     if mains not in columns:
         raise ModelError(f"{path}: no column {mains!r}; there are {', '.join(sorted(columns))}", fix=FIX)
+    times = _times(columns, mains)
+    if times is not None and (rows := _rows_in_time(times)) is not None:
+        times, columns = times[rows], {name: values[rows] for name, values in columns.items()}
     segment = columns.pop(SEGMENT, None)
     columns.pop(COUNTER, None)
-    times = _times(columns, mains)
     period = _period(path, times, period_s)
     power = {name: watts for name, values in columns.items() if (watts := _watts(values)) is not None}
     if mains not in power:
         raise ModelError(f"{path}: the column {mains!r} has no numbers", fix=FIX)
     only_w = mains.endswith("_W")  # a table that says units has them in all its names
+    scale = _scale(power[mains])
+    power = {name: _clean(watts, scale) for name, watts in power.items()}
     own = [n for n in power if n != mains and not NOT_POWER.search(n) and (not only_w or n.endswith("_W"))]
     if not own:
         raise ModelError(f"{path}: no column of an appliance with numbers beside {mains!r}", fix=FIX)
@@ -74,7 +86,7 @@ def read(path: Path, *, mains: str = "main", period_s: float | None = None) -> R
     appliances = {names[name]: np.insert(power[name], cuts, np.nan) for name in own}
     left_out = tuple(name for name in columns if name != mains and name not in own)
     whole = _consumed(np.insert(power[mains], cuts, np.nan))
-    return Recording(path.name, period, len(power[mains]), whole, appliances, left_out)
+    return Recording(path.name, period, len(power[mains]), whole, appliances, left_out, scale)
 
 
 def _columns(path: Path) -> dict[str, npt.NDArray[np.generic]]:
@@ -113,18 +125,58 @@ def _times(columns: dict[str, npt.NDArray[np.generic]], mains: str) -> npt.NDArr
     found = None
     for name in [name for name in columns if name != mains]:
         values = columns[name]
+        if CLOCK.fullmatch(name) and values.dtype.kind in "OUS":
+            values = _from_text(values)
         if values.dtype.kind != "M" and not (CLOCK.fullmatch(name) and values.dtype.kind in "iuf"):
             continue
         del columns[name]
         if values.dtype.kind != "M":
             seconds = values.astype(np.float64)
-            least = float(np.nanmin(seconds)) if np.isfinite(seconds).any() else 0.0
-            if least < EPOCH_LEAST or np.isnan(seconds).any():
+            seconds = np.where(np.isfinite(seconds), seconds, np.nan)
+            least = float(np.nanmin(seconds)) if not np.isnan(seconds).all() else 0.0
+            if least < EPOCH_LEAST:
                 continue
             unit = 1e3 ** max(0, int(np.log10(least) - 8) // 3)  # since 1970 in s, ms, us or ns
             values = (seconds / unit * 1e6).astype("datetime64[us]")
-        found = values if found is None and not np.isnat(values).any() else found
+        found = values if found is None and np.isnat(values).mean() <= UNDATED_MAX else found
     return found
+
+
+def _from_text(values: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    """Texts as times (UTC where they say nothing else), where all are; else as they are."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # numpy takes a zone, converts to UTC, and says that it had rather not
+            return values.astype("datetime64[us]")
+    except (TypeError, ValueError):
+        return values
+
+
+def _rows_in_time(times: npt.NDArray[np.generic]) -> npt.NDArray[np.int64] | None:
+    """Which rows to take, in which order; None: all as they are.
+
+    Rows without a time, or with that of the row before, go. A clock that was set back now and then (summer time) begins
+    a new run each time; where many rows step back they are not in order, and are put into it.
+    """
+    rows = np.nonzero(~np.isnat(times))[0]
+    back = np.diff(times[rows]) < np.timedelta64(0)
+    if back.mean() > BACK_MAX if len(back) else False:
+        rows = rows[np.argsort(times[rows], kind="stable")]
+    again = np.concatenate([[False], np.diff(times[rows]) == np.timedelta64(0)])
+    rows = rows[~again[: len(rows)]]
+    return None if len(rows) == len(times) and not np.any(np.diff(rows) != 1) else rows
+
+
+def _scale(mains: Array) -> float:
+    """W for each unit of the file: no mains of a house stays below 50 W, none goes above 50 kW."""
+    known = np.abs(mains[~np.isnan(mains)])
+    return 1000.0 if len(known) and 0.0 < float(np.quantile(known, 0.999)) < KW_MOST else 1.0
+
+
+def _clean(watts: Array, scale: float) -> Array:
+    """In W; what is no power of a building is a gap, as it is online."""
+    scaled = watts * scale
+    return np.where(np.abs(scaled) <= POWER_MAX_W, scaled, np.nan)
 
 
 def _watts(values: npt.NDArray[np.generic]) -> Array | None:

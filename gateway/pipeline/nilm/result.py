@@ -35,13 +35,17 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class RunEvent:
-    """A run of an appliance began or ended. For an end: how long it lasted (s) and what it used (kWh); else 0."""
+    """A run of an appliance began or ended.
+
+    For an end: how long it lasted (s), what it used (kWh) and the mean confidence while it went on; else 0.
+    """
 
     name: str
     kind: Literal["start", "end"]
     mono_ns: int
     duration_s: float = 0.0
     energy_kwh: float = 0.0
+    confidence: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ FOLDS = 3
 LEAST_ROWS = 2000  # fewer teach trees nothing that holds
 MOST_ROWS = 40_000  # a bound on time and memory, whatever the recording
 MOST_CELLS = 400_000  # rows times loads
+CELLS_MAX = 20_000_000  # of the recording itself: 23 days of ten appliances at 1 s
 TREES, LEAVES, RATE, LEAF_ROWS = 60, 15, 0.15, 30
 LEAST_SHARE = 0.003  # of the energy of all loads: what uses less is left to the tracker
 # of the tracker's error: what is no better does not replace it; a level says nothing of when, so it must be far better
@@ -42,6 +43,7 @@ def learn_all(
 
     Arguments and errors: as ``learn.learn``; ``say`` is told how far it is.
     """
+    series, mains = _newest(series, mains)
     say("the tracker")
     tracked = learn.learn(series, mains, period_s, provenance)
     power = np.sum([np.nan_to_num(own) for own in series.values()], axis=0) if mains is None else mains
@@ -63,6 +65,12 @@ def learn_all(
         if (own := _choose(name, series[name], whole[name], rows, seen, blocks)) is not None:
             small.append(own)
     return msgspec.structs.replace(tracked, small=tuple(small))
+
+
+def _newest(series: Mapping[str, Array], mains: Array | None) -> tuple[Mapping[str, Array], Array | None]:
+    """The newest rows, as many as memory and time are for; they are what the days to come are like."""
+    most = CELLS_MAX // max(1, len(series))
+    return {name: own[-most:] for name, own in series.items()}, None if mains is None else mains[-most:]
 
 
 def has_trees() -> bool:

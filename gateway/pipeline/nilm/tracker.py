@@ -10,6 +10,7 @@ provisional, and final results come later in ``settled``.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from gateway.pipeline.nilm.beam import publish, restart, step
 from gateway.pipeline.nilm.belief import NOW
@@ -23,6 +24,16 @@ from gateway.pipeline.nilm.tables import new_beam, settings_of, tables_of
 GAP_PERIODS = 3.5
 POWER_MAX_W = 1e6  # beyond it, a number from a meter is not a power of a building's mains
 J_PER_KWH = 3.6e6
+
+
+@dataclass(slots=True)
+class _Run:
+    """A run that goes on: when it began, the counter then, and the sum of the confidence since."""
+
+    began_ns: int
+    began_kwh: float
+    sure: float = 0.0
+    samples: int = 0
 
 
 class Tracker:
@@ -43,7 +54,7 @@ class Tracker:
         count = len(model.loads)
         self._watts, self._on, self._confidence = floats([0] * count), ints([0] * count), floats([0] * count)
         self.energy_kwh = [float((energies or {}).get(name, 0.0)) for name in self.names]
-        self._runs: list[tuple[int, float] | None] = [None] * len(self.names)  # began at, counter then
+        self._runs: list[_Run | None] = [None] * len(self.names)
         self._were_on = [False] * len(self.names)
         self._last_ns: int | None = None
         self._settler = Settler(model) if model.small else None
@@ -108,16 +119,19 @@ class Tracker:
             if on != self._were_on[a]:
                 self._were_on[a] = on
                 events.append(self._event(a, on, sample.mono_ns))
+            if (run := self._runs[a]) is not None:
+                run.sure, run.samples = run.sure + confidence, run.samples + 1
         other = sample.power_w - sum(part.power_w for part in parts)
         return ApplianceResult(sample.mono_ns, sample.power_w, other, tuple(parts), tuple(events))
 
     def _event(self, a: int, on: bool, mono_ns: int) -> RunEvent:
         """The event of load a that went on or off."""
-        begun, self._runs[a] = self._runs[a], (mono_ns, self.energy_kwh[a]) if on else None
-        if on or begun is None:
+        run, self._runs[a] = self._runs[a], _Run(mono_ns, self.energy_kwh[a]) if on else None
+        if on or run is None:
             return RunEvent(self.names[a], "start" if on else "end", mono_ns)
-        began_ns, kwh = begun
-        return RunEvent(self.names[a], "end", mono_ns, (mono_ns - began_ns) / 1e9, self.energy_kwh[a] - kwh)
+        duration_s, kwh = (mono_ns - run.began_ns) / 1e9, self.energy_kwh[a] - run.began_kwh
+        sure = run.sure / run.samples if run.samples else 0.0
+        return RunEvent(self.names[a], "end", mono_ns, duration_s, kwh, round(sure, 4))
 
     @property
     def samples(self) -> int:

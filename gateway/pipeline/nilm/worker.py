@@ -289,7 +289,7 @@ def encode(result: ApplianceResult) -> dict[str, object]:
         "other": result.other_w,
         "final": result.final,
         "parts": [[p.name, p.power_w, p.energy_kwh, p.on, p.confidence] for p in result.parts],
-        "events": [[e.name, e.kind, e.mono_ns, e.duration_s, e.energy_kwh] for e in result.events],
+        "events": [[e.name, e.kind, e.mono_ns, e.duration_s, e.energy_kwh, e.confidence] for e in result.events],
     }
 
 

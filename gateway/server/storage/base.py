@@ -212,6 +212,12 @@ class Writer(Reader, Protocol):
     def prefetch(self, tenant: str, ids: Iterable[str]) -> None:
         """Entities and documents of these ids are going to be read: where each way is long, all go in one."""
 
+    def on_undo(self, undo: Callable[[], None]) -> None:
+        """Call it where nothing is kept of the work: it failed, its commit did, or it is going to be run again.
+
+        For what a work changes in memory. It is called in the thread of the work, the last one first.
+        """
+
     def put_entity(
         self, tenant: str, entity_id: str, types: Sequence[str], document: bytes, expires_us: int | None = None
     ) -> None:

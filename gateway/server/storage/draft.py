@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from gateway.server.storage import changes as ch
@@ -38,21 +38,35 @@ class Draft(View, Queues):
         self._own: dict[Name, Edit] = {}
         self._tenants: set[str] = set()
         self._new_tenants: set[str] = set()
+        self._undos: list[Callable[[], None]] = []
+        self._kept_undos: list[Callable[[], None]] = []
 
     def begin(self) -> None:
         """A work starts: forget what the one before has not kept."""
         self._own = {}
         self._new_tenants = set()
+        self._undos = []
 
     def keep(self) -> None:
         """The work has succeeded."""
         self._kept.update(self._own)
         self._tenants |= self._new_tenants
+        self._kept_undos += self._undos
         self.begin()
 
     def edits(self) -> dict[Name, Edit]:
         """What was kept."""
         return self._kept
+
+    def on_undo(self, undo: Callable[[], None]) -> None:
+        """For when this work is not kept."""
+        self._undos.append(undo)
+
+    def undo(self, *, all_of_it: bool = False) -> None:
+        """Nothing of this work is kept, or of all of them."""
+        undos = [*self._kept_undos, *self._undos] if all_of_it else self._undos
+        while undos:
+            undos.pop()()
 
     def prefetch(self, tenant: str, ids: Iterable[str]) -> None:
         """Nothing: no way is long."""

@@ -138,9 +138,9 @@ class Engine:
 
     def commit(self, works: Sequence[Work]) -> list[Outcome]:
         """Run the works; all that did not raise is on the disk when this returns."""
+        draft = Draft(self._sql, self.state)
         with Outcome(translate) as group:
             self._sql.execute("BEGIN IMMEDIATE")
-            draft = Draft(self._sql, self.state)
             outcomes = [_attempt(self._sql, draft, work) for work in works]
             seq = self.state.seq + 1
             records = list(_records(draft.edits()))
@@ -151,6 +151,7 @@ class Engine:
             self._finish(seq)
             self._publish(seq, draft.edits())
             return outcomes
+        draft.undo(all_of_it=True)
         if self._sql.in_transaction:
             self._sql.execute("ROLLBACK")
         return [group] * len(works)
@@ -254,6 +255,7 @@ def _attempt(connection: sqlite3.Connection, draft: Draft, work: Work) -> Outcom
         raise outcome.error
     if outcome.error is not None:
         connection.execute("ROLLBACK TO job")
+        draft.undo()
         draft.begin()
     else:
         draft.keep()

@@ -74,7 +74,13 @@ class Matching:
 
     def put(self, writer: Writer, state: State, note: Note, now_us: int) -> None:
         """Put a note into the queue, which is bounded: the oldest go."""
-        subscription = state.subscription
+        subscription, before_us = state.subscription, state.notified_us
+
+        def undo() -> None:
+            state.notified_us = before_us  # else the same change, sent again, would be throttled
+            state.waiting = max(0, state.waiting - 1)
+
+        writer.on_undo(undo)
         writer.put_notes([note])
         state.notified_us = now_us
         state.waiting += 1

@@ -122,6 +122,19 @@ def test_appliance_inherits_place_and_constants_ride_once() -> None:
     assert [("name" in e) for e in entities] == [True, False, False]
 
 
+def test_a_run_is_an_event_of_its_appliance() -> None:
+    said = {"run_started": "2026-01-01T00:00:00.000000Z", "run_energy": 0.066, "confidence": 0.9, "provisional": False}
+    readings = [reading("main/kettle/run", name, value) for name, value in said.items()]
+    entity: dict[str, Any] = Mapper("s", PROFILES).entities(readings)[0]
+    assert (entity["id"], entity["type"]) == ("urn:ngsi-ld:ApplianceRun:s:main:kettle:run", "ApplianceRun")
+    assert entity["refDevice"] == {"type": "Relationship", "object": "urn:ngsi-ld:ACMeasurement:s:main:kettle"}
+    assert entity["applianceType"]["value"] == "kettle"
+    start, energy, sure, still = said.values()
+    whole = {"startedAt": start, "energy": energy, "confidence": sure, "provisional": still}
+    assert entity["run"] == {"type": "Property", "value": whole, "observedAt": iso(AT)}
+    assert count_readings(entity) == 4
+
+
 def test_removed_device_still_goes_out() -> None:
     entity: dict[str, Any] = Mapper("s", PROFILES).entities([reading("gone", "co2", 500.0)])[0]
     assert entity["id"] == entity_id("s", "gone", "Device")

@@ -55,9 +55,11 @@ def test_device_time_is_used_while_plausible() -> None:
 
 def test_two_observations_never_share_a_millisecond() -> None:
     pipeline = Pipeline(FixedClock(NOW), {})
-    observation = observe(("frequency", 50.0), device_ns=NOW + 4 * SECOND)
-    first, second = (pipeline.process("p1", observation)[0].observed_ns for _ in range(2))
+    said = [observe(("frequency", 50.0), mono_ns=5 * SECOND + k, device_ns=NOW + 4 * SECOND) for k in range(2)]
+    first, second = (pipeline.process("p1", observation)[0].observed_ns for observation in said)
     assert second - first == 1_000_000
+    (again,) = pipeline.process("p1", said[1])  # of the very same instant: it takes the other's place
+    assert again.observed_ns == second - 1_000_000
 
 
 def test_calibration_comes_before_the_range_check() -> None:

@@ -6,7 +6,7 @@ it is done, as with one writer.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from gateway.server.storage.base import Kind
 from gateway.server.storage.postgres.reader import PostgresReader
@@ -28,6 +28,7 @@ class Held(PostgresReader):
         self._locks: set[str] = set()
         self._tenants: set[str] = set()
         self._first = True
+        self._undos: list[Callable[[], None]] = []
         self._ahead: dict[str, dict[str, None]] = {}
         self._entities: dict[Name, bytes | None] = {}
         self._documents: dict[tuple[Kind, str, str], bytes | None] = {}
@@ -62,6 +63,15 @@ class Held(PostgresReader):
         if tenant and tenant not in self._tenants:
             self._sql.execute("INSERT INTO tenant (name) VALUES ($1) ON CONFLICT DO NOTHING", tenant)
             self._tenants.add(tenant)
+
+    def on_undo(self, undo: Callable[[], None]) -> None:
+        """For when this work is not kept."""
+        self._undos.append(undo)
+
+    def undo(self, since: int = 0) -> None:
+        """Nothing is kept of what was done since."""
+        while len(self._undos) > since:
+            self._undos.pop()()
 
     # reading: the first that is asked of some who were announced brings all of them
 

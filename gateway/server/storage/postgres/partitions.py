@@ -1,10 +1,29 @@
-"""The partitions of history: one a year."""
+"""The partitions of history, one a year; and what a server remembers of them and of series, since both stay."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 YEARS = range(1970, 2100)  # with a partition each; what is before and after has one together
+SERIES_MAX = 200_000  # of which the keys are in memory, about 40 MB
+Series = tuple[int, str, str]
+
+
+@dataclass(slots=True)
+class Known:
+    """What is committed. A series (key of its subject, attribute, dataset) goes with its subject only, whose key is
+    never used again."""
+
+    series: dict[Series, int] = field(default_factory=dict)
+    years: set[int] = field(default_factory=set)
+
+    def learn(self, series: dict[Series, int], years: set[int]) -> None:
+        """After a commit."""
+        if len(self.series) + len(series) > SERIES_MAX:
+            self.series.clear()
+        self.series.update(series)
+        self.years |= years
 
 
 def year_of(at_us: int) -> int:

@@ -27,6 +27,7 @@ from gateway.server.errors import Overloaded, ServerError, StorageAway, StorageF
 from gateway.server.outcome import Outcome
 from gateway.server.storage.base import Changed, Reader, StorageStats, Writer
 from gateway.server.storage.postgres.held import BusyError
+from gateway.server.storage.postgres.partitions import Known
 from gateway.server.storage.postgres.queues import CHANNEL
 from gateway.server.storage.postgres.reader import PostgresReader
 from gateway.server.storage.postgres.session import FAILURES, Database, Session, translate, unusable
@@ -62,6 +63,7 @@ class PostgresStorage:
         self._waiting_max = waiting_max
         self._node = uuid.uuid4().hex
         self._changed: Changed | None = None
+        self._known = Known()
         self._leads = False
         self._heard = -1
         self._moved = asyncio.Event()
@@ -207,9 +209,9 @@ class PostgresStorage:
         """One transaction. Works that would have to wait for another node come again, in the next one."""
         done: list[tuple[_Job, Outcome]] = []
         again: list[_Job] = []
+        writer = PostgresWriter(session, self._node, self._known)
         with Outcome(translate) as group:
             session.begin()
-            writer = PostgresWriter(session, self._node)
             for job in jobs:
                 outcome = _attempt(writer, job, alone=len(jobs) == 1)
                 if isinstance(outcome.error, BusyError):
@@ -220,17 +222,24 @@ class PostgresStorage:
             if not nothing:
                 writer.finish()
             session.execute("ROLLBACK" if nothing else "COMMIT")
-            self._measure(session)
+            if not nothing:
+                writer.kept()
         if group.error is not None:
+            writer.undo()
             session.close()
             return [(job, group) for job in jobs]
         self._again.extend(again)
+        self._measure(session)
         return done
 
     def _measure(self, session: Session) -> None:
+        """Now and then. Where that fails the works of this commit have not."""
         if time.monotonic() - self._sized_at > SIZE_EVERY_S:
-            self._bytes = session.value("SELECT pg_database_size(current_database())")
             self._sized_at = time.monotonic()
+            with Outcome() as outcome:
+                self._bytes = session.value("SELECT pg_database_size(current_database())")
+            if outcome.error is not None:
+                session.close()
 
     def _answer(self, done: list[tuple[_Job, Outcome]], took_s: float) -> None:
         self._commits += 1

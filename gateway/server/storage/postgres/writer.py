@@ -14,13 +14,12 @@ from gateway.server.storage.changes import MARK_NUMBERS
 from gateway.server.storage.chunks import number_of
 from gateway.server.storage.postgres.held import Name
 from gateway.server.storage.postgres.hints import hints_of
-from gateway.server.storage.postgres.partitions import partition, year_of
+from gateway.server.storage.postgres.partitions import Known, Series, partition, year_of
 from gateway.server.storage.postgres.queues import Queues
 from gateway.server.storage.postgres.session import Session, count_of
 
 LINE = "\n"  # between type IRIs: it is in none
-# Looked up row by row: a join would be planned by statistics, which new tables have not.
-KEY_OF_SUBJECT = "(SELECT key FROM subject WHERE subject.tenant = put.tenant AND subject.id = put.id)"
+OF_SUBJECT = "(SELECT key FROM subject WHERE subject.tenant = put.tenant AND subject.id = put.id)"
 OF_SUBJECT = "subject.key = series.subject AND series.key = sample.series AND subject.tenant = $1 AND subject.id = $2"
 
 
@@ -33,8 +32,12 @@ class _Put(NamedTuple):
 class PostgresWriter(Queues):
     """See ``base.Writer``."""
 
-    def __init__(self, session: Session, node: str) -> None:
+    def __init__(self, session: Session, node: str, known: Known) -> None:
         super().__init__(session, node)
+        self._known = known
+        self._keys: dict[Name, int] = {}
+        self._series: dict[Series, int] = {}
+        self._years: set[int] = set()
         self._puts: dict[Name, _Put] = {}
         self._samples: dict[Name, dict[tuple[str, str, int, int], tuple[bytes, int]]] = {}
 
@@ -42,6 +45,7 @@ class PostgresWriter(Queues):
     def work(self, *, alone: bool) -> Iterator[None]:
         """Frame one work; what it raises leaves nothing. ``alone``: the transaction has no other one."""
         locks, tenants, told = set(self._locks), set(self._tenants), len(self._told)
+        undos = len(self._undos)
         if not alone:
             self._sql.execute("SAVEPOINT work")
         kept = False
@@ -51,6 +55,7 @@ class PostgresWriter(Queues):
             kept = True
         finally:
             if not kept:
+                self.undo(undos)
                 self._forget()
                 self._puts, self._samples, self._waiting, self._locks, self._tenants = {}, {}, {}, locks, tenants
                 del self._told[told:]
@@ -59,6 +64,14 @@ class PostgresWriter(Queues):
         self._first = False
         if not alone:
             self._sql.execute("RELEASE SAVEPOINT work")
+
+    def _forget(self) -> None:
+        super()._forget()
+        self._keys, self._series, self._years = {}, {}, set()
+
+    def kept(self) -> None:
+        """It is committed."""
+        self._known.learn(self._series, self._years)
 
     # entities
 
@@ -99,6 +112,7 @@ class PostgresWriter(Queues):
 
     def _settle(self, tenant: str, entity_id: str) -> None:
         """What has neither a state nor history is gone."""
+        self._keys.pop((tenant, entity_id), None)
         self._sql.execute(
             "DELETE FROM subject WHERE tenant = $1 AND id = $2 AND document IS NULL AND NOT EXISTS (SELECT FROM series "
             "JOIN sample ON sample.series = series.key WHERE series.subject = subject.key)",
@@ -112,8 +126,11 @@ class PostgresWriter(Queues):
         """Insert, or replace by identity."""
         self._own(tenant)
         name = (tenant, entity_id)
-        if name not in self._puts and self._head(*name) is None:
-            raise ValueError(f"history of {entity_id!r}, which was never put")
+        if name not in self._puts and name not in self._keys:
+            row = self._head(*name)
+            if row is None:
+                raise ValueError(f"history of {entity_id!r}, which was never put")
+            self._keys[name] = row["key"]
         waiting = self._samples.setdefault(name, {})
         for one in samples:
             key = (one.attribute, one.dataset, one.at_us, MARK_NUMBERS[one.mark])
@@ -189,13 +206,13 @@ class PostgresWriter(Queues):
         self._put_documents()
 
     def _put_subjects(self, puts: dict[Name, _Put]) -> None:
-        self._sql.execute(
+        rows = self._sql.rows(
             "INSERT INTO subject (tenant, id, types, document, expires_us, hints) "
             "SELECT tenant, id, string_to_array(types, $7), document, expires_us, hints FROM unnest($1::text[], "
             "$2::text[], $3::text[], $4::bytea[], $5::bigint[], $6::jsonb[]) WITH ORDINALITY "
             "AS put (tenant, id, types, document, expires_us, hints, n) ORDER BY n "
             "ON CONFLICT (tenant, id) DO UPDATE SET types = excluded.types, document = excluded.document, "
-            "expires_us = excluded.expires_us, hints = excluded.hints",
+            "expires_us = excluded.expires_us, hints = excluded.hints RETURNING tenant, id, key",
             [tenant for tenant, _ in puts],
             [entity_id for _, entity_id in puts],
             [LINE.join(put.types) for put in puts.values()],
@@ -204,34 +221,27 @@ class PostgresWriter(Queues):
             [None if put.document is None else hints_of(put.document) for put in puts.values()],
             LINE,
         )
+        self._keys.update({(row["tenant"], row["id"]): row["key"] for row in rows})
 
     def _put_samples(self, samples: dict[Name, dict[tuple[str, str, int, int], tuple[bytes, int]]]) -> None:
-        rows = [(*name, *key, *value) for name, some in samples.items() for key, value in some.items()]
+        rows = [
+            ((self._key(*name), attribute, dataset), *rest, *value)
+            for name, some in samples.items()
+            for (attribute, dataset, *rest), value in some.items()
+        ]
         if not rows:
             return
-        tenants, ids, attributes, datasets, at_us, marks, instances, now_us = map(list, zip(*rows, strict=True))
+        series, at_us, marks, instances, now_us = map(list, zip(*rows, strict=True))
         self._make_partitions(at_us)
+        self._make_series(series)
         self._sql.execute(
-            f"INSERT INTO series (subject, attribute, dataset) SELECT DISTINCT {KEY_OF_SUBJECT}, attribute, dataset "  # noqa: S608
-            "FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS put (tenant, id, attribute, dataset) "
-            "ON CONFLICT DO NOTHING",
-            tenants,
-            ids,
-            attributes,
-            datasets,
-        )
-        self._sql.execute(
-            "INSERT INTO sample (series, at_us, mark, number, created_us, modified_us, value, instance) SELECT "  # noqa: S608
-            f"(SELECT key FROM series WHERE subject = {KEY_OF_SUBJECT} AND attribute = put.attribute "
-            "AND dataset = put.dataset), at_us, mark, nextval('sample_number'), now_us, now_us, value, instance "
-            "FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::smallint[], $7::bytea[], "
-            "$8::bigint[], $9::float8[]) AS put (tenant, id, attribute, dataset, at_us, mark, instance, now_us, value) "
+            "INSERT INTO sample (series, at_us, mark, number, created_us, modified_us, value, instance) "
+            "SELECT series, at_us, mark, nextval('sample_number'), now_us, now_us, value, instance "
+            "FROM unnest($1::bigint[], $2::bigint[], $3::smallint[], $4::bytea[], $5::bigint[], $6::float8[]) "
+            "AS put (series, at_us, mark, instance, now_us, value) "
             "ON CONFLICT (series, at_us, mark) DO UPDATE SET modified_us = excluded.modified_us, "
             "value = excluded.value, instance = excluded.instance",
-            tenants,
-            ids,
-            attributes,
-            datasets,
+            [self._series[one] for one in series],
             at_us,
             marks,
             instances,
@@ -239,9 +249,40 @@ class PostgresWriter(Queues):
             list(map(number_of, instances)),
         )
 
+    def _key(self, tenant: str, entity_id: str) -> int:
+        """Of a subject that is there."""
+        key = self._keys.get((tenant, entity_id))
+        if key is None:
+            row = self._head(tenant, entity_id)
+            assert row is not None, "it was there when its history was put"
+            key = self._keys[tenant, entity_id] = row["key"]
+        return key
+
+    def _make_series(self, wanted: Iterable[Series]) -> None:
+        """The keys of all of them are in ``_series`` then."""
+        new = [one for one in dict.fromkeys(wanted) if one not in self._series]
+        self._series.update({one: self._known.series[one] for one in new if one in self._known.series})
+        new = [one for one in new if one not in self._series]
+        if not new:
+            return
+        columns = [list(column) for column in zip(*new, strict=True)]
+        self._sql.execute(
+            "INSERT INTO series (subject, attribute, dataset) SELECT * FROM unnest($1::bigint[], $2::text[], "
+            "$3::text[]) ON CONFLICT DO NOTHING",
+            *columns,
+        )
+        rows = self._sql.rows(  # row by row: a join would be planned by statistics, which new tables have not
+            "SELECT (SELECT key FROM series WHERE subject = put.subject AND attribute = put.attribute AND "
+            "dataset = put.dataset) AS key FROM unnest($1::bigint[], $2::text[], $3::text[]) WITH ORDINALITY "
+            "AS put (subject, attribute, dataset, n) ORDER BY n",
+            *columns,
+        )
+        self._series.update({one: row["key"] for one, row in zip(new, rows, strict=True)})
+
     def _make_partitions(self, at_us: Iterable[int]) -> None:
         """Attached, not made in place: that would wait for every reader."""
-        for year in sorted({year_of(at) for at in at_us}):
+        for year in sorted({year_of(at) for at in at_us} - self._known.years - self._years):
+            self._years.add(year)
             name, first, last = partition(year)
             if self._sql.value("SELECT to_regclass($1)", name) is not None:
                 continue
