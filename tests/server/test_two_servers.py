@@ -181,6 +181,19 @@ async def test_quality_counts_what_came_to_any_of_them(databases: Databases, tmp
             assert (track["samples"], track["late"], track["repeated"]) == (11, 1, 1)
 
 
+async def test_throttling_holds_for_both_together(databases: Databases, tmp_path: Path) -> None:
+    async with receiving() as receiver, pair(databases, tmp_path, notify_prefixes=(receiver.url,)) as (a, b):
+        one = subscription(receiver.url) | {"throttling": 3600}
+        last = subscription(receiver.url) | {"id": "urn:ngsi-ld:Subscription:all"}
+        for each in (one, last):
+            assert (await a.post(URL, json=each, headers=LD)).status_code == 201
+        for n in range(1, 7):
+            await upsert((a, b)[n % 2], meter(1, n, f"2026-01-01T00:00:{n:02}Z"))
+        await until(lambda: len(receiver.got) == 7)
+        await asyncio.sleep(1)
+        assert sorted(receiver.values()) == [1, 1, 2, 3, 4, 5, 6]
+
+
 async def test_a_write_meets_a_subscription_that_another_one_has_just_acknowledged(
     databases: Databases, tmp_path: Path
 ) -> None:

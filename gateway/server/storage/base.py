@@ -21,7 +21,15 @@ T = TypeVar("T")
 Mark: TypeAlias = Literal["observed", "written", "deleted"]
 TimeProperty: TypeAlias = Literal["observedAt", "createdAt", "modifiedAt", "deletedAt", "any"]
 Kind: TypeAlias = Literal[
-    "subscription", "registration", "csource-subscription", "context", "entity-map", "snapshot", "quality", "release"
+    "subscription",
+    "registration",
+    "csource-subscription",
+    "context",
+    "entity-map",
+    "snapshot",
+    "quality",
+    "release",
+    "throttle",
 ]
 
 

@@ -36,12 +36,15 @@ States = dict[tuple[str, str], State]
 
 
 class Matching:
-    """The hook of the broker; ``clock_us`` is the system clock."""
+    """The hook of the broker; ``clock_us`` is the system clock, ``shared``: other servers match, too."""
 
-    def __init__(self, states: States, indexes: dict[str, Index], clock_us: Callable[[], int]) -> None:
+    def __init__(
+        self, states: States, indexes: dict[str, Index], clock_us: Callable[[], int], *, shared: bool = False
+    ) -> None:
         self._states = states
         self._indexes = indexes
         self._clock_us = clock_us
+        self._shared = shared
 
     def on_changes(self, writer: Writer, changes: Sequence[Change]) -> None:
         """All changes of one operation that a subscription is about make one notification."""
@@ -62,7 +65,7 @@ class Matching:
     def queue(self, writer: Writer, subscription: Subscription, changes: Sequence[Change], now_us: int) -> None:
         """Put one notification into the queue, unless throttled."""
         state = self._states.get((subscription.tenant, subscription.id))
-        if state is None or now_us - state.notified_us < subscription.throttling_s * 1e6:
+        if state is None or self._throttled(writer, state, subscription, now_us):
             return
         due_us = max(now_us, state.blocked_us)  # behind those that wait for the next try
         try:
@@ -71,6 +74,16 @@ class Matching:
             state.dropped += 1
             return
         self.put(writer, state, note, now_us)
+
+    def _throttled(self, writer: Writer, state: State, subscription: Subscription, now_us: int) -> bool:
+        """Where servers share the storage the last notification may be another one's."""
+        if not subscription.throttling_s:
+            return False
+        last_us = state.notified_us
+        if self._shared:
+            stored = writer.document("throttle", subscription.tenant, subscription.id)
+            last_us = max(last_us, int(stored or 0))
+        return now_us - last_us < subscription.throttling_s * 1e6
 
     def put(self, writer: Writer, state: State, note: Note, now_us: int) -> None:
         """Put a note into the queue, which is bounded: the oldest go."""
@@ -82,6 +95,8 @@ class Matching:
 
         writer.on_undo(undo)
         writer.put_notes([note])
+        if self._shared and subscription.throttling_s:
+            writer.put_document("throttle", subscription.tenant, subscription.id, b"%d" % now_us)
         state.notified_us = now_us
         state.waiting += 1
         if state.waiting > WAITING_MAX:

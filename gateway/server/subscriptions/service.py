@@ -49,7 +49,7 @@ class Subscriptions:
         self._by_tenant: dict[str, dict[str, State]] = {}
         self._changing = asyncio.Lock()  # what is on the disk and what is in memory change together
         self._delivery = Delivery(storage, self._states, egress, _clock_us)
-        self._matching = matching = Matching(self._states, self._indexes, _clock_us)
+        self._matching = matching = Matching(self._states, self._indexes, _clock_us, shared=storage.shared)
         self._intervals = Intervals(storage, self._states, matching, self._delivery.wake)
         broker.before_commit(matching.on_changes)
         broker.observe(self._on_commit)

@@ -16,16 +16,16 @@ def result(at: int, watts: float, *, final: bool) -> ApplianceResult:
 
 
 def test_a_final_value_takes_the_place_of_the_provisional_one() -> None:
-    told: list[tuple[str, Observation, bool]] = []
+    told: list[tuple[str, Observation, bool, bool]] = []
     settings = Disaggregation(meter="grid", model=Path("m.json"))
-    appliances = Appliances(settings, lambda *_: None, lambda *one: told.append(one))
+    appliances = Appliances(settings, lambda *_: None, lambda *one: told.append(one), lambda mono_ns: mono_ns)
     for at in range(100, 160):
         if at >= 130:
             appliances.result(result(at - 30, 1900.0, final=True))
         appliances.result(result(at, 2000.0, final=False))
     kettle = [
         (one.mono_ns // SECOND, {m.quantity: m.value for m in one.measurements})
-        for name, one, _ in told
+        for name, one, *_ in told
         if "kettle" in name
     ]
     provisional = [at for at, values in kettle if values["provisional"]]

@@ -94,7 +94,7 @@ class Gateway:
             config, self._publish, SystemClock(configured=True), OneLink(), lambda _: HttpClient(address)
         )
 
-    def _publish(self, device: str, _observation: Observation, _urgent: bool) -> None:
+    def _publish(self, device: str, _observation: Observation, _urgent: bool, _replaces: bool) -> None:
         self.published.append(device)
 
     async def pull(self) -> bool:

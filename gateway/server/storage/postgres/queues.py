@@ -13,7 +13,11 @@ from gateway.server.storage.postgres.reader import NOTE
 from gateway.server.storage.postgres.session import Session, count_of
 
 CHANNEL = "lamppost"
-UNTOLD = ("quality", "entity-map")  # kinds that no node keeps in memory for what others change, and there are many
+UNTOLD = (
+    "quality",
+    "entity-map",
+    "throttle",
+)  # kinds that no node keeps in memory for what others change, and there are many
 
 
 class Queues(Held):
@@ -41,6 +45,7 @@ class Queues(Held):
         )
         if kind in ("subscription", "csource-subscription"):
             self._sql.execute("DELETE FROM note WHERE tenant = $1 AND subscription = $2", tenant, document_id)
+            self.delete_document("throttle", tenant, document_id)
         self._documents[kind, tenant, document_id] = None
         self._tell([(kind, tenant, document_id)])
         return count_of(done) > 0
