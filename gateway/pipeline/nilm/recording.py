@@ -51,9 +51,9 @@ class Recording:
             raise ModelError(f"{self.name}: a split at {share:g} leaves nothing to learn from or to score", fix=FIX)
         return self._part(slice(0, cut)), self._part(slice(cut, None))
 
-    def _part(self, rows: slice) -> Recording:
-        mains = self.mains[rows]
-        appliances = {name: watts[rows] for name, watts in self.appliances.items()}
+    def _part(self, where: slice) -> Recording:
+        mains = self.mains[where]
+        appliances = {name: watts[where] for name, watts in self.appliances.items()}
         rows = int((~np.isnan(mains)).sum())
         return Recording(self.name, self.period_s, rows, mains, appliances, self.left_out, self.scale)
 
