@@ -1,6 +1,6 @@
 """Batch upserts of 100 entities into a real server process: figures per second and CPU-second.
 
-With history and fsync; then reads.
+With history and fsync; then latency at half that load, reads and single changes. Also a control: an empty handler.
 
 BENCH_SECONDS (default 15), BENCH_ENTITIES distinct entities (default 20,000), BENCH_CLIENTS connections (default 4).
 """
@@ -8,14 +8,15 @@ BENCH_SECONDS (default 15), BENCH_ENTITIES distinct entities (default 20,000), B
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import random
 import subprocess
-import sys
 import tempfile
 import time
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -23,8 +24,10 @@ import orjson
 import psutil
 
 from gateway.server.broker.model import time_text
+from tests.bench.http_load import load, request
+from tests.server.support import ROOT
 
-SERVER = Path(__file__).parents[1] / "server" / "server_process.py"
+NAME = "urn:ngsi-ld:ACMeasurement:bench:"
 CONTEXT = "https://raw.githubusercontent.com/smart-data-models/dataModel.Energy/master/context.jsonld"
 LINK = f'<{CONTEXT}>; rel="http://www.w3.org/ns/json-ld#context"; type="application/ld+json"'
 BATCH = 100
@@ -38,7 +41,7 @@ def entity(number: int, second: int) -> dict[str, Any]:
         name: {"type": "Property", "value": round(random.random() * 1000, 1), "unitCode": "WTT", "observedAt": at}
         for name in NAMES
     }
-    return {"@context": CONTEXT, "id": f"urn:ngsi-ld:ACMeasurement:bench:{number}", "type": "ACMeasurement", **values}
+    return {"@context": CONTEXT, "id": f"{NAME}{number}", "type": "ACMeasurement", **values}
 
 
 def bodies(entities: int, rounds: int) -> list[bytes]:
@@ -49,90 +52,64 @@ def bodies(entities: int, rounds: int) -> list[bytes]:
     ]
 
 
-async def load(address: str, batches: list[bytes], clients: int, seconds: float) -> list[float]:
-    """Send until the time is over; the latencies of the answers."""
-    took: list[float] = []
-    waiting = iter(batches)
-    end = time.monotonic() + seconds
-    url = f"{address}/ngsi-ld/v1/entityOperations/upsert?options=update"
-
-    async def one() -> None:
-        async with httpx.AsyncClient(timeout=60) as client:
-            for body in waiting:
-                began = time.monotonic()
-                if began > end:
-                    return
-                answer = await client.post(url, content=body, headers={"Content-Type": "application/ld+json"})
-                answer.raise_for_status()
-                took.append(time.monotonic() - began)
-
-    await asyncio.gather(*(one() for _ in range(clients)))
-    return took
+LD = {"Content-Type": "application/ld+json"}
+MERGE = {"Content-Type": "application/json", "Link": LINK}
+UPSERT = f"{ROOT}/entityOperations/upsert?options=update"
 
 
-async def read(address: str, targets: list[str], clients: int, seconds: float) -> int:
-    """Ask for these in turn until the time is over; how many answers."""
-    end, answers = time.monotonic() + seconds, 0
-
-    async def one(first: int) -> None:
-        nonlocal answers
-        async with httpx.AsyncClient(base_url=f"{address}/ngsi-ld/v1", timeout=60) as client:
-            number = first
-            while time.monotonic() < end:
-                answer = await client.get(targets[number % len(targets)], headers={"Link": LINK})
-                answer.raise_for_status()
-                answers += 1
-                number += clients
-
-    await asyncio.gather(*(one(number) for number in range(clients)))
-    return answers
+def upserts(address: str, batches: list[bytes]) -> Iterator[bytes]:
+    """Requests of these batches."""
+    return (request("POST", address, UPSERT, LD, body) for body in batches)
 
 
-def reads(server: psutil.Process, address: str, entities: int, clients: int, seconds: float) -> dict[str, int]:
-    """Answers per CPU-second of the server."""
-    ids = [f"/entities/urn:ngsi-ld:ACMeasurement:bench:{number}" for number in range(0, entities, 17)]
+def per_cpu_s(server: psutil.Process, address: str, requests: Iterator[bytes], clients: int, seconds: float) -> int:
+    """Answers per CPU-second of the server, after a second to get warm."""
+    asyncio.run(load(address, requests, clients, 1))
+    cpu = sum(server.cpu_times()[:2])
+    answers = len(asyncio.run(load(address, requests, clients, seconds)).took)
+    return round(answers / (sum(server.cpu_times()[:2]) - cpu))
+
+
+def reads(server: psutil.Process, address: str, entities: int, seconds: float) -> dict[str, int]:
+    """Answers per CPU-second of the server, 8 connections."""
+    query = f"{ROOT}/entities?type=ACMeasurement&limit=20"
     questions = {
-        "control": [f"{address}/api/time"],  # an empty handler of the same server
-        "retrieve": ids,
-        "query_20": ["/entities?type=ACMeasurement&limit=20"],
-        "query_20_pages": [f"/entities?type=ACMeasurement&limit=20&offset={at}" for at in range(0, 2000, 20)],
-        "query_q_20": ["/entities?type=ACMeasurement&q=totalActivePower%3E500&limit=20"],
+        "control": ["/api/time"],  # an empty handler of the same server
+        "retrieve": [f"{ROOT}/entities/{NAME}{number}" for number in range(0, entities, 17)],
+        "query_20": [query],
+        "query_20_pages": [f"{query}&offset={at}" for at in range(0, 2000, 20)],
+        "query_q_20": [f"{query}&q=totalActivePower%3E500"],
     }
     figures = {}
     for name, targets in questions.items():
-        asyncio.run(read(address, targets, clients, 1))
-        cpu = sum(server.cpu_times()[:2])
-        answers = asyncio.run(read(address, targets, clients, seconds))
-        figures[f"{name}_per_cpu_s"] = round(answers / (sum(server.cpu_times()[:2]) - cpu))
+        asked = itertools.cycle([request("GET", address, target, {"Link": LINK}) for target in targets])
+        figures[f"{name}_per_cpu_s"] = per_cpu_s(server, address, asked, 8, seconds)
     return figures
 
 
-async def patch(address: str, ids: list[str], clients: int, seconds: float) -> int:
-    """Change one attribute of these in turn, each on the disk before it is answered; how many answers."""
-    end, answers = time.monotonic() + seconds, 0
-
-    async def one(first: int) -> None:
-        nonlocal answers
-        async with httpx.AsyncClient(base_url=f"{address}/ngsi-ld/v1", timeout=60) as client:
-            number = first
-            while time.monotonic() < end:
-                body = {"type": "Property", "value": number, "unitCode": "WTT"}
-                where = f"{ids[number % len(ids)]}/attrs/totalActivePower"
-                answer = await client.patch(where, json=body, headers={"Link": LINK})
-                answer.raise_for_status()
-                answers += 1
-                number += clients
-
-    await asyncio.gather(*(one(number) for number in range(clients)))
-    return answers
-
-
 def patches(server: psutil.Process, address: str, entities: int, seconds: float) -> dict[str, int]:
-    """Answers per CPU-second of the server, 32 connections."""
-    ids = [f"/entities/urn:ngsi-ld:ACMeasurement:bench:{number}" for number in range(0, entities, 17)]
-    cpu = sum(server.cpu_times()[:2])
-    answers = asyncio.run(patch(address, ids, 32, seconds))
-    return {"patch_per_cpu_s": round(answers / (sum(server.cpu_times()[:2]) - cpu))}
+    """Change one attribute of entities in turn, each on the disk before it is answered; 32 connections."""
+
+    def requests() -> Iterator[bytes]:
+        for number in itertools.count():
+            where = f"{ROOT}/entities/{NAME}{number * 17 % entities}/attrs/totalActivePower"
+            body = orjson.dumps({"type": "Property", "value": number, "unitCode": "WTT"})
+            yield request("PATCH", address, where, MERGE, body)
+
+    return {"patch_per_cpu_s": per_cpu_s(server, address, requests(), 32, seconds)}
+
+
+@contextmanager
+def serving(folder: str) -> Iterator[tuple[psutil.Process, str]]:
+    """The server as it is installed, with its defaults; its process and address."""
+    command = ["lamppost", "run", "--role", "server", "--listen", "127.0.0.1:0", "--data", folder]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stderr is not None
+        yield psutil.Process(process.pid), process.stderr.readline().strip().removeprefix("lamppost is ready: ")
+    finally:
+        process.terminate()
+        process.wait(10)
 
 
 def main() -> None:
@@ -140,42 +117,33 @@ def main() -> None:
     seconds = float(os.environ.get("BENCH_SECONDS", "15"))
     entities = int(os.environ.get("BENCH_ENTITIES", "20000"))
     clients = int(os.environ.get("BENCH_CLIENTS", "4"))
-    with tempfile.TemporaryDirectory() as folder:
-        process = subprocess.Popen([sys.executable, SERVER, folder], stdout=subprocess.PIPE, text=True)
-        try:
-            assert process.stdout is not None
-            address = process.stdout.readline().strip()
-            server = psutil.Process(process.pid)
-            idle = server.memory_full_info()
-            created = time.monotonic()
-            asyncio.run(load(address, bodies(entities, 1), clients, 600))
-            created = time.monotonic() - created
-            batches = bodies(entities, 5)
-            cpu, began = sum(server.cpu_times()[:2]), time.monotonic()
-            took = sorted(asyncio.run(load(address, batches[entities // BATCH :], clients, seconds)))
-            wall, cpu = time.monotonic() - began, sum(server.cpu_times()[:2]) - cpu
-            busy = server.memory_full_info()
-            answered = reads(server, address, entities, clients, min(seconds, 5))
-            answered |= patches(server, address, entities, min(seconds, 5))
-            metrics = httpx.get(f"{address}/metrics").text
-        finally:
-            process.terminate()
-            process.wait(10)
+    with tempfile.TemporaryDirectory() as folder, serving(folder) as (server, address):
+        idle = server.memory_full_info()
+        created = time.monotonic()
+        asyncio.run(load(address, upserts(address, bodies(entities, 1)), clients, 600))
+        created = time.monotonic() - created
+        batches = upserts(address, bodies(entities, 12)[entities // BATCH :])
+        cpu, began = sum(server.cpu_times()[:2]), time.monotonic()
+        run = asyncio.run(load(address, batches, clients, seconds))
+        wall, cpu = time.monotonic() - began, sum(server.cpu_times()[:2]) - cpu
+        half = asyncio.run(load(address, batches, clients, seconds, rate=len(run.took) / wall / 2))
+        busy = server.memory_full_info()
+        answered = reads(server, address, entities, min(seconds, 5))
+        answered |= patches(server, address, entities, min(seconds, 5))
+        metrics = httpx.get(f"{address}/metrics").text
     counters = {line.split()[0]: float(line.split()[1]) for line in metrics.splitlines() if line[:1] not in ("#", "")}
     print(
         json.dumps(
             {
                 "entities": entities,
                 "created_per_s": round(entities / created),
-                "batches": len(took),
+                "batches": len(run.took),
                 **answered,
-                "entities_per_s": round(len(took) * BATCH / wall),
-                "entities_per_cpu_s": round(len(took) * BATCH / cpu),
-                "history_rows_per_s": round(len(took) * BATCH * len(NAMES) / wall),
-                "latency_ms": {
-                    "p50": round(took[len(took) // 2] * 1000, 1),
-                    "p99": round(took[-len(took) // 100] * 1000, 1),
-                },
+                "entities_per_s": round(len(run.took) * BATCH / wall),
+                "entities_per_cpu_s": round(len(run.took) * BATCH / cpu),
+                "history_rows_per_s": round(len(run.took) * BATCH * len(NAMES) / wall),
+                "latency_ms": {"p50": run.percentile_ms(0.5), "p99": run.percentile_ms(0.99)},
+                "latency_half_load_ms": {"p50": half.percentile_ms(0.5), "p99": half.percentile_ms(0.99)},
                 "commits": counters["lamppost_server_commits_total"],
                 "commit_ms_mean": round(
                     1000 * counters["lamppost_server_commit_seconds_total"] / counters["lamppost_server_commits_total"],

@@ -11,8 +11,6 @@ import signal
 import sys
 from pathlib import Path
 
-import uvloop
-
 from gateway.server.serve import serve
 from gateway.server.settings import ServerSettings
 
@@ -26,5 +24,4 @@ async def main(data: Path, port: int, prefixes: tuple[str, ...]) -> None:
 
 
 if __name__ == "__main__":
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0, tuple(sys.argv[3:])))
+    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0, tuple(sys.argv[3:])))

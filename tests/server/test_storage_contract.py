@@ -255,6 +255,8 @@ async def test_an_index_finds_few_among_many(storage: Storage) -> None:
     assert await storage.read(lambda r: list(r.entities("", narrow))) == [placed(n, n / 100) for n in range(500, 505)]
     near = Selection(areas=(Area("urn:a:g", 3.0, 0, 3.045, 2),))
     assert await storage.read(lambda r: r.count("", near)) == 5
+    both = Selection(terms=(Term("urn:a:v", ">=", 900),), areas=(Area("urn:a:g", 0.0, 0, 9.045, 2),))  # halves
+    assert await storage.read(lambda r: r.count("", both)) == 5
 
 
 async def test_what_a_work_changes_in_memory_goes_with_it(storage: Storage) -> None:

@@ -26,7 +26,6 @@ FETCH = 200  # documents read from the disk at once
 
 
 BY_KEY = attrgetter("key")
-SELECTIVE = 1 / 8  # of all entities: where more fit, going through them in order finds the first page sooner
 
 
 class Entry(NamedTuple):
@@ -108,8 +107,7 @@ class View(Documents):
         hints: list[Term | Area] = [*selection.terms, *selection.areas]
         if not hints or self._indexes is None or len(everybody.list) < indexes.SUBJECTS_MIN:
             return None
-        found = self._indexes.hits(tenant, hints, self._seq, everybody, lambda: self._documents(tenant))
-        return found if found is not None and len(found) <= len(everybody.list) * SELECTIVE else None
+        return self._indexes.hits(tenant, hints, self._seq, everybody, lambda: self._documents(tenant))
 
     def _documents(self, tenant: str) -> Iterator[tuple[state.Subject, bytes]]:
         """Every entity of a tenant."""
