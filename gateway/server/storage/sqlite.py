@@ -18,7 +18,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Never, TypeVar, cast
 
 from gateway.server.errors import Overloaded, StorageFailed
 from gateway.server.outcome import Outcome
@@ -40,6 +40,21 @@ class _Job:
     work: Callable[[Writer], Any]
     weight: int
     future: asyncio.Future[Any]
+
+
+class _OnDiskError(Exception):
+    """Something is not in memory."""
+
+
+class _NoFile:
+    """In place of a connection, for who may only look at memory."""
+
+    def execute(self, *_: object) -> Never:
+        """It would need the file."""
+        raise _OnDiskError
+
+
+_NO_FILE = _NoFile()
 
 
 class SqliteStorage:
@@ -103,7 +118,10 @@ class SqliteStorage:
         To hand it over costs more than to look up a page of entities.
         """
         if brief:
-            return self._read(work)
+            try:
+                return self._read_memory(work)
+            except _OnDiskError:
+                return self._read(work)
         if self._reading >= READS_WAITING_MAX:
             self._refused += 1
             raise Overloaded(f"{self._reading} reads wait already")
@@ -207,7 +225,16 @@ class SqliteStorage:
             else:
                 job.future.set_result(outcome.value)
 
-    # reader threads
+    # readers
+
+    def _read_memory(self, work: Callable[[Reader], T]) -> T:
+        """Against what is in memory, for which no transaction is needed. Raises _OnDiskError where that is not all."""
+        engine = self._engine
+        reader = engine.readers.enter()
+        try:
+            return work(View(cast(sqlite3.Connection, _NO_FILE), engine.state, engine.state.seq))
+        finally:
+            engine.readers.leave(reader)
 
     def _read(self, work: Callable[[Reader], T]) -> T:
         engine = self._engine
