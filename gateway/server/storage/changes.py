@@ -16,8 +16,8 @@ from typing import Any, TypeAlias, get_args
 
 import msgspec
 import orjson
-import zstandard
 
+from gateway.server.storage import zstd
 from gateway.server.storage.base import Mark, Sample
 
 PUT, SET, DROP, TRIM = 0, 1, 2, 3
@@ -93,7 +93,7 @@ def _drop(rows: Rows, number: int | None) -> None:
 def encode(changes: Sequence[Change]) -> bytes:
     """For a row of ``recent``."""
     body = msgspec.msgpack.encode(changes)
-    return zstandard.compress(body, 1) if len(body) > COMPRESS_FROM else body
+    return zstd.compress(body) if len(body) > COMPRESS_FROM else body
 
 
 def decode(body: bytes) -> list[Change]:
@@ -101,6 +101,6 @@ def decode(body: bytes) -> list[Change]:
     if body[:1] == b"[":
         return [(*change[:8], change[8].encode()) for change in orjson.loads(body)]
     if body[:4] == ZSTD:
-        body = zstandard.decompress(body)
+        body = zstd.decompress(body)
     found: list[Change] = msgspec.msgpack.decode(body)
     return found

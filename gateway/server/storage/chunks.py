@@ -11,14 +11,13 @@ from typing import Any
 import msgspec
 import numpy as np
 import orjson
-import zstandard
 
+from gateway.server.storage import zstd
 from gateway.server.storage.base import Numbers
 from gateway.server.storage.changes import Row
 from gateway.server.storage.columns import EXACT, Ints, pack, pack_floats, unpack, unpack_floats
 
 SIZE = 512  # samples; the last chunk of a series grows up to it
-LEVEL = 3
 NO_NUMBER, INTEGER, FLOAT, NUMBER_KEPT = 0, 1, 2, 3  # kept: the text of the number stays in the instance
 VALUE = b"\x01"  # stands for what was taken out; JSON has no such byte
 
@@ -62,7 +61,7 @@ def encode(rows: Sequence[Row]) -> bytes:
         pack(np.array(kinds, np.int64)),
         pack_floats(np.array(values, np.float64)),
     ]
-    return zstandard.compress(msgspec.msgpack.encode(body), LEVEL)
+    return zstd.compress(msgspec.msgpack.encode(body), zstd.SMALL)
 
 
 def decode(
@@ -113,7 +112,7 @@ def number_of(instance: bytes) -> float | int | None:
 
 
 def _columns(body: bytes) -> list[Any]:
-    found: list[Any] = msgspec.msgpack.decode(zstandard.decompress(body))
+    found: list[Any] = msgspec.msgpack.decode(zstd.decompress(body))
     return found
 
 

@@ -28,7 +28,7 @@ from gateway.server.storage.write_behind import SLICE_SECONDS, WriteBehind
 logger = logging.getLogger(__name__)
 LAG_SECONDS = 5.0  # so long a change may be only in the log: what changes again in that time is moved once
 LAG_BYTES = 16 * 2**20  # of the log
-SHORT_SECONDS, LONG_SECONDS = SLICE_SECONDS, 4 * SLICE_SECONDS  # a slice; where the log is twice as long as wanted
+SHORT_SECONDS, LONG_SECONDS = SLICE_SECONDS, 2 * SLICE_SECONDS  # a slice; where the log is twice as long as wanted
 RETRY_SECONDS = 5.0
 Work = Callable[[Draft], Any]
 

@@ -10,20 +10,19 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 import msgspec
-import zstandard
 
+from gateway.server.storage import zstd
 from gateway.server.storage.changes import Change
 
 Record: TypeAlias = tuple[str, str, int, list[str] | None, bytes | None, int | None, bool, list[list[object]]]
-LEVEL = 1
 _decoder = msgspec.msgpack.Decoder(list[Record])
 
 
 def encode(records: Sequence[tuple[str, str, int, object, bytes | None, int | None, bool, Sequence[Change]]]) -> bytes:
     """All records of a commit."""
-    return zstandard.compress(msgspec.msgpack.encode(records), LEVEL)
+    return zstd.compress(msgspec.msgpack.encode(records))
 
 
 def decode(body: bytes) -> list[Record]:
     """The records."""
-    return _decoder.decode(zstandard.decompress(body))
+    return _decoder.decode(zstd.decompress(body))
