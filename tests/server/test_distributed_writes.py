@@ -203,3 +203,22 @@ async def test_history_is_written_where_it_belongs(tmp_path: Path) -> None:
         assert (await values(b)).get("humidity", []) == [] and (await values(a))["temperature"] == [1, 3, 5]
         assert (await a.client.delete(at)).status_code == 204
         assert (await values(a), await values(b)) == ({}, {})
+
+
+async def test_an_instance_of_history_is_changed_and_deleted_where_it_is(tmp_path: Path) -> None:
+    offered = ["updateAttrInstanceTemporal", "deleteAttrInstanceTemporal"]
+    instance = {"type": "Property", "value": 1, "observedAt": "2026-01-01T01:00:00Z"}
+    async with brokers(tmp_path, "a", "b") as (a, b):
+        entity = {"id": ID, "type": "Room", "humidity": [instance]}
+        assert (await b.post("/temporal/entities", entity)).status_code == 201
+        (kept,) = (await b.get("/temporal" + ONE)).json()["humidity"]
+        await register(a, b.url, mode="exclusive", information=HUMIDITY, operations=offered)
+        at = f"/temporal{ONE}/attrs/humidity/{kept['instanceId']}"
+        assert (await a.patch(at, {"value": 2})).status_code == 204
+        assert (await a.patch(f"/temporal{ONE}/attrs/humidity/none", {"value": 2})).status_code == 400
+        (changed,) = (await b.get("/temporal" + ONE)).json()["humidity"]
+        assert changed["value"] == 2
+        assert (await a.patch(at, {"humidity": [{"value": 3}]})).status_code == 204
+        assert (await b.get("/temporal" + ONE)).json()["humidity"][0]["value"] == 3
+        assert (await a.client.delete(f"/ngsi-ld/v1{at}")).status_code == 204
+        assert (await a.client.delete(f"/ngsi-ld/v1{at}")).status_code == 404

@@ -345,12 +345,15 @@ async def test_subscriptions_to_sources_are_managed_like_others(tmp_path: Path) 
             assert (await client.get(one)).json()["status"] == "paused"
             assert (await client.post(CSR, json=registration(1))).status_code == 201
             assert (await client.patch(one, json={"isActive": True})).status_code == 204
+            await until(lambda: len(bodies) == 1)  # what matches after a change of the subscription
+            assert bodies[0]["triggerReason"] == "newlyMatching"
+            assert [d["id"] for d in bodies[0]["data"]] == [registration(1)["id"]]
             assert (await client.get(f"{ROOT}/subscriptions/urn:ngsi-ld:Subscription:cs1")).status_code == 404
         async with serving(tmp_path, notify_prefixes=(url,)) as client:  # after a restart
             assert [s["id"] for s in (await client.get(SUBS)).json()] == ["urn:ngsi-ld:Subscription:cs1"]
             assert (await client.post(CSR, json=registration(2))).status_code == 201
-            await until(lambda: len(bodies) == 1)
-            assert [d["id"] for d in bodies[0]["data"]] == [registration(2)["id"]]
+            await until(lambda: len(bodies) == 2)
+            assert [d["id"] for d in bodies[1]["data"]] == [registration(2)["id"]]
             assert (await client.delete(one)).status_code == 204
             assert (await client.delete(one)).status_code == 404
             assert (await client.get(SUBS)).json() == []

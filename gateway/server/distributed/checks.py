@@ -6,7 +6,7 @@ from typing import Any
 
 from gateway.server import wire
 from gateway.server.broker.answers import entity_id_of
-from gateway.server.broker.names import Fault
+from gateway.server.broker.names import Fault, check_uri
 from gateway.server.broker.parse import parse_attribute, parse_entity
 from gateway.server.broker.patch import How, parse_attribute_patch, parse_patch
 from gateway.server.broker.writing import MERGE_PARAMETERS, how_of, same_id, types_of
@@ -54,7 +54,11 @@ def check_attribute(operation: str, request: Request, raw: Any, context: Context
         wire.boolean(parameters, name)
     types_of(parameters, context)
     try:
-        if operation == "updateAttrs":
+        if "instance" in request.params:
+            check_uri(request.params["instance"])
+            if operation == "updateAttrInstanceTemporal" and (not isinstance(raw, dict) or not raw):
+                raise BadRequestData("/: a fragment must be a JSON object with members")
+        elif operation == "updateAttrs":
             parse_attribute_patch(request.params["attr"], raw, How(context, deep=False))
         elif operation == "replaceAttrs":
             parse_attribute(request.params["attr"], raw, context)

@@ -84,6 +84,8 @@ class Distributed:
             f"PUT {attributes}/{{attr}}": writes.REPLACE_ONE,
             f"DELETE {attributes}/{{attr}}": writes.DELETE_ONE,
             f"DELETE /temporal{attributes}/{{attr}}": writes.DELETE_ATTRS_TEMPORAL,
+            f"PATCH /temporal{attributes}/{{attr}}/{{instance}}": writes.CHANGE_INSTANCE,
+            f"DELETE /temporal{attributes}/{{attr}}/{{instance}}": writes.DELETE_INSTANCE,
         }
         whole = {f"DELETE {one}": writes.DELETE, f"DELETE /temporal{one}": writes.DELETE_TEMPORAL}
         return {

@@ -66,6 +66,8 @@ DELETE = Operation("deleteEntity", "DELETE", "/entities/{id}", False)
 UPSERT_TEMPORAL = Operation("upsertTemporal", "POST", "/temporal/entities", False)
 APPEND_TEMPORAL = Operation("appendAttrsTemporal", "POST", "/temporal/entities/{id}/attrs", True)
 DELETE_ATTRS_TEMPORAL = Operation("deleteAttrsTemporal", "DELETE", "/temporal/entities/{id}/attrs", True)
+CHANGE_INSTANCE = Operation("updateAttrInstanceTemporal", "PATCH", "/temporal/entities/{id}/attrs", True)
+DELETE_INSTANCE = Operation("deleteAttrInstanceTemporal", "DELETE", "/temporal/entities/{id}/attrs", True)
 DELETE_TEMPORAL = Operation("deleteTemporal", "DELETE", "/temporal/entities/{id}", False)
 
 
@@ -122,7 +124,7 @@ class Writes:
         return there(piece, await self._forwarder.send(caller, context, forward), context)
 
     def single(self, operation: Operation, local: Handler) -> Handler:
-        """An operation on one attribute, which is named in the path."""
+        """An operation on one attribute, or one instance of its history, which is named in the path."""
 
         async def handler(request: Request) -> Response:
             if not self._gate.open(request) or not is_attribute(request.params["attr"]):
@@ -144,8 +146,9 @@ class Writes:
             async def forward(piece: Piece) -> Part:
                 to = await self._forwarder.context_for(piece.registration, caller)
                 known = quote(renamed(request.params["attr"], context, to), safe="")
-                path = f"{operation.place(entity_id)}/{known}"
-                body = raw if raw is None else _fragment(raw, context, to)
+                instance = f"/{quote(request.params['instance'], safe=':')}" if "instance" in request.params else ""
+                path = f"{operation.place(entity_id)}/{known}{instance}"
+                body = raw if raw is None else _fragment(raw, name, context, to)
                 sent = Forward(piece.registration, operation.method, path, _parameters(request), body)
                 return there(piece, await self._forwarder.send(caller, to, sent), to)
 
@@ -239,10 +242,12 @@ def body_id(raw: Any) -> str | None:
     return found if isinstance(found, str) and URI.match(found) else None
 
 
-def _fragment(raw: Any, context: Context, to: Context) -> Any:
-    """The fragment of one attribute, which may lack its type and value."""
+def _fragment(raw: Any, attr: str, context: Context, to: Context) -> Any:
+    """The fragment of one attribute, which may lack its type and value; or that under its name (an IRI), where it is so given."""
     if raw == NULL or not isinstance(raw, dict):
         return raw
+    if any(context.expand_name(name) == attr for name in raw):
+        return translated(raw, context, to)
     whole = {**raw, "type": raw.get("type", "Property")}
     found = attribute({name: part for name, part in whole.items() if name != "@context"}, context, to)
     return found if "type" in raw else {name: part for name, part in found.items() if name != "type"}

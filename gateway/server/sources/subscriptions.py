@@ -92,7 +92,10 @@ class SourceSubscriptions:
             await self._store(watch, self._sources.find(tenant, watch.question))
 
     async def update(self, tenant: str, subscription_id: str, fragment: object, context: Context | None) -> None:
-        """PATCH; ``context`` None: names are read as before. Raises ResourceNotFound, BadRequestData."""
+        """PATCH, after which all that match are told anew (clause 5.11.3); ``context`` None: names are read as before.
+
+        Raises ResourceNotFound, BadRequestData.
+        """
         async with self._changing:
             old = self._get(tenant, subscription_id).subscription
             now = time_text(clock_us())
@@ -101,7 +104,7 @@ class SourceSubscriptions:
                 raise BadRequestData("/expiresAt: the subscription has expired; give it a date in the future")
             watch = _watch(tenant, raw, context or old.context, now)
             watch.subscription = replace(watch.subscription, created=old.created, counters=old.counters)
-            await self._store(watch)
+            await self._store(watch, self._sources.find(tenant, watch.question))
 
     async def delete(self, tenant: str, subscription_id: str) -> None:
         """Raises ResourceNotFound."""
