@@ -243,7 +243,7 @@ def body_id(raw: Any) -> str | None:
 
 
 def _fragment(raw: Any, attr: str, context: Context, to: Context) -> Any:
-    """The fragment of one attribute, which may lack its type and value; or that under its name (an IRI), where it is so given."""
+    """The fragment of one attribute, which may lack its type and value; or a whole with it under its name (an IRI)."""
     if raw == NULL or not isinstance(raw, dict):
         return raw
     if any(context.expand_name(name) == attr for name in raw):
