@@ -13,10 +13,12 @@ import json
 import os
 import random
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -102,14 +104,15 @@ def patches(server: psutil.Process, address: str, entities: int, seconds: float)
 @contextmanager
 def serving(folder: str) -> Iterator[tuple[psutil.Process, str]]:
     """The server as it is installed, with its defaults; its process and address."""
-    command = ["lamppost", "run", "--role", "server", "--listen", "127.0.0.1:0", "--data", folder]
+    lamppost = Path(sys.executable).with_name("lamppost")
+    command = [lamppost, "run", "--role", "server", "--listen", "127.0.0.1:0", "--data", folder]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stderr is not None
         yield psutil.Process(process.pid), process.stderr.readline().strip().removeprefix("lamppost is ready: ")
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(120)
 
 
 def main() -> None:

@@ -55,7 +55,8 @@ class Column:
             found = orjson.loads(document).get(attribute) if name in document else None
             if found is not None:
                 self._add(subject, found)
-        self._table = np.array(self._rows, np.float64).reshape(len(self._rows), 4 if self._places else 1)
+        rows = np.array(self._rows, np.float64).reshape(len(self._rows), 4 if self._places else 1)
+        self._table = np.ascontiguousarray(rows.T)  # a column lies in one piece: it is what a question goes through
         self._rows.clear()
 
     def _add(self, subject: Subject, attribute: Any) -> None:
@@ -94,15 +95,17 @@ class Column:
     def _mask(self, hint: Term | Area) -> Mask:
         if isinstance(hint, Area):
             return self._inside(hint)
-        mask: Mask = COMPARE[hint.operator](self._table[:, 0], hint.value)
+        mask: Mask = COMPARE[hint.operator](self._table[0], hint.value)
         return mask
 
     def _inside(self, area: Area) -> Mask:
-        west, south, east, north = self._table.T
+        west, south, east, north = self._table
         inside: Mask = (north >= area.south) & (south <= area.north)
         if area.west <= area.east:
-            return inside & (east >= area.west) & (west <= area.east)
-        return inside & ((east >= area.west) | (west <= area.east))
+            inside &= (east >= area.west) & (west <= area.east)
+        else:
+            inside &= (east >= area.west) | (west <= area.east)
+        return inside
 
     def _pick(self, mask: Mask) -> list[Subject]:
         return [self._subjects[place] for place in np.flatnonzero(mask).tolist()]
