@@ -57,7 +57,13 @@ class App:
     def __init__(self, platform: Platform) -> None:
         settings = platform.settings
         self.platform = platform
-        self._guard = Guard(settings.token, host=settings.host, secure=settings.secure, hosts=settings.hosts)
+        self._guard = Guard(
+            settings.token,
+            host=settings.host,
+            secure=settings.secure,
+            hosts=settings.hosts,
+            invited=platform.distributed.kept.invited,
+        )
         self._router = Router([*platform.routes(), *self._own_routes()])
         self._console = Console(platform.broker, platform.queries, platform.temporal)
         self._pages = Starlette(routes=self._console.routes())

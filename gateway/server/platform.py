@@ -84,7 +84,10 @@ class Platform:
             self.contexts,
             Egress(settings.notify_prefixes),
             self._alias,
+            self.subscriptions,
+            self.storage,
         )
+        self.sources.before_commit(self.distributed.remotes.on_registration, self.distributed.remotes.wake)
         self._following = Following(self.storage, self._followers())
         if self.storage.shared:
             self.broker.wait_for(self._following.caught_up)
@@ -103,6 +106,7 @@ class Platform:
                 self.source_subscriptions.running(),  # before the delivery: what waits for nobody is thrown away
                 self.sources.running(),
                 self.subscriptions.running(),
+                self.distributed.remotes.running(),
                 self._following.running(),
                 Sweeper(self.broker).running(),
                 self.retention.running(),
@@ -114,7 +118,7 @@ class Platform:
             await self.storage.close()
 
     def _followers(self) -> list[Follower]:
-        return [self._catalog, self.sources, self.source_subscriptions, self.subscriptions]
+        return [self._catalog, self.sources, self.source_subscriptions, self.subscriptions, self.distributed.kept]
 
     async def _listen(self) -> CoapEnd | None:
         """Where gateways send over CoAP, where it is set up. Raises ServerError."""
@@ -154,14 +158,14 @@ class Platform:
             *QueryRoutes(self.queries, self.contexts).routes(),
             *DiscoveryRoutes(self.queries, self.contexts).routes(),
             *TemporalRoutes(self.temporal, self.contexts).routes(),
+            *SourceRoutes(self.sources, self.source_subscriptions, self.contexts).routes(),
+            *SubscriptionRoutes(self.subscriptions, self.contexts).routes(),
         ]
         return [
             *self.distributed.around(broker),
             *QualityRoutes(self.quality, self.contexts).routes(),
             *ContextRoutes(self.contexts).routes(),
-            *SourceRoutes(self.sources, self.source_subscriptions, self.contexts).routes(),
             *IdentityRoutes(self._alias).routes(),
-            *SubscriptionRoutes(self.subscriptions, self.contexts).routes(),
             *IngestRoutes(self.ingest).routes(),
             *ReleaseRoutes(Releases(self.storage)).routes(),
         ]

@@ -68,7 +68,11 @@ def url_of(bound: socket.socket) -> str:
 
 @asynccontextmanager
 async def brokers(
-    data: Path, *names: str, sources: Sequence[Odd] = (), files: Mapping[str, Path] | None = None
+    data: Path,
+    *names: str,
+    sources: Sequence[Odd] = (),
+    files: Mapping[str, Path] | None = None,
+    token: str | None = None,
 ) -> AsyncIterator[list[Server]]:
     """Brokers of these aliases; each may use all others and ``sources``."""
     sockets = {name: bind() for name in names}
@@ -77,12 +81,19 @@ async def brokers(
         servers = []
         for name, bound in sockets.items():
             settings = ServerSettings(
-                data=data / name, port=0, alias=name, notify_prefixes=prefixes, context_files=files or {}
+                data=data / name,
+                port=0,
+                alias=name,
+                notify_prefixes=prefixes,
+                context_files=files or {},
+                token=token,
             )
             app = create_app(settings)
             await stack.enter_async_context(app.running())
             url = await stack.enter_async_context(listening(app, bound))
             client = httpx.AsyncClient(base_url=url, timeout=20, verify=False)
+            if token is not None:
+                client.headers["Authorization"] = f"Bearer {token}"
             servers.append(Server(await stack.enter_async_context(client), url, app.platform))
         yield servers
 

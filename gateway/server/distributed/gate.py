@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 from gateway.server.broker.model import Stored
 from gateway.server.broker.qlang import parse_q
 from gateway.server.contexts import Context
-from gateway.server.distributed.headers import Caller, caller_of
+from gateway.server.distributed.headers import Caller, alias_of, caller_of
 from gateway.server.errors import LoopDetected
 from gateway.server.sources.registry import Match, Registry, Wanted
 from gateway.server.wire import Request
@@ -30,6 +30,14 @@ class Gate:
             return False
         parameters = parameters_of(request)
         return parameters.get("local") != "true" and parameters.get("type", "").strip() != "*"
+
+    def any(self, tenant: str) -> bool:
+        """Whether a tenant has registrations."""
+        return self._registry.any(tenant)
+
+    def alias(self, tenant: str) -> str:
+        """What this broker calls itself, for a tenant."""
+        return alias_of(self._alias, tenant)
 
     def caller(self, request: Request, context: Context) -> Caller:
         """Raises LoopDetected for a request that has been here before."""

@@ -68,11 +68,12 @@ class Question:
                 conditions[name] = conditions[name].split(",")
         if self.names:
             conditions["attrs"] = self._names()
-        chosen = [self._selector(selector) for selector in self.selectors]
+        chosen = [self.selector(selector) for selector in self.selectors]
         entities = {"entities": chosen} if all(selector.types is not None for selector in self.selectors) else {}
         return {"type": "Query", **entities, **conditions}
 
-    def _selector(self, selector: Selector) -> dict[str, Any]:
+    def selector(self, selector: Selector) -> dict[str, Any]:
+        """As an EntitySelector (clause 5.2.33)."""
         found: dict[str, Any] = {"type": self._types(selector)}
         if selector.ids:
             found["id"] = list(selector.ids)

@@ -16,16 +16,21 @@ from gateway.server.distributed.batches import Batches
 from gateway.server.distributed.client import Client
 from gateway.server.distributed.discovery import Discovery
 from gateway.server.distributed.forward import Forwarder
+from gateway.server.distributed.forwarded import Kept
 from gateway.server.distributed.gate import Gate, Properties
 from gateway.server.distributed.history import History
 from gateway.server.distributed.map_routes import MapRoutes
 from gateway.server.distributed.maps import Maps
+from gateway.server.distributed.passing import Passing
 from gateway.server.distributed.purge import Purges
 from gateway.server.distributed.reads import Reads
+from gateway.server.distributed.remotes import Remotes
 from gateway.server.distributed.writes import Writes
 from gateway.server.egress import Egress
 from gateway.server.routing import Handler, Route
 from gateway.server.sources.registry import Registry
+from gateway.server.storage.base import Storage
+from gateway.server.subscriptions.service import Subscriptions
 from gateway.server.wire import ROOT
 
 T = TypeVar("T")
@@ -43,6 +48,8 @@ class Distributed:
         contexts: Contexts,
         egress: Egress,
         alias: str,
+        subscriptions: Subscriptions,
+        storage: Storage,
     ) -> None:
         self._client = Client(egress)
         forwarder = Forwarder(self._client, contexts, registry)
@@ -54,6 +61,9 @@ class Distributed:
         self._reads = Reads(gate, forwarder, queries, contexts, maps)
         self._discovery = Discovery(gate, forwarder, contexts)
         self._history = History(gate, forwarder, contexts, maps)
+        self.kept = Kept(storage)
+        self.remotes = Remotes(self.kept, gate, forwarder, subscriptions, storage, contexts.core)
+        self._passing = Passing(self.kept, self.remotes, gate, self._reads, subscriptions, contexts, alias)
         self._map_routes = MapRoutes(maps, self._reads, self._history, contexts)
 
     async def close(self) -> None:
@@ -62,11 +72,20 @@ class Distributed:
 
     def around(self, routes: Iterable[Route]) -> list[Route]:
         """The same routes; those that sources can have a part in ask them, too. And those of entity maps."""
-        wraps = {**self._single(), **self._many(), **self._read()}
+        wraps = {**self._single(), **self._many(), **self._read(), **self._subscribed()}
         return [
             Route(route.method, route.path, wraps[key](route.handler)) if (key := _key(route)) in wraps else route
             for route in routes
-        ] + self._map_routes.routes()
+        ] + [*self._map_routes.routes(), *self._passing.routes()]
+
+    def _subscribed(self) -> dict[str, Wrap]:
+        return {
+            "POST /subscriptions": self._passing.created,
+            "PATCH /subscriptions/{id}": self._passing.changed,
+            "DELETE /subscriptions/{id}": self._passing.changed,
+            "POST /csourceRegistrations": self._passing.registered,
+            "PATCH /csourceRegistrations/{id}": self._passing.registered,
+        }
 
     def _single(self) -> dict[str, Wrap]:
         one, attributes = "/entities/{id}", "/entities/{id}/attrs"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
+from collections.abc import Callable
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from gateway.server.wire import Request, Response, answer
 
 COOKIE = "lamppost"
 OPEN_PATHS = frozenset({"/healthz"})
+FORWARDED = "/api/forwarded/"  # notifications of other brokers: the last part of the address is the secret
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 TOKEN_CHARS_MIN = 16
 TOKEN_BYTES_MAX = 4096
@@ -26,9 +28,21 @@ COOKIE_AGE_S = 30 * 24 * 3600
 
 
 class Guard:
-    """Checks requests. ``hosts``: further names of this server, where there is no token."""
+    """Checks requests. ``hosts``: further names of this server, where there is no token.
 
-    def __init__(self, token: str | None, *, host: str, secure: bool, hosts: tuple[str, ...] = ()) -> None:
+    ``invited``: whether the last part of the address that another broker notifies is one that it was given.
+    """
+
+    def __init__(
+        self,
+        token: str | None,
+        *,
+        host: str,
+        secure: bool,
+        hosts: tuple[str, ...] = (),
+        invited: Callable[[str], bool] = lambda secret: False,
+    ) -> None:
+        self._invited = invited
         self._token = None if token is None else token.encode()
         self._session = _session(token) if token is not None else ""
         self._secure = secure
@@ -42,6 +56,9 @@ class Guard:
             return
         if self._token is None:
             self._check_host(request)
+            return
+        called_back = request.method == "POST" and request.path.startswith(FORWARDED)
+        if called_back and self._invited(request.path.removeprefix(FORWARDED)):
             return
         scheme, _, given = (request.header(b"authorization") or "").partition(" ")
         if scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), self._token):

@@ -166,6 +166,9 @@ def _managed(path: str, one: str, several: str, schema: str, found: frozenset[st
 
 
 SUBSCRIPTIONS = {
+    "POST /api/forwarded/{token}": Operation(
+        "Notify of a forwarded subscription", {204: None}, NOTHING, Body("Object")
+    ),
     **_managed("subscriptions", "a subscription", "Subscriptions", "Subscription", PAGES | {"options"}),
     "GET /api/subscriptions/{id}/notifications": Operation(
         "What waits, or was given up", {200: "Object"}, frozenset({"state", "limit"}), media=JSON_LD[:1]

@@ -66,13 +66,14 @@ class Registry:
             if registration.expires_at is not None and registration.expires_at <= now_us:
                 continue
             if operation is None or operation in registration.operations:
-                match = _match(registration, wanted)
+                match = part_of(registration, wanted)
                 if match is not None:
                     found.append(match)
         return found
 
 
-def _match(registration: Registration, wanted: Wanted) -> Match | None:
+def part_of(registration: Registration, wanted: Wanted) -> Match | None:
+    """What of a request a registration answers for; None where it has no part in it."""
     ids: dict[str, None] = {}
     types: set[str] = set()
     attributes: set[str] = set()

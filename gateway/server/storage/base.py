@@ -30,6 +30,7 @@ Kind: TypeAlias = Literal[
     "quality",
     "release",
     "throttle",
+    "forwarded",
 ]
 
 

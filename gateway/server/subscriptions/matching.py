@@ -10,8 +10,8 @@ from gateway.server.broker.model import Change, time_text
 from gateway.server.errors import Problem
 from gateway.server.storage.base import Note, Writer
 from gateway.server.subscriptions.index import Index
-from gateway.server.subscriptions.model import Counters, Subscription
-from gateway.server.subscriptions.notification import note_of
+from gateway.server.subscriptions.model import Counters, Json, Subscription
+from gateway.server.subscriptions.notification import note_of, note_with
 
 WAITING_MAX = 1_000  # notifications of one subscription; beyond it the oldest go, and are counted
 
@@ -69,11 +69,18 @@ class Matching:
             return
         due_us = max(now_us, state.blocked_us)  # behind those that wait for the next try
         try:
-            note = note_of(subscription, changes, writer, time_text(now_us), now_us, due_us)
+            note = note_of(subscription, changes, writer, time_text(now_us), due_us)
         except Problem:  # more linked entities than a notification may have
             state.dropped += 1
             return
         self.put(writer, state, note, now_us)
+
+    def pass_on(self, writer: Writer, state: State, data: list[Json], now_us: int) -> None:
+        """The same for entities that another broker has notified of, as the subscriber wants to see them."""
+        subscription = state.subscription
+        if not self._throttled(writer, state, subscription, now_us):
+            note = note_with(subscription, data, time_text(now_us), max(now_us, state.blocked_us))
+            self.put(writer, state, note, now_us)
 
     def _throttled(self, writer: Writer, state: State, subscription: Subscription, now_us: int) -> bool:
         """Where servers share the storage the last notification may be another one's."""

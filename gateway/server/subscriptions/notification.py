@@ -19,9 +19,7 @@ from gateway.server.wire import GEO, LD, context_header
 JSON = "application/json"
 
 
-def note_of(
-    subscription: Subscription, changes: Sequence[Change], reader: Reader, now: str, now_us: int, due_us: int
-) -> Note:
+def note_of(subscription: Subscription, changes: Sequence[Change], reader: Reader, now: str, due_us: int) -> Note:
     """A notification that waits, with one element of ``data`` for each change."""
     view = subscription.view
     data = [_shown(change, subscription, now) for change in changes if change.event == "deleted"]
@@ -37,6 +35,11 @@ def note_of(
     for change, entity in zip(kept, entities, strict=True):
         data.append(_told(represent(entity, view), change, subscription, now))
     data += [represent(entity, view) for entity in linked]
+    return note_with(subscription, data, now, due_us)
+
+
+def note_with(subscription: Subscription, data: list[Json], now: str, due_us: int) -> Note:
+    """A notification that waits, of entities as the subscriber wants to see them."""
     note_id = f"urn:ngsi-ld:Notification:{uuid.uuid4()}"
     body = orjson.dumps(_notification(note_id, subscription, data, now))
     return Note(note_id, subscription.tenant, subscription.id, due_us, 0, body)
@@ -101,7 +104,7 @@ def _told(shown: Json, change: Change, subscription: Subscription, now: str) -> 
     view = subscription.view
     holder = shown.get("properties", shown) if view.geometry is not None else shown
     for name in change.attributes:
-        if not _wanted(name, view):
+        if not wanted(name, view):
             continue
         before, after = by_dataset(change.previous.get(name)), by_dataset(change.entity.get(name))
         compact = view.context.compact_name(name)
@@ -115,7 +118,8 @@ def _told(shown: Json, change: Change, subscription: Subscription, now: str) -> 
     return shown
 
 
-def _wanted(name: str, view: View) -> bool:
+def wanted(name: str, view: View) -> bool:
+    """Whether an attribute (an IRI) is one that the subscriber wants to see."""
     if view.attrs and name not in view.attrs:
         return False
     if view.omit is not None and name in view.omit.names:

@@ -250,6 +250,14 @@ class Subscriptions:
         if state is not None:
             self._matching.put(writer, state, note, now_us)
 
+    async def pass_on(self, tenant: str, subscription_id: str, data: list[Json]) -> None:
+        """Queue what another broker has notified of; nothing where the subscription is not active."""
+        state, now_us = self._states.get((tenant, subscription_id)), _clock_us()
+        if state is None or not data or state.subscription.status(now_us) != "active":
+            return
+        await self._storage.write(lambda writer: self._matching.pass_on(writer, state, data, now_us))
+        self._delivery.wake()
+
     def wake(self) -> None:
         """A write that queued notifications is on the disk."""
         self._delivery.wake()
