@@ -230,7 +230,7 @@ class App:
         return answer(200, {"status": "ok"})
 
     async def _metrics(self, request: Request) -> Response:
-        return Response(200, self.platform.metrics().encode(), ((b"content-type", CONTENT_TYPE.encode()),))
+        return Response(200, (await self.platform.metrics()).encode(), ((b"content-type", CONTENT_TYPE.encode()),))
 
     async def _openapi(self, request: Request) -> Response:
         """What this server offers, for programs."""

@@ -170,11 +170,11 @@ class Platform:
             *ReleaseRoutes(Releases(self.storage)).routes(),
         ]
 
-    def metrics(self) -> str:
+    async def metrics(self) -> str:
         """Everything countable, as Prometheus text."""
         storage, requests = self.storage.stats(), self.counter
         sources, trimmed = self.sources.counts(), self.retention.trimmed
-        notified, ingested = self.subscriptions.counts(), self.ingest.counts
+        notified, ingested = await self.subscriptions.counts(), self.ingest.counts
         arrived = [({"result": r}, float(ingested[r])) for r in ("taken", "repeated", "refused")]
         by_status = [({"method": m, "status": str(s)}, float(n)) for (m, s), n in sorted(requests.requests.items())]
         p = "lamppost_server_"
@@ -204,6 +204,8 @@ class Platform:
                 family(f"{p}notifications_total", "counter", "Notifications attempted.", notified["sent"]),
                 family(f"{p}notifications_failed_total", "counter", "Attempts that failed.", notified["failed"]),
                 family(f"{p}notifications_waiting", "gauge", "Notifications not yet delivered.", notified["waiting"]),
+                family(f"{p}notifications_late_seconds", "gauge", "How long the oldest was due.", notified["late"]),
+                family(f"{p}notifications_dead", "gauge", "Given up, kept to be sent again.", notified["dead"]),
                 family(f"{p}notifications_dropped_total", "counter", "Dropped: slow receiver.", notified["dropped"]),
             )
         )

@@ -38,6 +38,7 @@ async def test_dead_letters_are_seen_and_sent_again(tmp_path: Path, monkeypatch:
             return (await client.get(f"{SERVICE}/notifications")).json()["queue"]["dead"] == 1
 
         await until(dead)
+        assert "\nlamppost_server_notifications_dead 1\n" in (await client.get("/metrics")).text
         found = (await client.get(f"{SERVICE}/notifications", params={"state": "dead"})).json()["notifications"]
         assert found[0]["why"] == "status 503" and receiver.got == []
         assert (await client.post(f"{SERVICE}/redeliver")).json() == {"redelivered": 1}

@@ -78,10 +78,14 @@ class Subscriptions:
         await self._delivery.flush()
         await self._flush()
 
-    def counts(self) -> dict[str, int]:
-        """For the metrics: subscriptions, attempts, failures, notifications waiting and dropped."""
-        states = list(self._states.values())
+    async def counts(self) -> dict[str, float]:
+        """For the metrics. ``late``: seconds that the oldest which is due has waited."""
+        states, now_us = list(self._states.values()), _clock_us()
+        stored = (await self._storage.read(lambda reader: reader.note_counts())).values()
+        due_us = min((due for waiting, _, due in stored if waiting), default=now_us)
         return {
+            "dead": sum(dead for _, dead, _ in stored),
+            "late": max(0, now_us - due_us) / 1e6,
             "subscriptions": len(states),
             "sent": sum(s.subscription.counters.sent for s in states),
             "failed": sum(s.subscription.counters.failed for s in states),
