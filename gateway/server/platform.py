@@ -79,7 +79,7 @@ class Platform:
         self._alias = own_alias(settings.alias, settings.data)
         self.distributed = Distributed(
             self.registry,
-            self.sources.said,
+            self.sources.record,
             self.queries,
             self.contexts,
             Egress(settings.notify_prefixes),

@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from urllib.parse import parse_qsl
 
-from gateway.server.broker.model import Stored
-from gateway.server.broker.qlang import parse_q
 from gateway.server.contexts import Context
 from gateway.server.distributed.headers import Caller, alias_of, caller_of
+from gateway.server.distributed.limits import CURRENT, Limits
 from gateway.server.errors import LoopDetected
+from gateway.server.sources.record import Record
 from gateway.server.sources.registry import Match, Registry, Wanted
 from gateway.server.wire import Request
 
-Properties = Callable[[str, str], Stored]  # of a tenant's registration
+Records = Callable[[str, str], Record | None]  # of a tenant's registration
 
 
 class Gate:
-    """``alias``: what this broker calls itself in Via; ``properties``: what a registration says (for csf)."""
+    """``alias``: what this broker calls itself in Via; ``records``: all that a registration says."""
 
-    def __init__(self, registry: Registry, alias: str, properties: Properties) -> None:
+    def __init__(self, registry: Registry, alias: str, records: Records) -> None:
         self._registry = registry
-        self._properties = properties
+        self._records = records
         self._alias = alias
 
     def open(self, request: Request) -> bool:
@@ -46,16 +46,16 @@ class Gate:
             raise LoopDetected(f"the request has passed {caller.alias} before: Via {', '.join(caller.via)}")
         return caller
 
-    def matching(self, caller: Caller, wanted: Wanted, csf: str | None = None) -> list[Match]:
-        """Who has a part in what is wanted, whatever operations they offer; ``csf``: of those only who fulfil it.
+    def matching(self, caller: Caller, wanted: Wanted, limits: Limits = CURRENT) -> list[Match]:
+        """Who has a part in what is wanted, whatever operations they offer.
 
         Without those that pass on a request that comes from them; one that owns its part stays, and is a loop.
-        Raises BadRequestData for a csf that cannot be read.
         """
-        found = self._registry.matching(caller.tenant, None, wanted)
-        if csf is not None:
-            condition = parse_q(csf, caller.context)
-            found = [m for m in found if condition.matches(self._properties(caller.tenant, m.registration.id))]
+        found = [
+            match
+            for match in self._registry.matching(caller.tenant, None, wanted)
+            if (record := self._records(caller.tenant, match.registration.id)) is not None and limits.allow(record)
+        ]
         return [
             match
             for match in found

@@ -23,6 +23,7 @@ from gateway.server.distributed.evolutions import evolution, merged
 from gateway.server.distributed.forward import Forward, Forwarder, warned, warning, warning_of
 from gateway.server.distributed.gate import Gate, parameters_of
 from gateway.server.distributed.headers import Caller
+from gateway.server.distributed.limits import limits_of
 from gateway.server.distributed.maps import EntityMap, Maps, lifetime_us, wants_map
 from gateway.server.distributed.search import IDS_IN_URL_MAX, MERGED_MAX
 from gateway.server.distributed.translate import translated
@@ -228,7 +229,7 @@ class History:
             types=build_query(caller.context, types=parameters.get("type")).types,
             attributes=frozenset(caller.context.expand_name(name) for name in names) or None,
         )
-        found = self._gate.matching(caller, wanted, parameters.get("csf"))
+        found = self._gate.matching(caller, wanted, limits_of(parameters, caller.context, temporal=True))
         return [match for match in found if operation in match.registration.operations]
 
     async def _asked(

@@ -14,6 +14,7 @@ from gateway.server.contexts import Contexts
 from gateway.server.distributed.forward import Forwarder, problem_of
 from gateway.server.distributed.gate import Gate
 from gateway.server.distributed.headers import Caller
+from gateway.server.distributed.limits import limits_of
 from gateway.server.distributed.question import Question, Wish
 from gateway.server.errors import BadRequestData, Conflict, OperationNotSupported, Problem
 from gateway.server.routing import Handler
@@ -50,7 +51,7 @@ class Purges:
             pattern = query.id_pattern.text if query.id_pattern is not None else None
             names = frozenset(query.attrs) or None
             wanted = Wanted(ids=query.ids, id_pattern=pattern, types=query.types, attributes=names)
-            found = self._gate.matching(caller, wanted, parameters.get("csf"))
+            found = self._gate.matching(caller, wanted, limits_of(parameters, context))
             matches = [m for m in found if m.registration.mode != "auxiliary"]
             selector = Selector(query.types, query.ids, query.id_pattern)
             results = await asyncio.gather(*(self._asked(caller, m, selector, parameters) for m in matches))

@@ -23,6 +23,7 @@ from gateway.server.distributed.entities import Copy, merged, received, undecide
 from gateway.server.distributed.forward import Forward, Forwarder, problem_of, warned, warning, warning_of
 from gateway.server.distributed.gate import Gate
 from gateway.server.distributed.headers import Caller
+from gateway.server.distributed.limits import limits_of
 from gateway.server.distributed.maps import HEADER, EntityMap, Maps, lifetime_us, wants_map
 from gateway.server.distributed.search import Search
 from gateway.server.errors import BadRequestData, NonexistentTenant, Problem, ResourceNotFound
@@ -76,7 +77,9 @@ class Reads:
             caller, entity_id = self._gate.caller(request, context), entity_id_of(request)
             names = asked_names(query)
             wanted = Wanted(ids=(entity_id,), types=query.types, attributes=names)
-            matches = [m for m in self._gate.matching(caller, wanted) if "retrieveEntity" in m.registration.operations]
+            limits = limits_of(parameters, context)
+            found = self._gate.matching(caller, wanted, limits)
+            matches = [match for match in found if "retrieveEntity" in match.registration.operations]
             if not matches:
                 return await local(request)
             single = await self.single(caller, entity_id, matches, names, dated=view.system)

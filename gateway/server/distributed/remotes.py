@@ -35,6 +35,7 @@ from gateway.server.distributed.forwarded import (
 )
 from gateway.server.distributed.gate import Gate
 from gateway.server.distributed.headers import Caller
+from gateway.server.distributed.limits import limits_of
 from gateway.server.distributed.telling import body_for, names_of, wanted_names
 from gateway.server.errors import Problem, ResourceNotFound
 from gateway.server.sources.model import Registration
@@ -166,8 +167,11 @@ class Remotes:
         if subscription.raw.get("localOnly") is True or subscription.status(_now_us()) == "expired":
             return found
         caller = self._caller(subscription.tenant, subscription.context, via)
+        asked: dict[str, str] = {name: subscription.raw[name] for name in ("csf", "scopeQ") if name in subscription.raw}
+        asked["splitEntities"] = "true" if subscription.raw.get("splitEntities") is True else "false"
+        limits = limits_of(asked, subscription.context)
         for selector, wanted in _wanted(subscription):
-            for match in self._gate.matching(caller, wanted, subscription.raw.get("csf")):
+            for match in self._gate.matching(caller, wanted, limits):
                 if "createSubscription" in match.registration.operations and not caller.passed(match.registration):
                     found.setdefault(match.registration.id, []).append((selector, match))
         return found

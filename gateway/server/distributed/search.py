@@ -22,6 +22,7 @@ from gateway.server.distributed.entities import Copy, covered, merged, received,
 from gateway.server.distributed.forward import Forwarder, warning, warning_of
 from gateway.server.distributed.gate import Gate
 from gateway.server.distributed.headers import Caller
+from gateway.server.distributed.limits import limits_of
 from gateway.server.distributed.question import Question, Wish
 from gateway.server.errors import BadRequestData, NonexistentTenant, Problem, TooManyResults
 from gateway.server.sources.model import Registration
@@ -108,10 +109,11 @@ class Search:
         if names is None and query.pick is not None:
             names = frozenset(name for name in query.pick.names if ":" in name) or None
         found: dict[str, Source] = {}
+        limits = limits_of(self._wish.parameters, self._caller.context)
         for selector in selectors:
             pattern = selector.id_pattern.text if selector.id_pattern is not None else None
             wanted = Wanted(ids=selector.ids, id_pattern=pattern, types=selector.types, attributes=names)
-            for match in gate.matching(self._caller, wanted, self._wish.parameters.get("csf")):
+            for match in gate.matching(self._caller, wanted, limits):
                 registration = match.registration
                 if not registration.operations & set(self._operations):
                     continue

@@ -17,7 +17,7 @@ from gateway.server.distributed.client import Client
 from gateway.server.distributed.discovery import Discovery
 from gateway.server.distributed.forward import Forwarder
 from gateway.server.distributed.forwarded import Kept
-from gateway.server.distributed.gate import Gate, Properties
+from gateway.server.distributed.gate import Gate, Records
 from gateway.server.distributed.history import History
 from gateway.server.distributed.map_routes import MapRoutes
 from gateway.server.distributed.maps import Maps
@@ -43,7 +43,7 @@ class Distributed:
     def __init__(
         self,
         registry: Registry,
-        properties: Properties,
+        records: Records,
         queries: Queries,
         contexts: Contexts,
         egress: Egress,
@@ -53,7 +53,7 @@ class Distributed:
     ) -> None:
         self._client = Client(egress)
         forwarder = Forwarder(self._client, contexts, registry)
-        gate = Gate(registry, alias, properties)
+        gate = Gate(registry, alias, records)
         self._writes = Writes(gate, forwarder, queries, contexts)
         self._batches = Batches(gate, forwarder, queries, contexts)
         self._purges = Purges(gate, forwarder, contexts)

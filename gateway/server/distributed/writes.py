@@ -25,6 +25,7 @@ from gateway.server.distributed.checks import check_attribute, check_body
 from gateway.server.distributed.forward import Forward, Forwarder
 from gateway.server.distributed.gate import Gate, parameters_of
 from gateway.server.distributed.headers import Caller
+from gateway.server.distributed.limits import CURRENT, HISTORY, Limits
 from gateway.server.distributed.outcome import Part, answer_of, here, refusal, there
 from gateway.server.distributed.plan import Piece, Plan, plan_whole, plan_write
 from gateway.server.distributed.translate import attribute, renamed, translated
@@ -98,7 +99,7 @@ class Writes:
             check_body(operation.name, request, raw, context)
             types = await known_types(self._queries, request, entity_id, raw, context)
             wanted = Wanted(ids=(entity_id,), types=types, attributes=frozenset(names.values()) or None)
-            plan = plan_write(self._gate.matching(caller, wanted), names.values(), {operation.name})
+            plan = plan_write(self._gate.matching(caller, wanted, _limits(operation)), names.values(), {operation.name})
             if not plan.pieces and not plan.refused:
                 return await local(request)
 
@@ -140,7 +141,8 @@ class Writes:
             check_attribute(operation.name, request, raw, context)
             name = context.expand_name(request.params["attr"])
             types = await known_types(self._queries, request, entity_id, {}, context)
-            matches = self._gate.matching(caller, Wanted(ids=(entity_id,), types=types, attributes=frozenset({name})))
+            wanted = Wanted(ids=(entity_id,), types=types, attributes=frozenset({name}))
+            matches = self._gate.matching(caller, wanted, _limits(operation))
             plan = plan_write(matches, {name}, {operation.name})
 
             async def forward(piece: Piece) -> Part:
@@ -168,7 +170,8 @@ class Writes:
             context = await wire.context_of(request, self._contexts)
             caller, entity_id = self._gate.caller(request, context), entity_id_of(request)
             types = await known_types(self._queries, request, entity_id, {}, context)
-            plan = plan_whole(self._gate.matching(caller, Wanted(ids=(entity_id,), types=types)), {operation.name})
+            matches = self._gate.matching(caller, Wanted(ids=(entity_id,), types=types), _limits(operation))
+            plan = plan_whole(matches, {operation.name})
 
             async def forward(piece: Piece) -> Part:
                 to = await self._forwarder.context_for(piece.registration, caller)
@@ -234,6 +237,10 @@ def _parameters(request: Request) -> dict[str, str]:
 def is_attribute(key: str) -> bool:
     """Whether a member of an entity is an attribute."""
     return key not in ENTITY_MEMBERS and not key.startswith("@")
+
+
+def _limits(operation: Operation) -> Limits:
+    return HISTORY if operation.name.endswith("Temporal") else CURRENT
 
 
 def body_id(raw: Any) -> str | None:

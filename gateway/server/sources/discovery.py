@@ -57,6 +57,15 @@ class When:
     since_us: int | None
     until_us: int | None
 
+    def touches(self, record: Record) -> bool:
+        """Of a source without such an interval nothing is known to be there."""
+        interval = record.intervals.get(self.interval)
+        if interval is None:
+            return False
+        began = self.until_us is None or interval.start_us < self.until_us
+        goes_on = interval.end_us is None or self.since_us is None or interval.end_us > self.since_us
+        return began and goes_on
+
 
 @dataclass(frozen=True, slots=True)
 class Selected:
@@ -132,14 +141,7 @@ class Question:
 
     def _timely(self, record: Record) -> bool:
         """Without a time only what says nothing of time; with one only what has such an interval, and touches it."""
-        if self.when is None:
-            return not record.intervals
-        interval = record.intervals.get(self.when.interval)
-        if interval is None:
-            return False
-        began = self.when.until_us is None or interval.start_us < self.when.until_us
-        goes_on = interval.end_us is None or self.when.since_us is None or interval.end_us > self.when.since_us
-        return began and goes_on
+        return not record.intervals if self.when is None else self.when.touches(record)
 
 
 def question_of(parameters: Mapping[str, str], context: Context) -> Question:

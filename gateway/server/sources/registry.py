@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from gateway.server.broker.query import TypeSelection
 from gateway.server.broker.regex import Pattern
+from gateway.server.sources.index import Index
 from gateway.server.sources.model import EntityInfo, Information, Registration
 
 
@@ -36,19 +37,20 @@ class Registry:
 
     def __init__(self, on_sent: Callable[[str, str, bool], None] = lambda tenant, name, ok: None) -> None:
         """``on_sent`` counts what was forwarded."""
-        self._tenants: dict[str, dict[str, Registration]] = {}
+        self._tenants: dict[str, Index] = {}
         self._on_sent = on_sent
 
     def put(self, tenant: str, registration: Registration) -> None:
         """Add it, or put it in place of the one with its id."""
-        self._tenants.setdefault(tenant, {})[registration.id] = registration
+        self._tenants.setdefault(tenant, Index()).put(registration)
 
     def remove(self, tenant: str, registration_id: str) -> None:
         """What is not there is no error."""
-        registrations = self._tenants.get(tenant, {})
-        registrations.pop(registration_id, None)
-        if not registrations:
-            self._tenants.pop(tenant, None)
+        index = self._tenants.get(tenant)
+        if index is not None:
+            index.remove(registration_id)
+            if not len(index):
+                del self._tenants[tenant]
 
     def any(self, tenant: str) -> bool:
         """Whether the tenant has registrations at all."""
@@ -62,7 +64,11 @@ class Registry:
         """Registrations that offer the operation (None: any) and have a part in what is wanted."""
         now_us = time.time_ns() // 1000
         found: list[Match] = []
-        for registration in self._tenants.get(tenant, {}).values():
+        index = self._tenants.get(tenant)
+        if index is None:
+            return found
+        types = wanted.types.any_of if wanted.types is not None else None
+        for registration in index.candidates(types, wanted.ids or None, wanted.attributes):
             if registration.expires_at is not None and registration.expires_at <= now_us:
                 continue
             if operation is None or operation in registration.operations:

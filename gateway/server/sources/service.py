@@ -84,10 +84,9 @@ class Sources:
             raise ResourceNotFound(f"there is no registration {registration_id}")
         return record
 
-    def said(self, tenant: str, registration_id: str) -> Json:
-        """What a registration says, as ``csf`` looks at it; nothing where it is gone."""
-        record = self._records.get(tenant, {}).get(registration_id)
-        return {} if record is None else record.as_entity()
+    def record(self, tenant: str, registration_id: str) -> Record | None:
+        """All that a registration says; None where it is gone."""
+        return self._records.get(tenant, {}).get(registration_id)
 
     def all(self, tenant: str) -> list[Record]:
         """In the order of creation; those that expired are left out."""
