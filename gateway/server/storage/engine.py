@@ -17,7 +17,7 @@ import zstandard
 
 from gateway.server.errors import StorageFailed, StorageFull
 from gateway.server.outcome import Outcome
-from gateway.server.storage import log, opening
+from gateway.server.storage import log, opening, zstd
 from gateway.server.storage.changes import Change
 from gateway.server.storage.draft import Draft, Edit, Name
 from gateway.server.storage.indexes import Indexes
@@ -27,8 +27,8 @@ from gateway.server.storage.write_behind import SLICE_SECONDS, WriteBehind
 
 logger = logging.getLogger(__name__)
 LAG_SECONDS = 5.0  # so long a change may be only in the log: what changes again in that time is moved once
-LAG_BYTES = 16 * 2**20  # of the log
-SHORT_SECONDS, LONG_SECONDS = SLICE_SECONDS, 2 * SLICE_SECONDS  # a slice; where the log is twice as long as wanted
+LAG_BYTES = 128 * 2**20  # of the log before it is compressed: so much is held in memory, once more as objects
+LONGER_MAX = 8.0  # times a slice, where the log is so many times as long as wanted: new entities cost most to move
 RETRY_SECONDS = 5.0
 Work = Callable[[Draft], Any]
 
@@ -114,7 +114,7 @@ class Engine:
     def _replay(self) -> None:
         stored: dict[int, int] = {}
         for seq, body in self._sql.execute("SELECT seq, body FROM log ORDER BY seq").fetchall():
-            self._note_row(seq, len(body))
+            self._note_row(seq, zstd.plain_size(body))
             for tenant, subject_id, key, types, document, expires_us, new_state, changes in log.decode(body):
                 subject = self.state.subject(tenant, subject_id)
                 if subject is None:
@@ -147,7 +147,7 @@ class Engine:
             if records:
                 body = log.encode(records)
                 self._sql.execute("INSERT INTO log (seq, body) VALUES (?, ?)", (seq, body))
-                self._note_row(seq, len(body))
+                self._note_row(seq, zstd.plain_size(body))
             self._finish(seq)
             self._publish(seq, draft.edits())
             return outcomes
@@ -212,8 +212,8 @@ class Engine:
         old = bool(self._rows) and now - self._rows[0][2] > LAG_SECONDS
         if not (all_of_it or old or self._log_bytes > LAG_BYTES):
             return
-        long = all_of_it or self._log_bytes > 2 * LAG_BYTES
-        self._slice(LONG_SECONDS if long else SHORT_SECONDS)
+        longer = LONGER_MAX if all_of_it else min(max(1.0, self._log_bytes / LAG_BYTES), LONGER_MAX)
+        self._slice(SLICE_SECONDS * longer)
 
     def finish(self) -> None:
         """Everything into the tables, as far as the disk allows; then close."""

@@ -146,7 +146,6 @@ class State:
         self.tenants: dict[str, Tenant] = {}
         self.expiring: set[Subject] = set()
         self.dirty: dict[Subject, int] = {}  # not in the tables as they are -> since which commit; oldest first
-        self.dirty_bytes = 0
         self.seq = 0
         self.next_subject = 1
         self.next_sample = 1

@@ -28,3 +28,8 @@ def compress(body: bytes, level: int = FAST) -> bytes:
 def decompress(frame: bytes) -> bytes:
     """What was compressed. Raises zstandard.ZstdError."""
     return _contexts.decompressor.decompress(frame)
+
+
+def plain_size(frame: bytes) -> int:
+    """Bytes of what was compressed."""
+    return zstandard.frame_content_size(frame)
