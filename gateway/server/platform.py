@@ -100,6 +100,7 @@ class Platform:
         await self.storage.start()
         try:
             await self._catalog.load()
+            await self.distributed.maps.load()
             coap = await self._listen()
             async with (
                 self.quality.running(),

@@ -126,9 +126,11 @@ def _header_value(value: str) -> bytes:
     return quote(value, safe=VISIBLE).encode("ascii")
 
 
-def problem(error: Problem) -> Response:
-    """An RFC 7807 answer."""
-    headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
+def problem(error: Problem, more: Mapping[str, str] | None = None) -> Response:
+    """An RFC 7807 answer; ``more``: headers."""
+    headers = dict(more or {})
+    if error.retry_after_s is not None:
+        headers["Retry-After"] = str(error.retry_after_s)
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return answer(error.status, error.body(), "application/problem+json", headers)

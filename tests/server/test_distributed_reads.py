@@ -364,3 +364,10 @@ async def test_history_of_several_sources(tmp_path: Path) -> None:
         }
         posted = await a.post("/temporal/entityOperations/query", body, options="temporalValues")
         assert posted.status_code == 200 and posted.json() == found
+
+
+async def test_an_entity_that_is_nowhere_tells_who_was_missing(tmp_path: Path) -> None:
+    async with odd(GET=(500, {})) as source, brokers(tmp_path, "a", sources=[source]) as (a,):
+        name = await register(a, source.url)
+        answer = await a.get(ONE)
+        assert answer.status_code == 404 and answer.headers["NGSILD-Warning"].startswith(f"299 {name} ")

@@ -212,3 +212,17 @@ async def test_a_source_with_names_of_its_own(tmp_path: Path) -> None:
             assert (await a.client.post(uri, json=note, headers={"Link": link})).status_code == 204
         await until(lambda: len(told(source)) == 1)
         assert data(source) == [{"id": "urn:ngsi-ld:Room:1", "type": "Room", "humidity": 15}]
+
+
+async def test_receivers_get_headers_of_the_request_that_subscribed(tmp_path: Path) -> None:
+    copied = "urn:ngsi-ld:request"
+    info = [{"key": "X-Key", "value": copied}, {"key": "X-None", "value": copied}, {"key": "X-Own", "value": "1"}]
+    async with odd(POST=(200, None)) as receiver, brokers(tmp_path, "a", sources=[receiver]) as (a,):
+        body = subscription(receiver.url)
+        body["notification"]["endpoint"]["receiverInfo"] = info
+        made = await a.client.post(f"{ROOT}/subscriptions", json=body, headers={"X-Key": "from the request"})
+        assert made.status_code == 201
+        await a.post("/entities", room(1, humidity=1))
+        await until(lambda: len(told(receiver)) == 1)
+        headers = receiver.seen[0].headers
+        assert (headers["x-key"], headers["x-own"]) == ("from the request", "1") and "x-none" not in headers

@@ -222,3 +222,35 @@ async def test_an_instance_of_history_is_changed_and_deleted_where_it_is(tmp_pat
         assert (await b.get("/temporal" + ONE)).json()["humidity"][0]["value"] == 3
         assert (await a.client.delete(f"/ngsi-ld/v1{at}")).status_code == 204
         assert (await a.client.delete(f"/ngsi-ld/v1{at}")).status_code == 404
+
+
+async def test_a_source_of_an_older_version_gets_what_it_knows(tmp_path: Path) -> None:
+    entity = {
+        **room(1, humidity=5),
+        "scope": "/a",
+        "kind": {"type": "VocabProperty", "vocab": "Office", "observedAt": "2026-01-01T00:00:00Z"},
+        "name": {"type": "LanguageProperty", "languageMap": {"en": "one"}},
+        "list": {"type": "ListProperty", "valueList": [1, 2]},
+    }
+    async with odd(POST=(201, None), PATCH=(204, None)) as source, brokers(tmp_path, "a", sources=[source]) as (a,):
+        await register(a, source.url, mode="redirect", contextSourceInfo=[{"key": "ngsildConformance", "value": "1.7"}])
+        assert (await a.post("/entities", entity)).status_code == 201
+        got = source.seen[0].body
+        assert got["kind"] == {"type": "Property", "value": "Office", "observedAt": "2026-01-01T00:00:00Z"}
+        assert got["list"] == {"type": "Property", "value": [1, 2]}
+        assert got["name"] == entity["name"] and got["scope"] == "/a"
+        assert (await a.patch(f"{ONE}/attrs/kind", {"type": "VocabProperty", "vocab": "Hall"})).status_code == 204
+        assert source.seen[-1].body == {"type": "Property", "value": "Hall"}
+
+
+async def test_media_type_and_context_can_be_those_of_the_request(tmp_path: Path) -> None:
+    info = [{"key": key, "value": "urn:ngsi-ld:request"} for key in ("jsonldContext", "contentType", "accept")]
+    async with odd(POST=(201, None)) as source, brokers(tmp_path, "a", sources=[source]) as (a,):
+        await register(a, source.url, mode="redirect", contextSourceInfo=info)
+        assert (await a.post("/entities", room(1, humidity=5))).status_code == 201
+        core = "https://uri.etsi.org/ngsi-ld/v1/ngsi-ld-core-context.jsonld"
+        headers = {"Content-Type": "application/ld+json"}
+        body = {**room(1, humidity=5), "@context": core}
+        assert (await a.client.post("/ngsi-ld/v1/entities", json=body, headers=headers)).status_code == 201
+        assert [seen.headers["content-type"] for seen in source.seen] == ["application/json", "application/ld+json"]
+        assert source.seen[1].body["@context"] == core

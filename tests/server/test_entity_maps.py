@@ -11,6 +11,7 @@ import pytest
 
 from gateway.server.distributed import maps
 from tests.server.federation import ROOT, Server, brokers, register, room
+from tests.server.support import until
 
 
 def ids(answer: httpx.Response) -> list[int]:
@@ -140,3 +141,27 @@ async def test_maps_of_history(tmp_path: Path) -> None:
         posted = await a.post("/temporal/entityMaps", body)
         assert posted.status_code == 201
         assert posted.json()["entityMap"] == {key: where[key] for key in where if key[-1] in "14"}
+
+
+async def test_a_restart_ends_no_map(tmp_path: Path) -> None:
+    async with brokers(tmp_path, "a") as (a,):
+        for number in (1, 2, 3):
+            await a.post("/entities", room(number, t=number))
+        first = await a.get("/entities", type="Room", limit="2", entityMap="true")
+        short = await a.get("/entityMaps", type="Room", entityMapLifetime="PT1S")
+        gone = await a.get("/entityMaps", type="Room")
+        assert (await a.client.delete(ROOT + f"/entityMaps/{gone.json()['id']}")).status_code == 204
+        name, later = first.headers["NGSILD-EntityMap"], datetime.now(UTC) + timedelta(hours=2)
+        expires = later.strftime("%Y-%m-%dT%H:%M:%SZ")
+        assert (await a.patch(f"/entityMaps/{name}", {"expiresAt": expires})).status_code == 204
+    async with brokers(tmp_path, "a") as (a,):
+        await a.post("/entities", room(4, t=4))
+        second = await turned(a, name, 2)
+        assert second.status_code == 200 and ids(second) == [3] and second.headers["NGSILD-EntityMap"] == name
+        assert (await a.get(f"/entityMaps/{name}")).json()["expiresAt"] == expires
+        assert (await a.get(f"/entityMaps/{gone.json()['id']}")).status_code == 404
+
+        async def ended() -> bool:
+            return (await a.get(f"/entityMaps/{short.json()['id']}")).status_code == 404
+
+        await until(ended)

@@ -126,7 +126,7 @@ RENAMED_BEFORE_1_4 = {"LanguageProperty": ("Property", "languageMap", "value")}
 
 def downgraded(entity: Stored, version: Version, compact: Compact) -> Stored:
     """The entity in the terms of an older version; a VocabProperty that becomes a Property has its compact terms."""
-    gone = _members_gone(version)
+    gone = members_gone(version)
     result: Stored = {}
     for name, value in entity.items():
         if name in gone:
@@ -139,7 +139,8 @@ def downgraded(entity: Stored, version: Version, compact: Compact) -> Stored:
     return result
 
 
-def _members_gone(version: Version) -> frozenset[str]:
+def members_gone(version: Version) -> frozenset[str]:
+    """Members of entities and attributes that an older version does not know."""
     gone: set[str] = set()
     if version < (1, 9):
         gone |= {"expiresAt", "valueType"}
@@ -152,6 +153,11 @@ def _members_gone(version: Version) -> frozenset[str]:
     return frozenset(gone)
 
 
+def renamed_before(version: Version) -> dict[str, tuple[str, str, str]]:
+    """Types of attributes that an older version does not know: the type there, the member here and there."""
+    return {**(RENAMED_BEFORE_1_8 if version < (1, 8) else {}), **(RENAMED_BEFORE_1_4 if version < (1, 4) else {})}
+
+
 def _downgraded_attribute(value: Any, version: Version, gone: frozenset[str], compact: Compact) -> Any:
     if version < (1, 3) and isinstance(value, list):
         value = next((instance for instance in value if "datasetId" not in instance), value[0])
@@ -159,8 +165,7 @@ def _downgraded_attribute(value: Any, version: Version, gone: frozenset[str], co
 
 
 def _downgraded_instance(instance: Stored, version: Version, gone: frozenset[str], compact: Compact) -> Stored:
-    renamed = {**(RENAMED_BEFORE_1_8 if version < (1, 8) else {}), **(RENAMED_BEFORE_1_4 if version < (1, 4) else {})}
-    kind, old, new = renamed.get(instance["type"], (instance["type"], "", ""))
+    kind, old, new = renamed_before(version).get(instance["type"], (instance["type"], "", ""))
     result: Stored = {}
     for name, value in instance.items():
         if name in gone:

@@ -27,7 +27,7 @@ from gateway.server.distributed.headers import Caller
 from gateway.server.distributed.outcome import Part, error_of, refusal, there
 from gateway.server.distributed.plan import Piece, Plan, plan_whole, plan_write
 from gateway.server.distributed.translate import translated
-from gateway.server.distributed.writes import FORWARDED, KEPT, body_id, is_attribute, known_types, replace_body
+from gateway.server.distributed.writes import FORWARDED, body_id, is_attribute, known_types, replace_body, share_of
 from gateway.server.errors import BadGateway, Problem
 from gateway.server.routing import Handler
 from gateway.server.settings import BATCH_MAX
@@ -160,7 +160,7 @@ class Batches:
         for piece in plan.pieces:
             kept: Any = raw
             if isinstance(raw, dict):
-                kept = {k: v for k, v in raw.items() if k in KEPT or names.get(k) in (piece.names or ())}
+                kept = share_of(raw, names, piece)
             share = shares.setdefault(piece.registration.id, Share(piece))
             share.elements.append((entity_id, kept, piece.names or frozenset(), context))
         return _left(raw, names, plan)

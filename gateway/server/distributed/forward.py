@@ -12,7 +12,8 @@ import orjson
 from gateway.server import wire
 from gateway.server.contexts import Context, Contexts
 from gateway.server.distributed.client import Client, Reply
-from gateway.server.distributed.headers import Caller, headers_for, info_of
+from gateway.server.distributed.headers import Caller, conformance_of, headers_for, info_of, media_for
+from gateway.server.distributed.older import older
 from gateway.server.errors import (
     AlreadyExists,
     BadGateway,
@@ -69,16 +70,19 @@ class Forwarder:
         if registration.local_only:
             parameters["local"] = "true"
         path = ROOT + forward.path + (f"?{urlencode(parameters, safe=':,/')}" if parameters else "")
-        body, media = self._encoded(registration, context, forward.body)
+        body, media = self._encoded(caller, context, forward)
         headers = headers_for(registration, caller, context, body=media)
         reply = await self._client.send(registration, forward.method, path, headers, body)
         self._registry.sent(caller.tenant, registration.id, ok=not reply.failure)
         return reply
 
-    def _encoded(self, registration: Registration, context: Context, body: Any) -> tuple[bytes, str]:
+    def _encoded(self, caller: Caller, context: Context, forward: Forward) -> tuple[bytes, str]:
+        body, version = forward.body, conformance_of(forward.registration)
         if body is None:
             return b"", ""
-        if info_of(registration, "contentType") != wire.LD:
+        if version is not None:
+            body = older(body, forward.path, version)
+        if media_for(forward.registration, caller) != wire.LD:
             return orjson.dumps(body), wire.JSON
         if isinstance(body, list):
             return orjson.dumps([_with(part, context) for part in body]), wire.LD

@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.server import wire
+from gateway.server.broker.represent_filter import CURRENT, Version
 from gateway.server.contexts import Context
 from gateway.server.sources.model import Registration
+from gateway.server.sources.parse import COPY
 from gateway.server.wire import Headers, Request
 
 HOPS_MAX = 16
 DEFAULT_ALIAS = "lamppost"
-COPY = "urn:ngsi-ld:request"
+VERSION = re.compile(r"(\d)\.(\d{1,2})(?:\.\d+)?\Z")
 NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}\Z")
 SPECIAL = frozenset({"jsonldcontext", "ngsildconformance", "accept", "contenttype"})
 OWN = frozenset(  # of the binding, or of the connection: not for registrations to set
@@ -74,7 +76,7 @@ def own_alias(alias: str, data: Path) -> str:
 
 def headers_for(registration: Registration, caller: Caller, context: Context, *, body: str = "") -> dict[str, str]:
     """The headers of one forward, in the context of the source; ``body``: the media type of the body, if any."""
-    accept = wire.LD if info_of(registration, "accept") == wire.LD else wire.JSON
+    accept = wire.LD if _asked_for(registration, "accept", caller) == wire.LD else wire.JSON
     headers: dict[str, str] = {"Accept": accept, "Via": ", ".join([*caller.via, f"1.1 {caller.alias}"])}
     if registration.tenant:
         headers["NGSILD-Tenant"] = registration.tenant
@@ -93,8 +95,30 @@ def headers_for(registration: Registration, caller: Caller, context: Context, *,
 
 
 def info_of(registration: Registration, key: str) -> str | None:
-    """One of the special keys of contextSourceInfo, whatever its case."""
-    return next((value for name, value in registration.source_info if name.lower() == key.lower()), None)
+    """One of the special keys of contextSourceInfo, whatever its case; None, too, where it is as in the request."""
+    found = next((value for name, value in registration.source_info if name.lower() == key.lower()), None)
+    return None if found == COPY else found
+
+
+def conformance_of(registration: Registration) -> Version | None:
+    """The version of the API that a source says it has; None for the current one."""
+    found = VERSION.match(info_of(registration, "ngsildConformance") or "")
+    version = (int(found[1]), int(found[2])) if found else CURRENT
+    return version if version < CURRENT else None
+
+
+def media_for(registration: Registration, caller: Caller) -> str:
+    """The media type of bodies for a source."""
+    return wire.LD if _asked_for(registration, "contentType", caller) == wire.LD else wire.JSON
+
+
+def _asked_for(registration: Registration, key: str, caller: Caller) -> str | None:
+    """A media type of contextSourceInfo, or that of the request where it says so."""
+    found = next((value for name, value in registration.source_info if name.lower() == key.lower()), None)
+    if found == COPY:
+        given = _header(caller.headers, "content-type" if key == "contentType" else key)
+        return None if given is None else given.partition(";")[0].strip()
+    return found
 
 
 def _names(via: tuple[str, ...]) -> set[str]:

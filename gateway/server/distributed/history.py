@@ -108,7 +108,7 @@ class History:
             parameters = parameters_of(request)
             context = await wire.context_of(request, self._contexts)
             page = wire.paging(parameters)
-            used = self._maps.used(request, context, temporal=True) if mapped else None
+            used = await self._maps.used(request, context, temporal=True) if mapped else None
             if used is not None:
                 return await self._turned(request, context, used)
             if mapped:
@@ -166,7 +166,7 @@ class History:
         if len(found.entities) > MERGED_MAX:
             raise TooManyResults(f"an entity map of history has at most {MERGED_MAX} entities")
         where = {str(entity["id"]): found.where[entity["id"]] for entity in found.ordered(parameters.get("orderBy"))}
-        return self._maps.make(request.tenant, context, where, lasting, temporal=True), found
+        return await self._maps.make(request.tenant, context, where, lasting, temporal=True), found
 
     async def _turned(self, request: Request, context: Context, used: EntityMap) -> Response:
         """A page of a map, as it is now; what has nothing to show any more leaves the map."""

@@ -68,26 +68,26 @@ class MapRoutes:
     async def retrieve(self, request: Request) -> Response:
         """GET /entityMaps/{id}."""
         request.query(())
-        return _shown(request, 200, self._found(request), {})
+        return _shown(request, 200, await self._found(request), {})
 
     async def update(self, request: Request) -> Response:
         """PATCH /entityMaps/{id}: only when it ends may be changed."""
         request.query(())
-        found = self._found(request)
+        found = await self._found(request)
         raw = wire.json_body(request)
         await wire.context_of_part(raw, request, wire.body_media(request, patch=True), self._contexts)
-        found.expires_us = _expiry(raw)
+        await self._maps.prolong(found, _expiry(raw))
         return answer(204)
 
     async def delete(self, request: Request) -> Response:
         """DELETE /entityMaps/{id}."""
         request.query(())
-        self._maps.remove(self._found(request))
+        await self._maps.remove(await self._found(request))
         return answer(204)
 
-    def _found(self, request: Request) -> EntityMap:
+    async def _found(self, request: Request) -> EntityMap:
         map_id = entity_id_of(request)
-        found = self._maps.find(request.tenant, map_id)
+        found = await self._maps.find(request.tenant, map_id)
         if found is None:
             raise ResourceNotFound(f"there is no entity map {map_id}, or it has expired")
         return found

@@ -89,7 +89,8 @@ class Reads:
             if entity is None or not query.matches(entity):
                 if entity is None and single.failed:
                     raise single.failed[0]
-                raise ResourceNotFound(f"there is no entity {entity_id}, or not of such a type or with such attributes")
+                missing = f"there is no entity {entity_id}, or not of such a type or with such attributes"
+                return wire.problem(ResourceNotFound(missing), warned(single.warnings))
             return await self._shown(request, entity, view, join, media, single.warnings)
 
         return handler
@@ -221,11 +222,11 @@ class Reads:
         lasting = lifetime_us(question.parameters)
         search = self.search(request, question, question.asked)
         await search.run(whole=True)
-        made = self._maps.make(request.tenant, question.caller.context, search.where, lasting, temporal=False)
+        made = await self._maps.make(request.tenant, question.caller.context, search.where, lasting, temporal=False)
         return made, search
 
     async def _answered(self, request: Request, question: Questioned, local: Handler) -> Response:
-        used = self._maps.used(request, question.caller.context, temporal=False)
+        used = await self._maps.used(request, question.caller.context, temporal=False)
         if used is not None:
             return await self._turned(request, question, used)
         if question.parameters.get("entityMap") == "true" or request.header(HEADER) is not None:

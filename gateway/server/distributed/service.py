@@ -57,7 +57,7 @@ class Distributed:
         self._writes = Writes(gate, forwarder, queries, contexts)
         self._batches = Batches(gate, forwarder, queries, contexts)
         self._purges = Purges(gate, forwarder, contexts)
-        maps = Maps()
+        self.maps = maps = Maps(storage, contexts)
         self._reads = Reads(gate, forwarder, queries, contexts, maps)
         self._discovery = Discovery(gate, forwarder, contexts)
         self._history = History(gate, forwarder, contexts, maps)

@@ -35,6 +35,7 @@ from gateway.server.sources.registry import Wanted
 from gateway.server.wire import ROOT, Request, Response, answer
 
 KEPT = ("id", "@id", "type", "@type")
+OF_ALL = ("scope", "expiresAt")
 FORWARDED = ("options", "format", "observedAt", "lang", "datasetId", "deleteAll")  # parameters that go along
 
 
@@ -104,7 +105,7 @@ class Writes:
                 return await local(request)
 
             async def forward(piece: Piece) -> Part:
-                kept = {k: v for k, v in raw.items() if k in KEPT or names.get(k) in (piece.names or ())}
+                kept = share_of(raw, names, piece)
                 return await self._bodied(caller, operation, piece, entity_id, kept, request)
 
             smaller = {k: v for k, v in raw.items() if k not in names or names[k] in plan.names}
@@ -222,6 +223,12 @@ async def known_types(
     if not names or not all(isinstance(name, str) for name in names):
         return None
     return build_query(context, types="|".join(names)).types
+
+
+def share_of(raw: dict[str, Any], names: dict[str, str], piece: Piece) -> dict[str, Any]:
+    """The part of an entity for a source: its attributes, and what holds of the whole where it has the whole."""
+    whole = KEPT if piece.registration.mode == "exclusive" else (*KEPT, *OF_ALL)
+    return {key: value for key, value in raw.items() if key in whole or names.get(key) in (piece.names or ())}
 
 
 def replace_body(request: Request, raw: Any) -> Request:

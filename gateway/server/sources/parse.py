@@ -40,6 +40,8 @@ MANAGEMENT_KNOWN = frozenset({"localOnly", "cacheDuration", "timeout", "cooldown
 SCOPE = re.compile(r"/?\w+(?:/\w+)*\Z")
 HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}\Z")
 HEADER_VALUE = re.compile(r"[\x20-\x7e]{0,1024}\Z")
+VERSION = re.compile(r"\d\.\d{1,2}(?:\.\d+)?\Z")
+COPY = "urn:ngsi-ld:request"  # as in the request that is forwarded
 LIST_MAX = 1_000
 TEXT_MAX = 2_000
 TIMEOUT_MS_MAX = 60_000
@@ -337,6 +339,10 @@ def _pairs(value: object) -> tuple[tuple[str, str], ...]:
             raise Fault("must have key and value, both strings", index)
         if not HEADER_NAME.match(key) or not HEADER_VALUE.match(text):
             raise Fault(f"{key!r} cannot be set as a header", index)
+        if text != COPY and key.lower() == "jsonldcontext" and not text.startswith(("http://", "https://")):
+            raise Fault("must be the URL of a context", index)
+        if text != COPY and key.lower() == "ngsildconformance" and not VERSION.match(text):
+            raise Fault("must be a version such as 1.8", index)
         pairs.append((key, text))
     return tuple(pairs)
 

@@ -16,7 +16,7 @@ from gateway.server.sources.discovery import PARAMETERS, question_of
 from gateway.server.sources.record import Json, shown
 from gateway.server.sources.service import Sources
 from gateway.server.sources.subscriptions import SourceSubscriptions
-from gateway.server.subscriptions.routes import names_of, subscription_shown, without_counters
+from gateway.server.subscriptions.routes import given_by, names_of, subscription_shown
 from gateway.server.wire import ROOT, Request, Response, answer
 
 REGISTRATIONS = f"{ROOT}/csourceRegistrations"
@@ -102,7 +102,7 @@ class SourceRoutes:
         """POST /csourceSubscriptions."""
         wire.boolean(request.query({"local"}), "local")
         raw, context = await self._body(request, "a subscription")
-        raw = without_counters(raw)
+        raw = given_by(request, raw)
         raw.setdefault("id", f"urn:ngsi-ld:Subscription:{uuid.uuid4()}")
         context = await names_of(raw, context, request, self._contexts)
         await self._subscriptions.create(request.tenant, raw, context)
@@ -141,7 +141,7 @@ class SourceRoutes:
         if media == wire.LD or wire.link_context(request) is not None or inline:
             given = await wire.context_of_part(raw, request, media, self._contexts)
         if isinstance(raw, dict):
-            raw = without_counters(raw)
+            raw = given_by(request, raw)
             if given is not None or "jsonldContext" in raw:
                 given = await names_of(raw, given or self._contexts.core, request, self._contexts)
         await self._sources.check_tenant(request.tenant)

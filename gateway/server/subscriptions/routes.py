@@ -22,6 +22,7 @@ from gateway.server.wire import ROOT, Request, Response, answer
 
 SERVICE = "/api/subscriptions"
 NOTES_MAX = 100
+COPY = "urn:ngsi-ld:request"  # in place of a value of receiverInfo: as in the request
 
 
 class SubscriptionRoutes:
@@ -51,7 +52,7 @@ class SubscriptionRoutes:
         context = await wire.context_of_part(raw, request, media, self._contexts)
         if not isinstance(raw, dict):
             raise BadRequestData("a subscription must be a JSON object")
-        raw = without_counters(raw)
+        raw = given_by(request, raw)
         raw.setdefault("id", f"urn:ngsi-ld:Subscription:{uuid.uuid4()}")
         context = await names_of(raw, context, request, self._contexts)
         await self._subscriptions.create(request.tenant, raw, context)
@@ -87,7 +88,7 @@ class SubscriptionRoutes:
         if media == wire.LD or wire.link_context(request) is not None or inline:
             given = await wire.context_of_part(raw, request, media, self._contexts)
         if isinstance(raw, dict):
-            raw = without_counters(raw)
+            raw = given_by(request, raw)
             if given is not None or "jsonldContext" in raw:
                 given = await names_of(raw, given or self._contexts.core, request, self._contexts)
         await self._subscriptions.update(request.tenant, entity_id_of(request), raw, given)
@@ -142,12 +143,29 @@ def _body_holds_context(raw: Json) -> bool:
     return isinstance(endpoint, dict) and endpoint.get("accept") == wire.LD
 
 
-def without_counters(raw: Json) -> Json:
-    """What only the server sets is left out of what a client gives; so is @context, which was read before."""
+def given_by(request: Request, raw: Json) -> Json:
+    """What a client gives: without what only the server sets, and without @context, which was read before.
+
+    Pairs of ``receiverInfo`` that are to be as in the request have its headers; where it has none they are left out.
+    """
     result = {name: value for name, value in raw.items() if name != "@context"}
-    if isinstance(raw.get("notification"), dict):
-        result["notification"] = {k: v for k, v in raw["notification"].items() if k not in COUNTERS}
+    notification = raw.get("notification")
+    if not isinstance(notification, dict):
+        return result
+    result["notification"] = notification = {k: v for k, v in notification.items() if k not in COUNTERS}
+    endpoint = notification.get("endpoint")
+    if isinstance(endpoint, dict) and isinstance(endpoint.get("receiverInfo"), list):
+        pairs = [pair for given in endpoint["receiverInfo"] if (pair := _copied(request, given)) is not None]
+        notification["endpoint"] = {**endpoint, "receiverInfo": pairs}
     return result
+
+
+def _copied(request: Request, pair: Any) -> Any:
+    """A pair with the header of the request that it names; None where there is no such."""
+    if not isinstance(pair, dict) or pair.get("value") != COPY or not isinstance(pair.get("key"), str):
+        return pair
+    value = request.header(pair["key"].lower().encode("latin-1", "replace"))
+    return None if value is None else {**pair, "value": value}
 
 
 def subscription_shown(subscription: Subscription, context: Context, media: str, system: bool) -> Json:
