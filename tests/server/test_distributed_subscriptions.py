@@ -7,13 +7,21 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+import pytest
 
+from gateway.server.distributed import remotes
 from tests.server.federation import DEFAULT, Odd, Server, brokers, odd, register, room
 from tests.server.support import until
 
 ROOT = "/ngsi-ld/v1"
 SUB = "urn:ngsi-ld:Subscription:s1"
 ONE = "/entities/urn:ngsi-ld:Room:1"
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remotes, "LOOK_S", 0.05)
+    monkeypatch.setattr(remotes, "BACK_OFF_S", 0.1)
 
 
 def subscription(url: str, **more: Any) -> dict[str, Any]:
@@ -56,7 +64,7 @@ async def test_changes_at_a_source_are_told_here_until_the_subscription_goes(tmp
         await b.patch(f"{ONE}/attrs", {"humidity": 65})
         await until(lambda: len(told(receiver)) == 2)
         assert data(receiver)[1]["humidity"] == 65
-        await a.post("/entities", room(2, humidity=70))  # and those here as before
+        await a.post("/entities", room(2, humidity=70), local="true")  # and those here as before
         await until(lambda: len(told(receiver)) == 3)
         assert (await a.patch(f"/subscriptions/{SUB}", {"q": "urn:ngsi-ld:null"})).status_code == 204
         assert "q" not in (await remote(b))[0]

@@ -44,7 +44,7 @@ wishes = st.builds(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(registrations, max_size=12), st.lists(st.integers(0, 6), max_size=3), wishes)
 def test_it_finds_what_asking_each_finds(given_: list[Registration], gone: list[int], wanted: Wanted) -> None:
     registry, plain = Registry(), dict[str, Registration]()
