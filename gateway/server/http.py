@@ -19,6 +19,7 @@ from starlette.applications import Starlette
 from gateway.prometheus import CONTENT_TYPE
 from gateway.server import wire
 from gateway.server.apps.console import Console
+from gateway.server.broker.names import URI
 from gateway.server.coding import OFFERED, decoded
 from gateway.server.errors import (
     BadRequestData,
@@ -48,7 +49,10 @@ Send = Callable[[Message], Awaitable[None]]
 BODY_METHODS = frozenset({"POST", "PATCH", "PUT"})
 HEALTH_SECONDS_MAX = 5.0
 DRAIN_BYTES_MAX, DRAIN_SECONDS_MAX = 8 * 2**20, 1.0
-LATER = frozenset({"snapshots", "info", "temporal", "entityOperations", "entities"})  # in the standard, not here
+ON_SNAPSHOTS = frozenset(
+    {"entities", "entityOperations", "temporal", "types", "attributes", "subscriptions", "entityMaps"}
+)
+LATER = frozenset({"info", "temporal", "entityOperations", "entities"})  # in the standard, not here
 
 
 class App:
@@ -143,6 +147,7 @@ class App:
             await _send(exchange.send, Response(refusal.status, refusal.body, (*refusal.headers, allow)))
             return
         request.params = found.params
+        await self._snapshot(request)
         with self._held() as hold:
             if request.method in BODY_METHODS:
                 request.body = await self._body(request, exchange.receive, hold)
@@ -150,6 +155,16 @@ class App:
         if request.body and request.header(b"content-encoding") is None:
             result = _advertised(result)
         await _send(exchange.send, _echoed(result, request.headers))
+
+    async def _snapshot(self, request: Request) -> None:
+        """An operation on a snapshot works on its data alone. Raises ResourceNotFound, Conflict, BadRequestData."""
+        named = request.header(b"ngsild-snapshot")
+        if named is None or request.path.removeprefix(ROOT + "/").partition("/")[0] not in ON_SNAPSHOTS:
+            return
+        if not URI.match(named):
+            raise BadRequestData("NGSILD-Snapshot must be the URI of a snapshot")
+        await self.platform.snapshots.use(request.tenant, named)
+        request.snapshot = named
 
     # bodies
 

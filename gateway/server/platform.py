@@ -35,6 +35,9 @@ from gateway.server.releases.routes import ReleaseRoutes
 from gateway.server.releases.service import Releases
 from gateway.server.routing import Route
 from gateway.server.settings import ServerSettings
+from gateway.server.snapshots.notices import Notices
+from gateway.server.snapshots.routes import SnapshotRoutes
+from gateway.server.snapshots.service import Snapshots
 from gateway.server.sources.identity import IdentityRoutes
 from gateway.server.sources.routes import SourceRoutes
 from gateway.server.sources.service import Sources
@@ -75,6 +78,8 @@ class Platform:
         self.subscriptions = Subscriptions(self.storage, self.broker, self.contexts, Egress(settings.notify_prefixes))
         self.sources = Sources(self.storage, self.contexts.core)
         self.source_subscriptions = SourceSubscriptions(self.storage, self.sources, self.subscriptions, self.contexts)
+        notices = Notices(Egress(settings.notify_prefixes))
+        self.snapshots = Snapshots(self.storage, self.contexts, self.subscriptions, notices)
         self.registry = self.sources.registry
         self._alias = own_alias(settings.alias, settings.data)
         self.distributed = Distributed(
@@ -111,6 +116,7 @@ class Platform:
                 self._following.running(),
                 Sweeper(self.broker).running(),
                 self.retention.running(),
+                self.snapshots.running(),
                 self._taking(coap),
             ):
                 yield self
@@ -166,6 +172,7 @@ class Platform:
             *self.distributed.around(broker),
             *QualityRoutes(self.quality, self.contexts).routes(),
             *ContextRoutes(self.contexts).routes(),
+            *SnapshotRoutes(self.snapshots, self.contexts).routes(),
             *IdentityRoutes(self._alias).routes(),
             *IngestRoutes(self.ingest).routes(),
             *ReleaseRoutes(Releases(self.storage)).routes(),

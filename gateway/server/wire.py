@@ -48,7 +48,10 @@ NOT_OFFERED = frozenset({
 
 @dataclass(slots=True)
 class Request:
-    """One request with its body read. ``params``: parts of the path, percent-decoded."""
+    """One request with its body read. ``params``: parts of the path, percent-decoded.
+
+    ``snapshot``: the one that it works on; then ``tenant`` is the hidden one of its data.
+    """
 
     method: str
     path: str
@@ -56,6 +59,7 @@ class Request:
     query_string: bytes
     body: bytes = b""
     params: dict[str, str] = field(default_factory=dict)
+    snapshot: str = ""
 
     def header(self, name: bytes) -> str | None:
         """The value of a header, the last where it is repeated."""
@@ -71,7 +75,7 @@ class Request:
         name = self.header(b"ngsild-tenant")
         if name is not None and not TENANT.match(name):
             raise BadRequestData("NGSILD-Tenant must be 1 to 256 visible ASCII characters")
-        return name or ""
+        return f"{name or ''} {self.snapshot}" if self.snapshot else name or ""
 
     def query(self, allowed: Iterable[str]) -> dict[str, str]:
         """The query parameters. Raises for those that are unknown, repeated or not offered."""

@@ -191,7 +191,7 @@ async def test_refusals_say_where(client: httpx.AsyncClient, change: dict[str, A
 
 
 async def test_what_is_not_offered_is_refused_not_ignored(client: httpx.AsyncClient) -> None:
-    problem(await client.get(f"{ROOT}/snapshots"), 422, "OperationNotSupported")
+    problem(await client.get(f"{ROOT}/temporal/nothing"), 422, "OperationNotSupported")
     problem(await client.get(f"{ROOT}/entities", params={"type": "A", "nonsense": "1"}), 400, "InvalidRequest")
     problem(await client.get(f"{ROOT}/nothing"), 404, "ResourceNotFound")
 

@@ -73,6 +73,12 @@ SCHEMAS: Json = {
         "properties": {"type": {"const": "Subscription"}, "notification": {"type": "object"}},
         "additionalProperties": True,
     },
+    "Snapshot": {
+        "type": "object",
+        "required": ["type"],
+        "properties": {"type": {"const": "Snapshot"}, "snapshotQueries": {"type": "array"}},
+        "additionalProperties": True,
+    },
     "SubscriptionList": {"type": "array", "items": {"$ref": "#/components/schemas/Subscription"}},
     "Registration": {
         "type": "object",

@@ -153,6 +153,18 @@ MAPS = {
 }
 
 
+SNAPSHOTS = {
+    _ngsi("POST", "/snapshots"): Operation("Make a snapshot", {201: None}, NOTHING, Body("Snapshot")),
+    _ngsi("DELETE", "/snapshots"): Operation("Delete the snapshots that q means", {204: None}, frozenset({"q"})),
+    _ngsi("GET", "/snapshots/{id}"): Operation("A snapshot", {200: "Snapshot"}),
+    _ngsi("PATCH", "/snapshots/{id}"): Operation(
+        "Change a snapshot", {204: None}, NOTHING, Body("Object", MERGE_PATCH)
+    ),
+    _ngsi("DELETE", "/snapshots/{id}"): Operation("Delete a snapshot", {204: None}),
+    _ngsi("POST", "/snapshots/{id}/clone"): Operation("Clone a snapshot", {201: None}, NOTHING, Body("Object")),
+}
+
+
 def _managed(path: str, one: str, several: str, schema: str, found: frozenset[str]) -> dict[str, Operation]:
     """Create, list, retrieve, change, delete."""
     collection, single = f"/{path}", f"/{path}/{{id}}"
@@ -218,6 +230,7 @@ TAGS: dict[str, dict[str, Operation]] = {
     "Types and attributes": DISCOVERED,
     "History": HISTORY,
     "Entity maps": MAPS,
+    "Snapshots": SNAPSHOTS,
     "Subscriptions": SUBSCRIPTIONS,
     "Context sources": CONTEXT_SOURCES,
     "Contexts": CONTEXTS,

@@ -58,8 +58,11 @@ def headers_of(subscription: Subscription) -> dict[str, str]:
     headers = {**subscription.endpoint.headers, "Content-Type": media}
     if media == JSON or not _context_in_body(subscription):
         headers["Link"] = context_header(subscription.context)
-    if subscription.tenant:
-        headers["NGSILD-Tenant"] = subscription.tenant
+    tenant, _, snapshot = subscription.tenant.partition(" ")  # what is in a snapshot has a tenant of its own
+    if tenant:
+        headers["NGSILD-Tenant"] = tenant
+    if snapshot:
+        headers["NGSILD-Snapshot"] = snapshot
     return headers
 
 
