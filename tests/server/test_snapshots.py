@@ -170,6 +170,25 @@ async def test_the_endpoint_is_told(tmp_path: Path) -> None:
         assert bodies[-1]["expiresAt"] <= bodies[-1]["notifiedAt"] < bodies[0]["expiresAt"]
 
 
+async def test_a_subscription_in_a_snapshot_tells_of_its_writes(tmp_path: Path) -> None:
+    async with odd(POST=(200, {})) as receiver, serving(tmp_path, notify_prefixes=(receiver.url,)) as client:
+        await put(client, room(1))
+        await make(client)
+        header = {"NGSILD-Snapshot": SNAP}
+        notification = {"endpoint": {"uri": f"{receiver.url}/told", "accept": "application/json"}}
+        body = {"type": "Subscription", "entities": [{"type": "Room"}], "notification": notification}
+        made = await client.post(f"{ROOT}/subscriptions", json=body, headers=header)
+        assert made.status_code == 201 and (await client.get(f"{ROOT}/subscriptions")).json() == []
+        await put(client, room(1, 3))  # outside: nothing for this subscription
+        await put(client, room(1, 4), **header)
+        async with asyncio.timeout(20):
+            while not receiver.seen:
+                await asyncio.sleep(0.02)
+        (told,) = receiver.seen
+        assert told.body["data"][0]["t"]["value"] == 4
+        assert told.headers["ngsild-snapshot"] == SNAP and "ngsild-tenant" not in told.headers
+
+
 async def test_tenants_and_unknown_ones(tmp_path: Path) -> None:
     async with serving(tmp_path) as client:
         await put(client, room(1))
@@ -233,7 +252,7 @@ async def test_odd_input_and_changes_of_live_entities(tmp_path: Path) -> None:
         await make(client)
         frozen = await seen(client)
 
-        @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+        @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), database=None)
         @given(
             members=st.dictionaries(names, odd_json, max_size=3),
             number=st.integers(0, 6),
