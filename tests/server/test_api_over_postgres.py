@@ -25,6 +25,7 @@ PARTS = (
     "test_subscription_delivery.py",
     "test_sources.py",
     "test_retention.py",
+    "test_snapshots.py",
 )
 
 
