@@ -11,10 +11,12 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
+from tests.server.federation import odd, room
 from tests.server.postgres_server import Databases, postgres
 from tests.server.support import LD, LINK, ROOT, meter, serving, until, upsert
 from tests.server.test_kill import PROGRAM
@@ -204,3 +206,36 @@ async def test_a_write_meets_a_subscription_that_another_one_has_just_acknowledg
             await upsert(b, meter(1, n, f"2026-01-01T00:00:{n:02}Z"))
             await until(lambda n=n: n in receiver.values())  # type: ignore[misc]
             assert (await a.delete(f"{URL}/{one['id']}")).status_code == 204
+
+
+async def test_what_one_has_forwarded_the_other_passes_on_and_ends(databases: Databases, tmp_path: Path) -> None:
+    async with odd(POST=(201, None), DELETE=(204, None)) as source:
+
+        def asked(method: str, path: str) -> list[Any]:
+            return [seen.body for seen in source.seen if seen.method == method and seen.path.startswith(path)]
+
+        async with pair(databases, tmp_path, notify_prefixes=(source.url,)) as (one, other):
+            registered = {
+                "type": "ContextSourceRegistration",
+                "endpoint": source.url,
+                "information": [{"entities": [{"type": "Room"}]}],
+            }
+            assert (await one.post(f"{ROOT}/csourceRegistrations", json=registered)).status_code == 201
+            mine = {
+                "id": "urn:ngsi-ld:Subscription:forwarded",
+                "type": "Subscription",
+                "entities": [{"type": "Room"}],
+                "notification": {"endpoint": {"uri": f"{source.url}/notify"}},
+            }
+            assert (await one.post(f"{ROOT}/subscriptions", json=mine)).status_code == 201
+            (there,) = asked("POST", "/subscriptions")
+            path = urlsplit(there["notification"]["endpoint"]["uri"]).path
+            note = {"type": "Notification", "subscriptionId": there["id"], "data": [room(1, humidity=5)]}
+
+            async def taken() -> bool:
+                return bool((await other.post(path, json=note)).status_code == 204)
+
+            await until(taken)
+            await until(lambda: bool(asked("POST", "/notify")))
+            assert (await other.delete(f"{ROOT}/subscriptions/{mine['id']}")).status_code == 204
+            await until(lambda: len(asked("DELETE", f"/subscriptions/{there['id']}")) == 1)
