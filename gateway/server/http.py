@@ -139,7 +139,7 @@ class App:
         if found is None:
             raise _unknown(scope["path"])
         if request.method == "OPTIONS":
-            await _send(exchange.send, answer(204, headers={"Allow": ", ".join((*found.methods, "OPTIONS"))}))
+            await _send(exchange.send, answer(204, headers={"Allow": ", ".join(found.methods)}))
             return
         if found.handler is None:
             refusal = wire.problem(MethodNotAllowed(f"{request.method} is not offered at {scope['path']}"))

@@ -33,7 +33,7 @@ class _Node:
 
 
 class Found(NamedTuple):
-    """``handler`` None: the path is known, the method is not; ``methods`` are the known ones."""
+    """``handler`` None: the path is known, the method is not; ``methods`` are the known ones, HEAD and OPTIONS too."""
 
     handler: Handler | None
     params: dict[str, str]
@@ -62,7 +62,8 @@ class Router:
         if not node.handlers:
             return None
         handler = node.handlers.get("GET" if method == "HEAD" else method)
-        return Found(handler, params, tuple(node.handlers))
+        also = ("HEAD", "OPTIONS") if "GET" in node.handlers else ("OPTIONS",)
+        return Found(handler, params, (*node.handlers, *also))
 
     def _add(self, route: Route) -> None:
         node = self._root

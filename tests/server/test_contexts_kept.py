@@ -201,4 +201,4 @@ async def test_source_identity(client: httpx.AsyncClient) -> None:
     assert other["contextSourceAlias"] == f"{alias}-a" and other["id"] != shown["id"]
     linked = await client.get(f"{ROOT}/info/sourceIdentity", headers={"Accept": "application/ld+json"})
     assert "@context" in linked.json() and "link" not in linked.headers
-    assert (await client.post(f"{ROOT}/info/sourceIdentity", json={})).headers["allow"] == "GET"
+    assert (await client.post(f"{ROOT}/info/sourceIdentity", json={})).headers["allow"] == "GET, HEAD, OPTIONS"

@@ -90,3 +90,17 @@ async def test_the_count_of_older_versions(client: httpx.AsyncClient) -> None:
             assert answer.status_code == 400
         else:
             assert (answer.status_code, answer.headers["ngsild-results-count"]) == (200, "0"), answer.text
+
+
+async def test_head_mirrors_get_and_allow_lists_what_is_served(client: httpx.AsyncClient) -> None:
+    paths = (await client.get("/openapi.json")).json()["paths"]
+    for path, offered in paths.items():
+        if "{" in path or "get" not in offered:
+            continue
+        asked = {"type": "Room"} if path.startswith(ROOT) else {}
+        got, head = await client.get(path, params=asked), await client.head(path, params=asked)
+        assert head.status_code == got.status_code and head.content == b"", path
+        assert head.headers.get("content-type") == got.headers.get("content-type"), path
+        told = await client.options(path)
+        allowed = {name.upper() for name in offered} | {"HEAD", "OPTIONS"}
+        assert told.status_code == 204 and set(told.headers["allow"].split(", ")) == allowed, path
