@@ -44,8 +44,17 @@ def _recording_options(function: click.decorators.FC) -> click.decorators.FC:
 @_recording_options
 @click.option("--split", type=click.FloatRange(0, 1, min_open=True, max_open=True), help="Learn from so much of it.")
 @click.option("--model", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Score this model instead.")
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Write the scores as an HTML page, too.")
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
-def score(file: Path, mains: str, period: float | None, split: float | None, model: Path | None, as_json: bool) -> None:
+def score(
+    file: Path,
+    mains: str,
+    period: float | None,
+    split: float | None,
+    model: Path | None,
+    plot: Path | None,
+    as_json: bool,
+) -> None:
     """How well are the appliances of FILE told apart?
 
     With --split 0.7 the first 70 % in time train a model and the rest is scored; with --model all is scored.
@@ -60,6 +69,13 @@ def score(file: Path, mains: str, period: float | None, split: float | None, mod
         result = evaluate.model_score(recording, models.load(model))
     else:
         result = evaluate.split_score(recording, split or 0.0, _say if sys.stderr.isatty() else lambda _: None)
+    if plot is not None:
+        from gateway.cli.models_plot import page
+
+        try:
+            plot.write_text(page(result), encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"{plot}: {error.strerror}") from None
     if as_json:
         say_json(result.plain())
     else:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from gateway.pipeline.nilm import batch, small
+from gateway.pipeline.nilm.batch import Array
 from gateway.pipeline.nilm.model import Model, check_period
 from gateway.pipeline.nilm.recording import Recording
 from gateway.pipeline.nilm.result import ModelError, NothingLearnedError
@@ -26,6 +27,7 @@ class Evaluation:
     rows: int
     settings_tried: int
     report: Report
+    estimate: dict[str, Array]  # W, rows as those of the recording
 
     def plain(self) -> dict[str, Any]:
         """As JSON; null where a score means nothing."""
@@ -70,7 +72,7 @@ def split_score(recording: Recording, share: float, say: small.Progress = lambda
         learned = small.learn_all(first.appliances, first.mains, first.period_s, recording.name, say)
     except NothingLearnedError as error:
         say(error.cause)
-        return Evaluation(rest, rest.rows, 1, score({}, rest.appliances, rest.mains, means_of(first)))
+        return Evaluation(rest, rest.rows, 1, score({}, rest.appliances, rest.mains, means_of(first)), {})
     tried = small.SETTINGS_TRIED if small.has_trees() else 1
     return _evaluate(learned, rest, means_of(first), tried)
 
@@ -91,7 +93,7 @@ def means_of(recording: Recording) -> dict[str, float]:
 
 def _evaluate(learned: Model, rest: Recording, means: dict[str, float], tried: int) -> Evaluation:
     estimate, sure = batch.follow_surely(learned, rest.mains)
-    return Evaluation(rest, rest.rows, tried, score(estimate, rest.appliances, rest.mains, means, sure))
+    return Evaluation(rest, rest.rows, tried, score(estimate, rest.appliances, rest.mains, means, sure), estimate)
 
 
 def _number(value: float) -> float | None:
