@@ -44,6 +44,12 @@ def _recording_options(function: click.decorators.FC) -> click.decorators.FC:
 @_recording_options
 @click.option("--split", type=click.FloatRange(0, 1, min_open=True, max_open=True), help="Learn from so much of it.")
 @click.option("--model", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Score this model instead.")
+@click.option(
+    "--train",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    multiple=True,
+    help="Learn from this other house instead; may be given several times.",
+)
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Write the scores as an HTML page, too.")
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
 def score(
@@ -52,23 +58,28 @@ def score(
     period: float | None,
     split: float | None,
     model: Path | None,
+    train: tuple[Path, ...],
     plot: Path | None,
     as_json: bool,
 ) -> None:
     """How well are the appliances of FILE told apart?
 
-    With --split 0.7 the first 70 % in time train a model and the rest is scored; with --model all is scored.
+    With --split 0.7 the first 70 % in time train a model and the rest is scored; with --model, or with --train other
+    houses, all is scored.
     """
-    if (split is None) == (model is None):
-        raise UsageError("give --split or --model", fix="lamppost models score FILE --split 0.7")
+    if [split is not None, model is not None, bool(train)].count(True) != 1:
+        raise UsageError("give one of --split, --model and --train", fix="lamppost models score FILE --split 0.7")
     recording = _read(file, mains, period)
     from gateway.pipeline.nilm import evaluate
     from gateway.pipeline.nilm import model as models
 
+    say = _say if sys.stderr.isatty() else lambda _: None
     if model is not None:
         result = evaluate.model_score(recording, models.load(model))
+    elif train:
+        result = evaluate.house_score(recording, [_read(other, mains, period) for other in train], say)
     else:
-        result = evaluate.split_score(recording, split or 0.0, _say if sys.stderr.isatty() else lambda _: None)
+        result = evaluate.split_score(recording, split or 0.0, say)
     if plot is not None:
         from gateway.cli.models_plot import page
 

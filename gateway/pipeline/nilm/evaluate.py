@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from gateway.pipeline.nilm import batch, small
 from gateway.pipeline.nilm.batch import Array
 from gateway.pipeline.nilm.model import Model, check_period
-from gateway.pipeline.nilm.recording import Recording
+from gateway.pipeline.nilm.recording import Recording, joined
 from gateway.pipeline.nilm.result import ModelError, NothingLearnedError
 from gateway.pipeline.nilm.score import Report, score
 
@@ -68,8 +69,22 @@ def split_score(recording: Recording, share: float, say: small.Progress = lambda
     Raises ModelError where there is no first part or no rest.
     """
     first, rest = recording.split(share)
+    return _learned_score(first, rest, say)
+
+
+def house_score(recording: Recording, others: Sequence[Recording], say: small.Progress = lambda _: None) -> Evaluation:
+    """Learn from other houses, score this one: what a home is told in which nothing was measured.
+
+    Appliances are the same where their names are; one that no other house has is zero. ``ea_mean`` is that of the
+    others' means. Raises ModelError where periods differ.
+    """
+    joined([*others, recording])
+    return _learned_score(joined(others), recording, say)
+
+
+def _learned_score(first: Recording, rest: Recording, say: small.Progress) -> Evaluation:
     try:
-        learned = small.learn_all(first.appliances, first.mains, first.period_s, recording.name, say)
+        learned = small.learn_all(first.appliances, first.mains, first.period_s, first.name, say)
     except NothingLearnedError as error:
         say(error.cause)
         return Evaluation(rest, rest.rows, 1, score({}, rest.appliances, rest.mains, means_of(first)), {})

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +25,7 @@ EPOCH_LEAST = 1e8  # smaller numbers count rows or seconds of the recording: the
 NOT_POWER = re.compile(r"(_VA|_VAR|_V|_A|_Hz|\[(?!k?W\])[^\]]*\])$", re.IGNORECASE)
 KW_MOST = 50.0
 UNDATED_MAX = 0.1  # of the rows may lack a time
+PERIODS_ALIKE = 0.01
 BACK_MAX = 0.01  # of the steps may go back in time
 FIX = "Give a wide table: one column an appliance in W, one for the mains (--mains)."
 _ODD = re.compile(r"[^A-Za-z0-9_-]+")
@@ -56,6 +59,33 @@ class Recording:
         appliances = {name: watts[where] for name, watts in self.appliances.items()}
         rows = int((~np.isnan(mains)).sum())
         return Recording(self.name, self.period_s, rows, mains, appliances, self.left_out, self.scale)
+
+
+def joined(recordings: Sequence[Recording]) -> Recording:
+    """Recordings of several houses as one, parted by a row of NaN; an appliance that a house lacks is NaN there.
+
+    Raises ModelError where their periods differ.
+    """
+    first = recordings[0]
+    for other in recordings[1:]:
+        if not math.isclose(other.period_s, first.period_s, rel_tol=PERIODS_ALIKE):
+            cause = f"{first.name} has a row each {first.period_s:g} s, {other.name} each {other.period_s:g} s"
+            raise ModelError(cause, fix="Give recordings of one period.")
+    gap = np.full(1, np.nan)
+    names = dict.fromkeys(name for one in recordings for name in one.appliances)
+    lacking = {id(one): np.full(len(one.mains), np.nan) for one in recordings}
+
+    def column(parts: Sequence[Array]) -> Array:
+        return np.concatenate([part for pair in zip(parts, [gap] * len(parts), strict=True) for part in pair][:-1])
+
+    return Recording(
+        " + ".join(one.name for one in recordings),
+        first.period_s,
+        sum(one.rows for one in recordings),
+        column([one.mains for one in recordings]),
+        {name: column([one.appliances.get(name, lacking[id(one)]) for one in recordings]) for name in names},
+        tuple(dict.fromkeys(column for one in recordings for column in one.left_out)),
+    )
 
 
 def read(path: Path, *, mains: str = "main", period_s: float | None = None) -> Recording:

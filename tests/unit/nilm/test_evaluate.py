@@ -10,6 +10,8 @@ from nilm_houses import house
 
 from gateway.cli.models import command
 from gateway.pipeline.nilm import batch, learn
+from gateway.pipeline.nilm.recording import Recording, joined
+from gateway.pipeline.nilm.result import ModelError
 from gateway.pipeline.nilm.tracker import Tracker
 
 
@@ -42,6 +44,30 @@ def test_a_trained_model_is_scored(tmp_path: Path) -> None:
     assert done.exit_code == 0
     assert "kettle" in done.output
     assert "predicting zero 0.500" in done.output
+
+
+def test_a_house_is_scored_by_what_others_taught(tmp_path: Path) -> None:
+    file, other, bare = saved(tmp_path / "here.npz", 1900), tmp_path / "there.npz", tmp_path / "bare.npz"
+    series, mains = house(4, 2800)
+    np.savez(other, main=mains, toaster=np.zeros(len(mains)), **series)
+    np.savez(bare, main=mains, fridge=series["fridge"])
+    score = ["score", str(file), "--period", "1", "--json", "--train", str(other)]
+    done = CliRunner().invoke(command, [*score, "--train", str(bare)])
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert (told["file"], told["rows"]) == ("here.npz", 1900)
+    assert told["ea"] > max(told["ea_zero"], told["ea_mean"]), "houses of one kind"
+    assert told["appliances"].keys() == {*series, "router"}, "this house's, not the others'"
+    assert told["appliances"]["router"]["ea"] == 0.5, "no other house has it: zero"
+    refused = CliRunner().invoke(command, [*score, "--split", "0.7"])
+    assert refused.exit_code != 0
+
+
+def test_houses_of_different_periods_are_refused(tmp_path: Path) -> None:
+    series, mains = house(3, 1900)
+    parts = [Recording(name, period, 1900, mains, series, ()) for name, period in (("a", 1.0), ("b", 6.0))]
+    with pytest.raises(ModelError, match="each 6 s"):
+        joined(parts)
 
 
 def test_a_steady_load_takes_what_is_left_of_the_mains() -> None:
