@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ import psutil
 
 from firmware_sim.loads.model import household
 from gateway.pipeline.nilm import batch, evaluate, learn, model, recording, score
+from tests.bench import fhmm
 
 ROOT = Path(__file__).parents[2]
 HOUSES: dict[str, tuple[float | None, str]] = {
@@ -46,6 +48,39 @@ def own(step_s: float) -> tuple[model.Model, score.Report, dict[str, float]]:
     means = {name: float(watts.mean()) for name, watts in truth.items()}
     report = score.score(estimate, shown, shown_mains, means)
     return learned, report, {"train_s": round(trained_s, 2), "samples_per_s": round(rate)}
+
+
+def beside_fhmm(step_s: float, more: int) -> dict[str, object]:
+    """Ours and a factorial hidden Markov model with the same states, learned from and shown the same, in one run.
+
+    ``more``: so many loads of a second house are behind the same meter. The baseline sees fewer rows where it is slow.
+    """
+    truth, mains = _split(_houses(TRAIN_SEED, 4, step_s, more))
+    learned = learn.learn(truth, mains, step_s, "")
+    levels = {load.name: [state.level_w for state in load.states] for load in learned.loads}
+    baseline = fhmm.fit(levels, truth)
+    shown, shown_mains = _split(_houses(SHOWN_SEED, 3, step_s, more))
+    rows = len(shown_mains) if baseline.states < 500 else 2000
+    means = {name: float(truth[name].mean()) for name in levels}
+    told: dict[str, object] = {"loads": len(levels), "states": baseline.states}
+    batch.follow(learned, shown_mains[:100])
+    for name, decode, count in (
+        ("ours", partial(batch.follow, learned), len(shown_mains)),
+        ("fhmm", baseline.decode, rows),
+    ):
+        begun = time.process_time()
+        estimate = decode(shown_mains[:count])
+        told[f"{name}_samples_per_cpu_s"] = round(count / (time.process_time() - begun))
+        cut = {each: watts[:rows] for each, watts in estimate.items()}
+        real = {each: shown[each][:rows] for each in levels}
+        told[f"{name}_ea"] = round(score.score(cut, real, shown_mains[:rows], means).ea, 3)
+    return told
+
+
+def _houses(seed: int, days: float, step_s: float, more: int) -> dict[str, np.ndarray]:
+    """A house, with some loads of another one."""
+    second = [item for item in household(seed + 1, days, step_s).items() if item[0] != "other"][:more]
+    return household(seed, days, step_s) | {f"{name}_2": watts for name, watts in second}
 
 
 def _split(powers: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -112,8 +147,34 @@ def worker(path: Path, cache: Path, power: np.ndarray, *more: str) -> dict[str, 
     }
 
 
+def replay(path: Path, cache: Path, days: float, step_s: float) -> dict[str, object]:
+    """Days through a worker: how its memory grows from the first day on, and how far its parts are off their sum."""
+    power = _split(household(SHOWN_SEED, 3, step_s))[1]
+    a_day = round(86_400 / step_s)
+    command = [sys.executable, "-m", "gateway.pipeline.nilm.worker", str(path), "--cache", str(cache)]
+    off_w, grown_kib = 0.0, 0
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdout.readline()
+        inside = psutil.Process(process.pid)
+        process.stdin.write('{"start":{}}\n')
+        for row in range(round(days * a_day)):
+            watts = power[row % len(power)]
+            process.stdin.write(f'{{"t":{round((row + 1) * step_s * 1e9)},"p":{watts:.1f}}}\n')
+            process.stdin.flush()
+            said = json.loads(process.stdout.readline())
+            parts = sum(part[1] for part in said["parts"]) + said["other"]
+            off_w = max(off_w, abs(parts - said["mains"]))
+            if row == a_day:
+                grown_kib = -(inside.memory_full_info().uss >> 10)
+        grown_kib += inside.memory_full_info().uss >> 10
+        process.stdin.close()
+    return {"days": days, "step_s": step_s, "grown_kib_after_a_day": grown_kib, "sum_off_w_max": round(off_w, 3)}
+
+
 def main() -> None:
-    """Run all and print."""
+    """Run all and print. BENCH_DAYS (default 30) are replayed."""
     data = ROOT.parent / "shared" / "data" / "nilm"
     result: dict[str, object] = {}
     learned, report, times = own(1.0)
@@ -130,6 +191,8 @@ def main() -> None:
         model.save(learned, path)
         result["worker_cold"] = worker(path, Path(folder), power)
         result["worker_warm"] = worker(path, Path(folder), power)
+        result["beside_fhmm"] = [beside_fhmm(6.0, more) for more in (0, 3)]
+        result["replay"] = replay(path, Path(folder), float(os.environ.get("BENCH_DAYS", "30")), 1.0)
         result["worker_plain"] = worker(path, Path(folder), power[:3000], "--pure")
     json.dump(result, sys.stdout, indent=1)
     print()
