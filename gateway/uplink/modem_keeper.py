@@ -229,10 +229,21 @@ class ModemKeeper:
             case Rung.RESET:
                 await self._ask(modem, MODEM, "Reset")
             case Rung.POWER:
-                await self._enable(modem, on=False)
-                await self._ask(modem, MODEM, "SetPowerState", "u", LOW)
+                await self._power_down(modem)
                 await self._ask(modem, MODEM, "SetPowerState", "u", ON)
                 await self._enable(modem, on=True)
+
+    async def _power_down(self, modem: Modem) -> None:
+        """Only a disabled modem takes that, and NetworkManager may enable it in between: then once more."""
+        for again in (True, False):
+            await self._enable(modem, on=False)
+            try:
+                await self._ask(modem, MODEM, "SetPowerState", "u", LOW)
+            except BusError as error:
+                if not (again and error.ends("Core.WrongState")):
+                    raise
+            else:
+                return
 
     async def _enable(self, modem: Modem, *, on: bool) -> None:
         await self._ask(modem, MODEM, "Enable", "b", on)
