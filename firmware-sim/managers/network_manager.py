@@ -268,11 +268,11 @@ class NetworkManager(Service):
         self._listed("ActiveConnections", [add, *paths] if add else paths)
 
     async def _climb(self, active: str, device: str, settings: dict[str, dict[str, Any]]) -> None:
-        interface = self.interfaces[device]
         for state in STEPS:
             await asyncio.sleep(self._step_s)
-            if self.tree.get(device, DEVICE, "ActiveConnection") != active:
+            if not self._still(active, device):
                 return
+            interface = self.interfaces[device]
             if state == ACTIVATED:
                 self._online(active, device, interface, settings)
             self._turn(device, state)
@@ -280,6 +280,10 @@ class NetworkManager(Service):
                 return
         self.tree.change(active, ACTIVE, {"State": Variant("u", ACTIVE_NOW)})
         self.tree.signal(active, ACTIVE, "StateChanged", "uu", [ACTIVE_NOW, 1])
+
+    def _still(self, active: str, device: str) -> bool:
+        """Whether the device is there (it may have been pulled out meanwhile) and is to have this connection."""
+        return device in self.interfaces and bool(self.tree.get(device, DEVICE, "ActiveConnection") == active)
 
     async def _dial(self, active: str, device: str, interface: Interface, settings: dict[str, dict[str, Any]]) -> bool:
         """The modem's part, or what keeps another interface from coming up."""
@@ -293,7 +297,7 @@ class NetworkManager(Service):
                 reason = APN_FAILED if refused.type.endswith("UnknownApn") else NO_SERVICE
         if not reason:
             return True
-        if device in self.interfaces and self.tree.get(device, DEVICE, "ActiveConnection") == active:
+        if self._still(active, device):
             self._turn(device, FAILED, reason)
             self._end(active, device, reason)
         return False

@@ -88,6 +88,10 @@ def _server(root: Node, mistyped: Mistyped) -> Iterator[Problem]:
         if missing and (part,) not in mistyped:
             cause = f"{shown(host)} can be reached from outside: {' and '.join(f'`{key}`' for key in missing)} needed"
             yield Problem("config.exposed", cause, place, fix="Add them, or listen on 127.0.0.1.")
+    replica = root.get("server", "database_replica")
+    if replica is not None and root.get("server", "database") is None:
+        cause = "a replica without the database that it is one of"
+        yield Problem("config.replica", cause, replica.place(), fix="Name that one in `server.database`.")
     broker = root.text("server", "mqtt", "host")
     if broker is not None and not is_loopback(broker) and root.get("server", "mqtt", "tls") is None:
         cause = f"all data would come unencrypted from {shown(broker)}"

@@ -87,6 +87,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
             "A certificate without its key, or a key without its certificate.",
             "Give uplink.certificate_file and uplink.key_file together.",
         ),
+        "config.replica": Rule("A replica of no database.", "Name the database in server.database."),
         "config.plain-http": Rule("Data would leave the box unencrypted.", "Use https://.", "warning"),
         "config.token-in-clear": Rule("A token would be sent unencrypted.", "Use https://."),
         "config.file-missing": Rule("A file that is named is not there.", "Create it, or correct the name."),

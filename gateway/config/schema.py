@@ -20,6 +20,7 @@ from gateway.config.buses import BusConfig
 from gateway.config.kinds import Bytes, FilePath, Hours, Interface, Listen, Name, Part, Port, Seconds
 
 Carried = Literal["alarm", "live", "history"]
+PostgresUrl = Annotated[str, Field(pattern=r"^postgres(ql)?://([^:@/]+@)?[^@]+$")]
 
 
 class Location(Part):
@@ -99,10 +100,12 @@ class Server(Part):
     """File with the token that every request must bear; needed beyond loopback."""
     body_max: Bytes = 4 * 2**20
     """Largest request body."""
-    database: Annotated[str, Field(pattern=r"^postgres(ql)?://([^:@/]+@)?[^@]+$")] | None = None
+    database: PostgresUrl | None = None
     """PostgreSQL instead of the embedded database: `postgresql://user@host:5432/name`, for several server nodes."""
     database_password_file: FilePath | None = None
     """File with the password of that user."""
+    database_replica: PostgresUrl | None = None
+    """A hot standby of it, likewise, that queries are read from; without it they are read from the database itself."""
     storage_max: Bytes = 16 * 2**30
     """Largest database; beyond it writes are refused."""
     history_days: Annotated[int, Field(ge=1, le=36_500)] | None = None

@@ -241,4 +241,8 @@ def _storage_of(settings: ServerSettings) -> Storage:
             code="server.database-driver",
             fix="Install it: pip install 'lamppost[postgres]'.",
         ) from error
-    return PostgresStorage(database_of(settings.database, settings.database_password_file))
+    password = settings.database_password_file
+    replica = settings.database_replica
+    return PostgresStorage(
+        database_of(settings.database, password), database_of(replica, password) if replica else None
+    )

@@ -54,6 +54,7 @@ def settings_of(config: Config) -> ServerSettings:
         body_max=from_file.body_max,
         database=from_file.database,
         database_password_file=from_file.database_password_file,
+        database_replica=from_file.database_replica,
         storage_max=from_file.storage_max,
         history_days=from_file.history_days,
         notify_prefixes=tuple(from_file.notify_prefixes),

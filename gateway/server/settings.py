@@ -39,7 +39,8 @@ class ServerSettings:
     from which contexts may be loaded; ``context_files``: URL of a context -> file with it, instead of a download.
     ``alias``: what it calls itself among sources of context. ``hosts``: names by which it is called, apart from
     its address, where it has no token (a reverse proxy). ``mqtt``: the broker where gateways publish compact batches.
-    ``database``: URL of PostgreSQL, instead of a file in ``data``. ``history_days``: what is older goes.
+    ``database``: URL of PostgreSQL, instead of a file in ``data``; ``database_replica``: of a hot standby that queries
+    are read from. ``history_days``: what is older goes.
     """
 
     data: Path
@@ -51,6 +52,7 @@ class ServerSettings:
     body_max: int = 4 * 2**20
     database: str | None = None
     database_password_file: Path | None = None
+    database_replica: str | None = None
     storage_max: int = 16 * 2**30
     history_days: int | None = None
     notify_prefixes: tuple[str, ...] = ()

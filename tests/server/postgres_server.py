@@ -30,7 +30,8 @@ def programs() -> Path | None:
 class Postgres:
     """One database server in a folder. It refuses to run as root: it is then run as nobody."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, primary: Postgres | None = None) -> None:
+        """``primary``: it is a hot standby of that one."""
         where = programs()
         assert where is not None, "PostgreSQL is missing: ./dev test installs it"
         self._where, self._folder = where, folder
@@ -43,6 +44,8 @@ class Postgres:
             os.chown(folder, 65534, 65534)
         self._environment = {"PATH": os.environ["PATH"], "LC_ALL": "C", "HOME": str(folder)}
         make = [where / "initdb", "-D", folder / "data", "-U", USER, "-A", "trust", "-E", "UTF8", "--no-sync"]
+        if primary is not None:
+            make = [where / "pg_basebackup", "-D", folder / "data", "-R", "-d", primary.url, "-c", "fast", "--no-sync"]
         subprocess.run(make, check=True, capture_output=True, env=self._environment, cwd=folder, **self._other)
         self.url = f"postgresql://{USER}@127.0.0.1:{self._port}/postgres"
 
@@ -72,11 +75,11 @@ class Postgres:
 
 
 @contextmanager
-def cluster() -> Iterator[Postgres]:
-    """A database server that a test may stop and start."""
+def cluster(primary: Postgres | None = None) -> Iterator[Postgres]:
+    """A database server that a test may stop and start; or a hot standby of another one."""
     folder = Path(tempfile.mkdtemp(prefix="lamppost-postgres-"))
     try:
-        found = Postgres(folder)
+        found = Postgres(folder, primary)
         found.start()
         try:
             yield found

@@ -79,13 +79,15 @@ class Queries:
 
         Raises NonexistentTenant, TooComplexQuery, TooManyResults.
         """
-        return await self._storage.read(lambda reader: _Search(reader, tenant, query).page(limit, offset, count, shape))
+        return await self._storage.read(
+            lambda reader: _Search(reader, tenant, query).page(limit, offset, count, shape), replica=True
+        )
 
     async def documents(self, tenant: str, query: Query, *, limit: int, offset: int, count: bool) -> Documents:
         """The same, as the documents are stored. Raises NonexistentTenant, TooComplexQuery."""
         brief = query.indexed and not count and offset + limit <= BRIEF_MAX
         return await self._storage.read(
-            lambda reader: _Search(reader, tenant, query).documents(limit, offset, count), brief=brief
+            lambda reader: _Search(reader, tenant, query).documents(limit, offset, count), brief=brief, replica=True
         )
 
     async def linked(self, tenant: str, entity: Stored, join: Join, view: View) -> list[Stored]:
@@ -99,13 +101,15 @@ class Queries:
             check_tenant(reader, tenant)
             return reader.types(tenant)
 
-        return await self._storage.read(work)
+        return await self._storage.read(work, replica=True)
 
     async def survey(self, tenant: str, entity_type: str | None = None, attribute: str | None = None) -> Found:
         """Which types have which attributes. Raises NonexistentTenant, TooComplexQuery."""
         query = Query(attrs=(attribute,) if attribute else ())
         selection = Selection(types=(entity_type,) if entity_type else ())
-        return await self._storage.read(lambda reader: survey(_Search(reader, tenant, query, selection).matching()))
+        return await self._storage.read(
+            lambda reader: survey(_Search(reader, tenant, query, selection).matching()), replica=True
+        )
 
 
 class _Search:

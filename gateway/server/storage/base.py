@@ -329,10 +329,11 @@ class Storage(Protocol):
     async def lookup(self, tenant: str, entity_id: str) -> bytes | None:
         """``Reader.entity``, by the shortest way."""
 
-    async def read(self, work: Callable[[Reader], T], *, brief: bool = False) -> T:
-        """Run work against a consistent view; it must not keep the reader.
+    async def read(self, work: Callable[[Reader], T], *, brief: bool = False, replica: bool = False) -> T:
+        """Run work against a consistent view; it must not keep the reader, and may be run again.
 
         ``brief``: it touches a few entities only, so it may run where it is asked instead of in a thread.
+        ``replica``: what other servers have written within the last seconds may be missing.
         """
 
     async def write(self, work: Callable[[Writer], T], *, weight: int = 1) -> T:

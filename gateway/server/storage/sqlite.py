@@ -112,7 +112,7 @@ class SqliteStorage:
     async def heard(self) -> None:
         """There is nothing to hear."""
 
-    async def read(self, work: Callable[[Reader], T], *, brief: bool = False) -> T:
+    async def read(self, work: Callable[[Reader], T], *, brief: bool = False, replica: bool = False) -> T:
         """Run work against one snapshot: on a reader thread, since it may take long, or here where it is brief.
 
         To hand it over costs more than to look up a page of entities.

@@ -78,15 +78,17 @@ class Temporal:
                 found.setdefault(sample.attribute, []).append(observed)
             return found
 
-        return await self._storage.read(work)
+        return await self._storage.read(work, replica=True)
 
     async def retrieve(self, tenant: str, entity_id: str, ask: Ask, query: Query) -> Answer:
         """One entity. Raises ResourceNotFound, NonexistentTenant, InvalidRequest, TooManyResults, TooComplexQuery."""
-        return await self._storage.read(lambda reader: Work(reader, tenant, ask).retrieve(entity_id, query))
+        return await self._storage.read(
+            lambda reader: Work(reader, tenant, ask).retrieve(entity_id, query), replica=True
+        )
 
     async def query(self, tenant: str, queries: Sequence[Query], ask: Ask, page: Paging) -> Answer:
         """Entities that one of the queries means and that have instances in the interval. Raises as ``retrieve``."""
-        return await self._storage.read(lambda reader: Work(reader, tenant, ask).query(queries, page))
+        return await self._storage.read(lambda reader: Work(reader, tenant, ask).query(queries, page), replica=True)
 
     # writing
 

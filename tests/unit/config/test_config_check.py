@@ -164,6 +164,11 @@ CASES: dict[str, tuple[tuple[str, str], str, str]] = {
         "config.plain-http",
         "",
     ),
+    "replica of nothing": (
+        ("buses:", 'server: {database_replica: "postgresql://replica.example.org/lamppost"}\nbuses:'),
+        "config.replica",
+        "",
+    ),
     "url with a query": (("127.0.0.1:9090", "127.0.0.1:9090/?a=b"), "config.url", ""),
     "login in the url": (("127.0.0.1:9090", "me:pass@127.0.0.1:9090"), "config.secret", ""),
     "no uplink": (('uplink: {url: "http://127.0.0.1:9090"}', "server: {}"), "config.no-uplink", ""),

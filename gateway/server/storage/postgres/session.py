@@ -79,8 +79,9 @@ def database_of(url: str, password_file: Path | None) -> Database:
 class Session:
     """See the module. ``run`` of anything but this thread is an error of its caller."""
 
-    def __init__(self, database: Database, statement_s: float = 0.0) -> None:
+    def __init__(self, database: Database, statement_s: float = 0.0, patience_s: float = AGAIN_S) -> None:
         self._loop = asyncio.new_event_loop()
+        self._patience_s = patience_s
         self._database = database
         self._statement_s = statement_s
         self._connection: asyncpg.Connection[Any] | None = None
@@ -88,9 +89,9 @@ class Session:
     def begin(self, how: str = "") -> None:
         """Start a transaction; connect where that is not so, and again where the connection has died meanwhile.
 
-        Raises OSError, PostgresError where the database does not answer for ``AGAIN_S``.
+        Raises OSError, PostgresError where the database does not answer for ``patience_s``.
         """
-        deadline, wait_s = time.monotonic() + AGAIN_S, BACK_OFF_S
+        deadline, wait_s = time.monotonic() + self._patience_s, BACK_OFF_S
         while True:
             try:
                 if self._connection is None or self._connection.is_closed():

@@ -29,7 +29,7 @@ from gateway.server.storage.base import Changed, Reader, StorageStats, Writer
 from gateway.server.storage.postgres.held import BusyError
 from gateway.server.storage.postgres.partitions import Known
 from gateway.server.storage.postgres.queues import CHANNEL
-from gateway.server.storage.postgres.reader import PostgresReader
+from gateway.server.storage.postgres.reading import WRITTEN, Readers, Replica, read
 from gateway.server.storage.postgres.session import FAILURES, Database, Session, translate, unusable
 from gateway.server.storage.postgres.writer import PostgresWriter
 
@@ -38,7 +38,6 @@ T = TypeVar("T")
 VERSION = 1
 READERS = 4
 READS_WAITING_MAX = 256
-READ_SECONDS_MAX = 10.0
 GROUP_WEIGHT_MAX = 2_000  # documents in one commit
 LISTEN_AGAIN_S = 1.0
 LEAD_S = 2.0
@@ -58,8 +57,10 @@ class PostgresStorage:
 
     shared = True
 
-    def __init__(self, database: Database, *, waiting_max: int = 20_000) -> None:
+    def __init__(self, database: Database, replica: Database | None = None, *, waiting_max: int = 20_000) -> None:
         self._database = database
+        self._readers = Readers(database)
+        self._replica = Replica(replica) if replica else None
         self._waiting_max = waiting_max
         self._node = uuid.uuid4().hex
         self._changed: Changed | None = None
@@ -73,7 +74,6 @@ class PostgresStorage:
         self._again: deque[_Job] = deque()  # first, since others write where they wanted to
         self._thread: threading.Thread | None = None
         self._listener: asyncio.Task[None] | None = None
-        self._readers: queue.SimpleQueue[Session] = queue.SimpleQueue()
         self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="server-reader")
         self._lookups: asyncpg.Pool[Any] | None = None
         self._waiting = self._reading = self._refused = self._writes = self._commits = self._bytes = 0
@@ -108,8 +108,9 @@ class PostgresStorage:
         self._jobs.put(None)
         await asyncio.to_thread(thread.join)
         await asyncio.to_thread(self._pool.shutdown, wait=True)
-        while not self._readers.empty():
-            await asyncio.to_thread(self._readers.get().end)
+        await asyncio.to_thread(self._readers.end)
+        if self._replica is not None:
+            await asyncio.to_thread(self._replica.end)
         if self._listener is not None:
             self._listener.cancel()
             await asyncio.gather(self._listener, return_exceptions=True)
@@ -124,14 +125,15 @@ class PostgresStorage:
         """Tell of documents that other nodes put or delete."""
         self._changed = changed
 
-    async def read(self, work: Callable[[Reader], T], *, brief: bool = False) -> T:
+    async def read(self, work: Callable[[Reader], T], *, brief: bool = False, replica: bool = False) -> T:
         """Run work against one state, on a reader thread, however brief it is: the database is elsewhere."""
         if self._reading >= READS_WAITING_MAX:
             self._refused += 1
             raise Overloaded(f"{self._reading} reads wait already")
         self._reading += 1
         try:
-            return await self._loop.run_in_executor(self._pool, self._read, work)
+            where = self._replica if replica else None
+            return await self._loop.run_in_executor(self._pool, read, work, self._readers, where)
         finally:
             self._reading -= 1
 
@@ -230,7 +232,18 @@ class PostgresStorage:
             return [(job, group) for job in jobs]
         self._again.extend(again)
         self._measure(session)
+        self._written(session)
         return done
+
+    def _written(self, session: Session) -> None:
+        """A replica must have what was committed before it is read from."""
+        if self._replica is None:
+            return
+        with Outcome() as outcome:
+            outcome.value = session.value(WRITTEN)
+        if outcome.error is not None:
+            session.close()
+        self._replica.must_have(outcome.value)
 
     def _measure(self, session: Session) -> None:
         """Now and then. Where that fails the works of this commit have not."""
@@ -254,29 +267,6 @@ class PostgresStorage:
                 job.future.set_exception(outcome.error)
             else:
                 job.future.set_result(outcome.value)
-
-    # reader threads
-
-    def _read(self, work: Callable[[Reader], T]) -> T:
-        try:
-            session = self._readers.get_nowait()
-        except queue.Empty:
-            session = Session(self._database, READ_SECONDS_MAX)
-        done = False
-        try:
-            with Outcome(translate) as outcome:
-                session.begin("ISOLATION LEVEL REPEATABLE READ READ ONLY")
-                outcome.value = work(PostgresReader(session))
-                session.execute("ROLLBACK")
-                done = True
-        finally:
-            if not done:
-                session.close()  # its transaction ends with it
-            self._readers.put(session)
-        if outcome.error is not None:
-            raise outcome.error
-        found: T = outcome.value
-        return found
 
     # other nodes
 
@@ -305,8 +295,9 @@ class PostgresStorage:
         while not lost.is_set():
             if not self._leads:
                 self._leads = await connection.fetchval("SELECT pg_try_advisory_lock(hashtextextended($1, 0))", LEADER)
-            else:
-                await connection.execute("SELECT 1", timeout=LEAD_S)  # a connection that hangs is lost
+            written = await connection.fetchval(WRITTEN, timeout=LEAD_S)  # a connection that hangs is lost
+            if self._replica is not None:
+                self._replica.must_have(written)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(lost.wait(), LEAD_S)
 
