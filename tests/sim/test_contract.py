@@ -130,7 +130,7 @@ async def test_serial_stream(tmp_path: Path) -> None:
 
 
 async def test_serial_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serial_asked, "ANSWER_S", 0.1)
+    monkeypatch.setattr(serial_asked, "ANSWER_S", 0.3)
     monkeypatch.setattr(serial_asked, "LATE_S", 0.05)
     async with wire(tmp_path, 9600) as (line, port):
         sensor = Mhz19(line, lambda: 640.0)
