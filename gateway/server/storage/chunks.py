@@ -15,10 +15,11 @@ import orjson
 from gateway.server.storage import zstd
 from gateway.server.storage.base import Numbers
 from gateway.server.storage.changes import Row
-from gateway.server.storage.columns import EXACT, Ints, pack, pack_floats, unpack, unpack_floats
+from gateway.server.storage.columns import EXACT, Ints, constant, pack, pack_floats, unpack, unpack_floats
 
 SIZE = 512  # samples; the last chunk of a series grows up to it
 NO_NUMBER, INTEGER, FLOAT, NUMBER_KEPT = 0, 1, 2, 3  # kept: the text of the number stays in the instance
+OBSERVED = 0
 VALUE = b"\x01"  # stands for what was taken out; JSON has no such byte
 
 
@@ -90,11 +91,13 @@ def decode(
 def decode_numbers(body: bytes) -> Numbers | None:
     """Observed samples; None where one of them is no number of a Property."""
     columns = _columns(body)
-    at_us, marks, kinds = unpack(columns[0]), unpack(columns[1]), unpack(columns[7])
-    values = unpack_floats(columns[8])
+    at_us, values = unpack(columns[0]), unpack_floats(columns[8])
+    if constant(columns[1]) == OBSERVED and (kind := constant(columns[7])) is not None:  # nearly all of them
+        return None if kind == NO_NUMBER else Numbers(at_us, values)
+    marks, kinds = unpack(columns[1]), unpack(columns[7])
     observed: Ints | None = None
     if marks.any():
-        observed = np.flatnonzero(marks == 0)
+        observed = np.flatnonzero(marks == OBSERVED)
         at_us, kinds, values = at_us[observed], kinds[observed], values[observed]
     return Numbers(at_us, values) if kinds.all() else None
 

@@ -34,10 +34,18 @@ def pack(values: Ints, order: int = 1) -> Packed:
 def unpack(packed: Packed) -> Ints:
     """The values."""
     heads, size, data = packed
-    values = np.frombuffer(data, SIZES[size]).astype(np.int64)
+    values: Ints = np.frombuffer(data, SIZES[size])
     for head in reversed(heads):
-        values = np.cumsum(np.concatenate((np.array([head], np.int64), values)), dtype=np.int64)
-    return values
+        steps = np.empty(len(values) + 1, np.int64)
+        steps[0], steps[1:] = head, values
+        values = np.add.accumulate(steps)
+    return values if heads else values.astype(np.int64)
+
+
+def constant(packed: Packed) -> int | None:
+    """The value, where all are the same and differences of the first order were packed; a cheap look."""
+    heads, _, data = packed
+    return heads[0] if len(heads) == 1 and data.count(0) == len(data) else None
 
 
 def pack_floats(values: Floats) -> Packed:

@@ -13,7 +13,7 @@ from gateway.server.storage.base import Numbers, Sample, Span
 from gateway.server.storage.changes import Change, Row, Rows, Series
 
 FIRST, LAST = chunks.FIRST, chunks.LAST
-OBSERVED, DELETED = 0, 2
+OBSERVED, DELETED = chunks.OBSERVED, 2
 MARK_OF = {"observedAt": OBSERVED, "deletedAt": DELETED}
 
 
@@ -25,7 +25,8 @@ class History:
 
     def samples(self, subject: int, pending: Sequence[Change], span: Span) -> list[Sample]:
         """Samples of a subject in the order of time; ``pending`` are the changes that are in no table."""
-        changes = self.changes(subject, pending)
+        by_time = span.time_property not in ("createdAt", "modifiedAt")
+        changes = self.changes(subject, pending, span.until_us if by_time else None)
         found: list[tuple[int, Series, Row]] = []
         for series in self._series(subject, changes, span):
             mine = [one for one in changes if ch.names(one, series)]
@@ -40,10 +41,15 @@ class History:
     ) -> Numbers | None:
         """Observed values of a series."""
         since, until = FIRST if since_us is None else since_us, LAST if until_us is None else until_us
+        attribute, dataset = series
         changes = [
             one
-            for one in self.changes(subject, pending)
-            if ch.names(one, series) and (one[0] in ch.TAKE_AWAY or since <= one[3] < until)
+            for one in self.changes(subject, pending, until)
+            if (
+                (since <= one[3] < until and one[1] == attribute and one[2] == dataset)
+                if one[0] <= ch.SET  # nearly all of them
+                else ch.names(one, series)
+            )
         ]
         if changes:
             return _numbers(self._rows(subject, series, changes, Span(since_us=since, until_us=until, limit=2**62)))
@@ -71,9 +77,15 @@ class History:
             return bool(changes) or row is not None
         return bool(self.samples(subject, pending, Span(limit=0, time_property="any")))
 
-    def changes(self, subject: int, pending: Sequence[Change]) -> list[Change]:
-        """All that are not in chunks, in their order."""
-        rows = self._sql.execute("SELECT body FROM recent WHERE subject = ? ORDER BY key", (subject,))
+    def changes(self, subject: int, pending: Sequence[Change], until_us: int | None = None) -> list[Change]:
+        """All that are not in chunks, in their order. What can only touch samples from ``until_us`` on may be missing.
+
+        It is passed over by rows, of which many are younger than what is asked for.
+        """
+        rows = self._sql.execute(
+            "SELECT body FROM recent WHERE subject = ? AND first_us <= ? ORDER BY key",
+            (subject, LAST if until_us is None else until_us - 1),
+        )
         found = [change for (body,) in rows for change in ch.decode(body)]
         found.extend(pending)
         return found

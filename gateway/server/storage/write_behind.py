@@ -13,7 +13,7 @@ import orjson
 from gateway.server.storage import changes as ch
 from gateway.server.storage import chunks
 from gateway.server.storage.changes import Change, Row, Rows, Series
-from gateway.server.storage.history import FIRST, LAST, History
+from gateway.server.storage.history import FIRST, History
 from gateway.server.storage.queues import put_name, put_tenant
 from gateway.server.storage.state import Pending, State, Subject, Version
 
@@ -80,7 +80,7 @@ class WriteBehind:
             fresh = [change for one in pending for change in one.changes]
             trimmed = any(one[0] == ch.TRIM for one in fresh)
             if fresh and not trimmed and subject.recent + len(fresh) < COMPACT_CHANGES:
-                first_us = min((one[3] for one in fresh if one[0] != ch.DROP), default=LAST)
+                first_us = min(FIRST if one[0] == ch.DROP else one[3] for one in fresh)
                 recent.append((subject.key, len(fresh), ch.encode(fresh), first_us))
                 subject.recent += len(fresh)
             elif fresh:
