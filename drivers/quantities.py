@@ -316,3 +316,9 @@ def plausible(quantity: str, value: object) -> bool:
     if known is None or isinstance(value, bool) or not isinstance(value, int | float):
         return True
     return (known.low is None or value >= known.low) and (known.high is None or value <= known.high)
+
+
+def by_phase(stem: str) -> dict[str, str]:
+    """The quantity of each phase (``active_power_l1``: ``L1``, ...) of a stem that has some; else empty."""
+    found = {f"{stem}_{phase}": phase.upper() for phase in PHASES}
+    return found if found.keys() <= QUANTITIES.keys() else {}

@@ -6,7 +6,7 @@ import csv
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,14 +18,16 @@ import click
 from gateway.cli.options import client, config_option, config_path, daemon_options, require_config
 from gateway.cli.output import ago, say_json, table
 from gateway.errors import UsageError
+from gateway.pipeline.nilm.result import TOTAL
 
 if TYPE_CHECKING:
     from gateway.cli.control import ControlClient
-    from gateway.pipeline.nilm.onsite import Edge, EdgeWatch
+    from gateway.pipeline.nilm.onsite import Edge, PhaseWatch
 
 DAY_S = 86_400.0
 WAIT_S = 120.0
 J_PER_KWH = 3.6e6
+TOGETHER = 6  # readings after the first edge of a load in which its edges on other phases come, too
 MODEL = click.Path(path_type=Path, dir_okay=False)
 
 
@@ -203,6 +205,7 @@ def learn(
 
     Edges of other loads are told and passed over. The daemon takes the new model within seconds.
     """
+    from gateway.edge.mains import quantities
     from gateway.pipeline.nilm import model as models
     from gateway.pipeline.nilm import onsite
 
@@ -210,75 +213,99 @@ def learn(
     if config.disaggregation is None:
         raise UsageError("the configuration has no `disaggregation`", fix="Name the meter there; see the how-to.")
     path = _model_path(config_file, model)
-    watch = onsite.EdgeWatch()
+    watch = onsite.PhaseWatch()
     daemon = client(config_file, data, socket_path)
     part, patience_s = config.disaggregation, 2 * times * wait_s + WAIT_S
-    lesson = _Lesson(name, _edges(daemon, part.meter, part.quantity, watch, patience_s), as_json)
+    lesson = _Lesson(name, _edges(daemon, part.meter, quantities(part.quantity), watch, patience_s), as_json)
     ups, downs = lesson.take(times, wait_s)
     period = watch.period_s
     if period is None:
         raise UsageError("the meter sent too few samples", fix="Wait a moment longer before you switch.")
-    load = onsite.load_from(name, ups, downs, period)
+    loads = {phase: onsite.load_from(name, ups[phase], downs[phase], period) for phase in ups}
     known = models.load(path) if path.exists() else None
     if known is not None:
         models.check_period(known, period)
+        models.check_phases(known, watch.lowest_w)
     note = f"{name}: {times} times on site, {datetime.now(UTC):%Y-%m-%d}"
-    models.save(onsite.with_load(known, load, period, watch.lowest_w, note), path)
-    level = load.states[1].level_w
+    models.save(onsite.with_loads(known, loads, period, watch.lowest_w, note), path)
+    levels = {phase: load.states[1].level_w for phase, load in loads.items()}
     if as_json:
-        say_json({"name": name, "level_w": round(level, 1), "period_s": period, "model": str(path)})
+        phases = None if TOTAL in levels else {phase: round(level, 1) for phase, level in levels.items()}
+        level = round(sum(levels.values()), 1)
+        say_json({"name": name, "level_w": level, "phases": phases, "period_s": period, "model": str(path)})
     else:
-        click.echo(f"{name}: {level:.0f} W, a sample each {period:.2g} s; saved to {path}")
+        told = ", ".join(f"{level:.0f} W{_on(phase)}" for phase, level in levels.items())
+        click.echo(f"{name}: {told}, a sample each {period:.2g} s; saved to {path}")
 
 
 class _Lesson:
-    """Asks to switch, listens, and keeps the edges that fit."""
+    """Asks to switch, listens, and keeps the edges that fit: by phase, all that come together with the first one."""
 
-    def __init__(self, name: str, edges: Iterator[Edge | None], as_json: bool) -> None:
+    def __init__(self, name: str, edges: Iterator[Mapping[str, Edge]], as_json: bool) -> None:
         self._name = name
         self._edges = edges
         self._as_json = as_json
 
-    def take(self, times: int, wait_s: float) -> tuple[list[float], list[float]]:
-        """Edges up and down, W. Raises UsageError where none comes in time."""
-        ups: list[float] = []
-        downs: list[float] = []
+    def take(self, times: int, wait_s: float) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+        """Edges up and down of each phase that the load is on, W. Raises UsageError where none comes in time."""
+        ups: dict[str, list[float]] = {}
+        downs: dict[str, list[float]] = {}
         next(self._edges, None)  # the first sample has come: the meter is there
         for number in range(1, times + 1):
-            known = ups[0] if ups else None
-            ups.append(self._await(f"({number} of {times}) switch {self._name} on", known, +1, wait_s))
-            downs.append(self._await(f"({number} of {times}) switch {self._name} off", ups[0], -1, wait_s))
+            known = {phase: some[0] for phase, some in ups.items()}
+            came = self._await(f"({number} of {times}) switch {self._name} on", known, +1, wait_s)
+            went = self._await(f"({number} of {times}) switch {self._name} off", known or came, -1, wait_s)
+            for phase in known or came:
+                ups.setdefault(phase, []).append(came[phase])
+                downs.setdefault(phase, []).append(went[phase])
         return ups, downs
 
-    def _await(self, ask: str, known: float | None, sign: int, wait_s: float) -> float:
+    def _await(self, ask: str, known: Mapping[str, float], sign: int, wait_s: float) -> dict[str, float]:
+        """The edges of all phases that are known; where none is, the first one and those of other phases like it."""
         from gateway.pipeline.nilm import onsite
 
         if not self._as_json:
             click.echo(f"{ask} ...")
+        found: dict[str, float] = {}
+        late = 0
         deadline = time.monotonic() + wait_s
-        for edge in self._edges:
-            if edge is not None:
-                fits = edge.size_w * sign > 0 and (known is None or onsite.is_same(edge.size_w, known))
-                self._tell(edge, fits)
+        for edges in self._edges:
+            for phase, edge in edges.items():
+                like = known.get(phase, 0.0) if known else next(iter(found.values()), edge.size_w)
+                fits = edge.size_w * sign > 0 and onsite.is_same(edge.size_w, like) and phase not in found
+                self._tell(phase, edge, fits)
                 if fits:
-                    return edge.size_w
+                    found[phase] = edge.size_w
+            late += bool(found)
+            if found and (found.keys() >= known.keys() if known else late > TOGETHER or TOTAL in found):
+                return found
             if time.monotonic() > deadline:
                 break
         fix = "Switch it within the time, or give more with --wait; small loads need a quiet moment."
         raise UsageError(f"no such edge came within {wait_s:g} s: {ask}", fix=fix)
 
-    def _tell(self, edge: Edge, fits: bool) -> None:
+    def _tell(self, phase: str, edge: Edge, fits: bool) -> None:
         if self._as_json:
-            say_json({**{key: round(value, 1) for key, value in asdict(edge).items()}, "fits": fits})
+            where = {} if phase == TOTAL else {"phase": phase}
+            say_json({**where, **{key: round(value, 1) for key, value in asdict(edge).items()}, "fits": fits})
         else:
-            click.echo(f"  {edge.size_w:+.0f} W, now {edge.power_w:.0f} W{'' if fits else ': another load'}")
+            other = "" if fits else ": another load"
+            click.echo(f"  {edge.size_w:+.0f} W{_on(phase)}, now {edge.power_w:.0f} W{other}")
 
 
-def _edges(daemon: ControlClient, meter: str, quantity: str, watch: EdgeWatch, seconds: float) -> Iterator[Edge | None]:
-    """What each sample of the meter brings, as it comes, for so long."""
+def _on(phase: str) -> str:
+    return "" if phase == TOTAL else f" on {phase}"
+
+
+def _edges(
+    daemon: ControlClient, meter: str, phases: Mapping[str, str], watch: PhaseWatch, seconds: float
+) -> Iterator[Mapping[str, Edge]]:
+    """What each sample of the meter brings, as it comes, for so long; ``phases``: of each quantity."""
     for item in daemon.stream("watch", seconds=seconds, device=meter):
-        if item["quantity"] == quantity and item["quality"] != "bad" and isinstance(item["value"], int | float):
-            yield watch.feed(time.monotonic() - float(item["age_s"]), float(item["value"]))
+        phase = phases.get(item["quantity"])
+        if phase is not None and item["quality"] != "bad" and isinstance(item["value"], int | float):
+            edge = watch.feed(phase, time.monotonic() - float(item["age_s"]), float(item["value"]))
+            yield {} if edge is None else {phase: edge}
 
 
 def _model_path(config_file: Path | None, model: Path | None) -> Path:

@@ -36,7 +36,9 @@ def _recording_options(function: click.decorators.FC) -> click.decorators.FC:
     function = click.option("--period", type=float, help="Seconds between two rows, where the rows have no times.")(
         function
     )
-    function = click.option("--mains", default="main", show_default=True, help="Column of the mains.")(function)
+    function = click.option(
+        "--mains", default="main", show_default=True, help="Column of the mains, or A,B,C of its phases."
+    )(function)
     return click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))(function)
 
 
@@ -100,11 +102,10 @@ def score(
 def train(file: Path, mains: str, period: float | None, output: Path, provenance: str) -> None:
     """Train a model on the whole of FILE."""
     recording = _read(file, mains, period)
+    from gateway.pipeline.nilm import evaluate
     from gateway.pipeline.nilm import model as models
-    from gateway.pipeline.nilm import small
 
-    source = provenance or recording.name
-    learned = small.learn_all(recording.appliances, recording.mains, recording.period_s, source, _say)
+    learned = evaluate.learned_from(recording, provenance or recording.name, _say)
     models.save(learned, output)
     click.echo(f"{output}: {', '.join(learned.names)} ({learned.trained_on})")
 
@@ -112,12 +113,16 @@ def train(file: Path, mains: str, period: float | None, output: Path, provenance
 @command.command("untrained")
 @click.option("--period", type=click.FloatRange(0, 3600, min_open=True), required=True, help="Seconds between samples.")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="Model to write.")
-def untrained(period: float, output: Path) -> None:
-    """Write a model that knows no load: it finds load_1, load_2, ... while they run, and names can be given."""
+@click.option("--phase", "phases", type=click.Choice(["L1", "L2", "L3"]), multiple=True, help="Once for each phase.")
+def untrained(period: float, output: Path, phases: tuple[str, ...]) -> None:
+    """Write a model that knows no load: it finds load_1, load_2, ... while they run, and names can be given.
+
+    With --phase it is for a meter whose phases are looked at one by one.
+    """
     from gateway.pipeline.nilm import model as models
     from gateway.pipeline.nilm import onsite
 
-    models.save(onsite.untrained(period), output)
+    models.save(onsite.untrained(period, sorted(set(phases))), output)
     click.echo(f"{output}: loads are found while they run; `lamppost appliances name` gives them names")
 
 

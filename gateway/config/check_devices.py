@@ -12,7 +12,7 @@ from drivers import template as templates
 from drivers.base import Bus
 from drivers.errors import Misconfigured
 from drivers.plugins import offered
-from drivers.quantities import QUANTITIES
+from drivers.quantities import QUANTITIES, by_phase
 from drivers.template import Template, TemplateError
 from gateway.config import addresses, budget
 from gateway.config.problem import Problem, meant
@@ -164,7 +164,8 @@ class _Devices:
             return
         template = self._templates.get(device.text("template") or "")
         quantity = part.text("quantity") if part.get("quantity") is not None else "active_power_total"
-        hint_or_none = None if template is None or quantity is None else _not_delivered(template, quantity)
+        first = quantity and next(iter(by_phase(quantity)), quantity)  # of phases, a meter has one at least
+        hint_or_none = None if template is None or first is None else _not_delivered(template, first)
         if template is not None and quantity is not None and hint_or_none is not None:
             cause = f"{shown(meter)} ('{template.name}') does not deliver {shown(quantity)}"
             place = (part.get("quantity") or node).place()

@@ -267,12 +267,13 @@ class Device(Part):
 
 
 class Disaggregation(Part):
-    """Which appliance uses what, from the total power of one meter."""
+    """Which appliance uses what, from the power of one meter."""
 
     meter: Name
     """Name of the device whose power is looked at."""
     quantity: str = "active_power_total"
-    """Quantity of that device, in W."""
+    """Quantity of that device, in W. `active_power` (or `apparent_power`): each phase by itself, which tells more
+    apart. A model is made for one or the other."""
     model: FilePath | None = None
     """File with the learned appliances; without it and `key` nothing is told apart."""
     key: Annotated[str, Field(pattern=r"^ed25519:[A-Za-z0-9+/]{43}=$")] | None = None

@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from drivers.base import Measurement, Observation, Quality, Reading
+from drivers.base import Measurement, Observation, Reading
 from gateway.config.schema import Disaggregation
+from gateway.edge.mains import MainsReader
 from gateway.mapping.mapper import RUN, iso
-from gateway.pipeline.nilm.result import ApplianceResult, RunEvent
+from gateway.pipeline.nilm.result import ApplianceResult, Mains, RunEvent
 
 PUBLISH_S = 5.0
 PROVISIONAL_MAX = 64  # more than the samples that a small model looks ahead
@@ -23,7 +24,7 @@ OTHER = "other"
 K = TypeVar("K")
 V = TypeVar("V")
 Publish = Callable[[str, Observation, bool, bool], None]  # device, what; urgent; takes the place of what was said
-Feed = Callable[[int, float], None]
+Feed = Callable[[int, Mains], None]
 Utc = Callable[[int], int | None]  # of a monotonic instant, ns; None while no clock is trusted
 
 
@@ -36,6 +37,7 @@ class Appliances:
 
     def __init__(self, settings: Disaggregation, feed: Feed, publish: Publish, utc: Utc) -> None:
         self._settings = settings
+        self._mains = MainsReader(settings.quantity)
         self._feed = feed
         self._publish = publish
         self._utc = utc
@@ -45,13 +47,11 @@ class Appliances:
         self._began: dict[str, tuple[int, int | None]] = {}  # start and its date, of runs that go on
 
     def observe(self, device: str, readings: Sequence[Reading], mono_ns: int) -> None:
-        """Hand the total power of the configured meter on; a BAD value is a gap, not a power."""
+        """Hand the power of the configured meter on."""
         if device != self._settings.meter:
             return
-        for reading in readings:
-            if reading.quantity == self._settings.quantity and reading.quality is not Quality.BAD:
-                assert isinstance(reading.value, float | int)
-                self._feed(mono_ns, float(reading.value))
+        if mains := self._mains.read(readings):
+            self._feed(mono_ns, mains)
 
     def result(self, result: ApplianceResult) -> None:
         """Publish the parts of one instant when something switched or it is time again, and runs.

@@ -41,10 +41,13 @@ class House:
     edge: Edge
     config: Path
     load_w: float = 0.0
+    on_phase: int = 1
 
     async def meter(self) -> None:
         while True:
-            sample = (Measurement("active_power_total", BASE_W + self.load_w),)
+            phases = [BASE_W / 2 + (self.load_w if phase == self.on_phase else 0.0) for phase in (1, 2)]
+            named = [Measurement(f"active_power_l{phase}", watts) for phase, watts in enumerate(phases, 1)]
+            sample = (*named, Measurement("active_power_total", sum(phases)))
             self.edge._emit("grid", Observation(sample, time.monotonic_ns()))
             await asyncio.sleep(SAMPLE_S)
 
@@ -65,13 +68,15 @@ async def home(tmp_path: Path) -> AsyncIterator[House]:
 
 
 @contextlib.asynccontextmanager
-async def lived_in(tmp_path: Path, url: str, privacy: str) -> AsyncIterator[House]:
+async def lived_in(
+    tmp_path: Path, url: str, privacy: str, quantity: str = "active_power_total"
+) -> AsyncIterator[House]:
     text = {
         "site": {"id": "home", "location": {"latitude": 52.0, "longitude": 5.0}},
         "uplink": {"url": url},
         "buses": {"mqtt": {"type": "mqtt", "host": "127.0.0.1", "port": 1}},
         "devices": {"grid": {"template": "shelly-pro-3em", "bus": "mqtt", "address": "shelly-1"}},
-        "disaggregation": {"meter": "grid", "model": str(tmp_path / "model.json")},
+        "disaggregation": {"meter": "grid", "quantity": quantity, "model": str(tmp_path / "model.json")},
         "privacy": {"appliances": privacy},
         "storage": {"path": str(tmp_path / "store")},
         "local": {"listen": {"port": 0}},
@@ -160,6 +165,41 @@ async def test_a_load_is_taught_and_then_found(home: House, capsys: pytest.Captu
     async with asyncio.timeout(PATIENCE_S):
         while "boiler" not in (capsys.readouterr() and await appliances())["appliances"]:
             await asyncio.sleep(0.1)
+
+
+async def test_loads_of_one_power_are_taught_on_their_phases(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with lived_in(tmp_path, "http://127.0.0.1:1", "keep", "active_power") as home:
+        for home.on_phase, name in ((1, "kettle"), (2, "heater")):
+            lesson = asyncio.create_task(home.run("learn", name, "--times", "1"))
+            seen = await said(capsys, f"(1 of 1) switch {name} on")
+            home.load_w = 2000.0
+            seen = await said(capsys, f"(1 of 1) switch {name} off", seen)
+            home.load_w = 0.0
+            assert await lesson == 0, seen
+            await said(capsys, f"{name}: 2000 W on L{home.on_phase}", seen)
+
+        async def on() -> set[str]:
+            assert await home.run("list", "--json") == 0
+            now = json.loads(capsys.readouterr().out)
+            told = sum(one["power_w"] for one in now["appliances"].values()) + (now["other_w"] or 0.0)
+            assert told == pytest.approx(now["mains_w"] or 0.0)
+            return {name for name, one in now["appliances"].items() if one["on"]}
+
+        async def until_on(*names: str) -> None:
+            async with asyncio.timeout(PATIENCE_S):
+                while await on() != set(names):
+                    await asyncio.sleep(0.1)
+
+        async with asyncio.timeout(PATIENCE_S):
+            while len(home.edge._told_apart().appliances_json()["appliances"]) < 2:
+                await asyncio.sleep(0.1)
+        for home.on_phase, name in ((1, "kettle"), (2, "heater")):
+            await until_on()
+            home.load_w = 2000.0
+            await until_on(name)
+            home.load_w = 0.0
 
 
 async def test_what_cannot_be_learned_is_said(home: House, capsys: pytest.CaptureFixture[str]) -> None:

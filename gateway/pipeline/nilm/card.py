@@ -22,19 +22,27 @@ METHOD = "Factorial hidden Markov states over power differences, tracked by a be
 def card(model: Model, release: Release | None = None) -> dict[str, Any]:
     """The card as JSON; powers in W, times in s."""
     period = model.period_s
+    parts = list(model.phases.items()) if model.phases else [(None, model)]
     loads = [
         {
             "name": load.name,
+            "phase": phase,
             "levels_w": [round(state.level_w, 1) for state in load.states],
             "longest_run_s": round(load.longest_run * period),
         }
-        for load in model.loads
+        for phase, part in parts
+        for load in part.loads
     ]
-    steady = [{"name": load.name, "level_w": round(load.level_w, 1), "share": load.share} for load in model.steady]
+    steady = [
+        {"name": load.name, "phase": phase, "level_w": round(load.level_w, 1), "share": load.share}
+        for phase, part in parts
+        for load in part.steady
+    ]
     made: dict[str, Any] = {
         "use": USE,
         "not_for": NOT_FOR,
         "method": METHOD + (METHOD_SMALL if model.small else ""),
+        "phases": None if model.phases is None else list(model.phases),
         "period_s": period,
         "periods_s": [round(period / PERIOD_TOLERANCE, 3), round(period * PERIOD_TOLERANCE, 3)],
         "provenance": model.provenance,
@@ -66,6 +74,7 @@ def markdown(made: dict[str, Any]) -> str:
         f"- **Not for**: {made['not_for']}",
         f"- **Method**: {made['method']}",
         f"- **Meter**: a sample each {made['period_s']:g} s ({low:g} to {high:g} s are taken)",
+        f"- **Phases**: {'the total of all' if made['phases'] is None else ', '.join(made['phases'])}",
         f"- **Training data**: {made['trained_on'] or 'not said'}",
         f"- **Provenance**: {made['provenance'] or 'not said'}",
     ]
@@ -75,8 +84,8 @@ def markdown(made: dict[str, Any]) -> str:
     lines += ["", "| appliance | levels, W | longest run |", "|---|---|---|"]
     for load in made["loads"]:
         levels = ", ".join(f"{level:g}" for level in load["levels_w"])
-        lines.append(f"| {load['name']} | {levels} | {_span(load['longest_run_s'])} |")
-    lines += [f"| {load['name']} | {load['level_w']:g}, steady | |" for load in made["steady"]]
+        lines.append(f"| {_named(load)} | {levels} | {_span(load['longest_run_s'])} |")
+    lines += [f"| {_named(load)} | {load['level_w']:g}, steady | |" for load in made["steady"]]
     if made["small"]:
         lines += ["", f"Small models (trees over a window of the mains) serve: {', '.join(made['small'])}."]
     return "\n".join([*lines, *_scores(made.get("scores"))]) + "\n"
@@ -96,6 +105,10 @@ def _scores(scores: dict[str, Any] | None) -> list[str]:
     for name, one in scores["appliances"].items():
         lines.append(f"| {name} | {_number(one.get('ea'))} | {_number(one.get('f1'))} | {_number(one.get('mae'))} |")
     return lines
+
+
+def _named(load: dict[str, Any]) -> str:
+    return str(load["name"]) if load["phase"] is None else f"{load['name']} ({load['phase']})"
 
 
 def _number(value: float | None) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gateway.pipeline.nilm.result import ApplianceResult, Part, RunEvent
+from gateway.pipeline.nilm.result import ApplianceResult, Mains, Part, RunEvent
 
 BACKLOG_MAX = 600  # samples that wait while the worker starts; then the oldest goes
 READY_MAX_S = 180.0  # a cold compile on a small board
@@ -72,7 +72,7 @@ class Disaggregator:
         self._command = [python, "-m", "gateway.pipeline.nilm.worker"]
         self._options = ["--cache", str(cache_dir), *(["--pure"] if pure else [])]
         self._on_result = on_result
-        self._backlog: deque[tuple[int, float]] = deque(maxlen=BACKLOG_MAX)
+        self._backlog: deque[tuple[int, Mains]] = deque(maxlen=BACKLOG_MAX)
         self._arrived = asyncio.Event()
         self._energies: dict[str, float] = {}
         self._ready: dict[str, Any] | None = None
@@ -82,12 +82,12 @@ class Disaggregator:
         self._restarts = self._dropped = self._results = 0
         self._waiting = 0  # answers that the worker owes
 
-    def feed(self, mono_ns: int, power_w: float) -> None:
-        """Take a sample (monotonic ns, W). What does not fit is dropped, oldest first, and counted."""
+    def feed(self, mono_ns: int, mains: Mains) -> None:
+        """Take a sample (monotonic ns). What does not fit is dropped, oldest first, and counted."""
         if self._refused or len(self._backlog) == BACKLOG_MAX:
             self._dropped += 1
         if not self._refused:
-            self._backlog.append((mono_ns, power_w))
+            self._backlog.append((mono_ns, mains))
             self._arrived.set()
 
     def use(self, model_path: Path) -> None:
@@ -172,9 +172,9 @@ class Disaggregator:
             process.stdin.write(json.dumps({"start": self._energies}).encode() + b"\n")
             while True:
                 while self._backlog:
-                    mono_ns, power_w = self._backlog.popleft()
+                    mono_ns, mains = self._backlog.popleft()
                     self._waiting += 1
-                    process.stdin.write(json.dumps({"t": mono_ns, "p": power_w}).encode() + b"\n")
+                    process.stdin.write(json.dumps({"t": mono_ns, "p": mains}).encode() + b"\n")
                     await process.stdin.drain()  # unbounded on purpose: a worker that hangs is ended by the listener
                 self._arrived.clear()
                 await self._arrived.wait()

@@ -11,9 +11,10 @@ import numpy as np
 
 from gateway.pipeline.nilm import batch, small
 from gateway.pipeline.nilm.batch import Array
-from gateway.pipeline.nilm.model import Model, check_period
+from gateway.pipeline.nilm.model import Model, check_period, check_phases
+from gateway.pipeline.nilm.phase_learn import follow_phases, learn_phases
 from gateway.pipeline.nilm.recording import Recording, joined
-from gateway.pipeline.nilm.result import ModelError, NothingLearnedError
+from gateway.pipeline.nilm.result import TOTAL, ModelError, NothingLearnedError
 from gateway.pipeline.nilm.score import Report, score
 
 
@@ -84,18 +85,26 @@ def house_score(recording: Recording, others: Sequence[Recording], say: small.Pr
 
 def _learned_score(first: Recording, rest: Recording, say: small.Progress) -> Evaluation:
     try:
-        learned = small.learn_all(first.appliances, first.mains, first.period_s, first.name, say)
+        learned = learned_from(first, first.name, say)
     except NothingLearnedError as error:
         say(error.cause)
         return Evaluation(rest, rest.rows, 1, score({}, rest.appliances, rest.mains, means_of(first)), {})
-    tried = small.SETTINGS_TRIED if small.has_trees() else 1
+    tried = small.SETTINGS_TRIED if small.has_trees() and learned.phases is None else 1
     return _evaluate(learned, rest, means_of(first), tried)
+
+
+def learned_from(recording: Recording, provenance: str, say: small.Progress) -> Model:
+    """A model of all layers; where the recording has phases, of each phase. Raises as ``small.learn_all``."""
+    if recording.phases is not None:
+        return learn_phases(recording.appliances, recording.phases, recording.period_s, provenance)
+    return small.learn_all(recording.appliances, recording.mains, recording.period_s, provenance, say)
 
 
 def model_score(recording: Recording, learned: Model) -> Evaluation:
     """Score a model on a whole recording; ``ea_mean`` then is that of the recording's own means. Raises ModelError."""
     check_period(learned, recording.period_s)
-    if learned.found is not None:
+    check_phases(learned, recording.phases or (TOTAL,))
+    if learned.finds:
         raise ModelError("the model knows no load, it finds them while they run", fix="Train one, or use --split.")
     return _evaluate(learned, recording, means_of(recording), 1)
 
@@ -107,7 +116,10 @@ def means_of(recording: Recording) -> dict[str, float]:
 
 
 def _evaluate(learned: Model, rest: Recording, means: dict[str, float], tried: int) -> Evaluation:
-    estimate, sure = batch.follow_surely(learned, rest.mains)
+    if rest.phases is not None:
+        estimate, sure = follow_phases(learned, rest.phases)
+    else:
+        estimate, sure = batch.follow_surely(learned, rest.mains)
     return Evaluation(rest, rest.rows, tried, score(estimate, rest.appliances, rest.mains, means, sure), estimate)
 
 

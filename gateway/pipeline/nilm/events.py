@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import count
 from typing import NamedTuple
 
 import msgspec
@@ -99,7 +100,7 @@ class EventTracker:
         self.run: tuple[int, Cluster] | None = None
         self.ignored = self.resets = 0
         self.settled: list[ApplianceResult] = []  # every result is final at once
-        self._numbers = max((one.number for one in self.clusters), default=0)
+        self.numbers = count(max((one.number for one in self.clusters), default=0) + 1)  # of loads found from now on
         self._open: list[Open] = []
         self._detector = new_detector()
         self._period_ns = period_s * 1e9
@@ -190,8 +191,7 @@ class EventTracker:
         cluster.take(best.seen, duration_s, mono_ns)
         self.run = (best.began_ns, cluster)
         if not cluster.number and cluster.runs >= SEEN_MIN:
-            self._numbers += 1
-            cluster.number = self._numbers
+            cluster.number = next(self.numbers)
         cluster.energy_kwh += best.energy_kwh
         if not cluster.number:
             return []

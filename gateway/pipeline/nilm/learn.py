@@ -53,7 +53,7 @@ class _Found:
 
 
 @dataclass(frozen=True, slots=True)
-class _Edges:
+class Edges:
     """Edges of a series: index of the completing sample, size in W, and whether nobody has claimed it."""
 
     at: npt.NDArray[np.int64]
@@ -77,7 +77,7 @@ def learn(
     if not series or len(total) < 10 or (mains is not None and len(mains) != len(total)):
         raise ModelError("nothing to learn from: no appliance, or series of different or no length")
     power = total if mains is None else mains
-    mains_edges = _edges_of(power, thresholds)
+    mains_edges = edges_of(power, thresholds)
     loads, steady, skipped = [], [], []
     largest = sorted(series, key=lambda name: -float(np.nansum(series[name])))[:LOADS_MAX]
     skipped += [name for name in series if name not in largest]
@@ -107,20 +107,20 @@ def learn(
     )
 
 
-def _edges_of(power: Array, thresholds: Thresholds) -> _Edges:
+def edges_of(power: Array, thresholds: Thresholds) -> Edges:
     """The edges of a series, nobody's yet."""
     at, sizes = edges(
         power,
         EdgeSettings(thresholds.threshold_w, thresholds.noise_factor, thresholds.ramp_max, thresholds.settle),
     )
-    return _Edges(at, sizes, np.ones(len(at), dtype=bool))
+    return Edges(at, sizes, np.ones(len(at), dtype=bool))
 
 
 def _learn_load(
     name: str,
     own: Array,
     thresholds: Thresholds,
-    mains: _Edges,
+    mains: Edges,
 ) -> LoadModel | None:
     """One appliance; None where it ran too seldom. Marks the mains edges that it made as no longer free."""
     levels = levels_of(own, thresholds.settle)
@@ -132,7 +132,7 @@ def _learn_load(
     used = sorted({stay.state for stay in stays if stay.state > 0})
     place = {-1: -1, 0: 0} | {state: k + 1 for k, state in enumerate(used)}  # levels only seen in spikes go
     stays = [Stay(place[stay.state], stay.start, stay.length, stay.whole) for stay in stays]
-    own_edges = _edges_of(own, thresholds)
+    own_edges = edges_of(own, thresholds)
     found = _transitions(own, stays, own_edges, mains, thresholds.ramp_max + thresholds.settle)
     states = tuple(_state(own, stays, k) for k in range(len(used) + 1))
     ratios = [size / change for entry in found.values() for size, change in entry.pairs]
@@ -154,7 +154,7 @@ def _steady(name: str, own: Array) -> SteadyLoad | None:
     return SteadyLoad(name, level, float((np.abs(known - level) <= STEADY_WITHIN * level).mean()))
 
 
-def _modulations(stays: list[Stay], k: int, own_edges: _Edges, mains: _Edges, factor: float) -> tuple[Transition, ...]:
+def _modulations(stays: list[Stay], k: int, own_edges: Edges, mains: Edges, factor: float) -> tuple[Transition, ...]:
     """Edges within a stay that the load made by modulating; claims them."""
     sizes = []
     for stay in stays:
@@ -175,7 +175,7 @@ def _modulations(stays: list[Stay], k: int, own_edges: _Edges, mains: _Edges, fa
 
 
 def _transitions(
-    own: Array, stays: list[Stay], own_edges: _Edges, mains: _Edges, reach: int
+    own: Array, stays: list[Stay], own_edges: Edges, mains: Edges, reach: int
 ) -> dict[tuple[int, int], _Found]:
     """Each change of state with the mains edge that it made."""
     found: dict[tuple[int, int], _Found] = {}
@@ -196,7 +196,7 @@ def _transitions(
     return found
 
 
-def _match(entry: _Found, mains: _Edges, reach: int) -> None:
+def _match(entry: _Found, mains: Edges, reach: int) -> None:
     """Find the mains edges of one transition and claim them.
 
     First by direction and rough size, which gives the factor between mains and appliance (apparent and active power
@@ -215,7 +215,7 @@ def _match(entry: _Found, mains: _Edges, reach: int) -> None:
             entry.pairs.append((float(mains.sizes[k]), change))
 
 
-def _nearest(mains: _Edges, start: int, size: float, reach: int, tolerance: float) -> int:
+def _nearest(mains: Edges, start: int, size: float, reach: int, tolerance: float) -> int:
     """The unclaimed mains edge around sample ``start`` that is nearest in size, -1 for none within the tolerance."""
     low, high = np.searchsorted(mains.at, [start - 2, start + reach + 1])
     window = np.arange(low, high)[mains.free[low:high]]

@@ -6,6 +6,7 @@ of its own: edges and durations learned at 3 s say nothing about a feed of 60 s.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from gateway.pipeline.nilm import window
-from gateway.pipeline.nilm.result import ModelError
+from gateway.pipeline.nilm.result import TOTAL, ModelError
 
 VERSION = 1
 PERIOD_TOLERANCE = 1.5  # a factor, either way
@@ -27,6 +28,7 @@ BINS = 44  # of dwell time, two per octave: 0, 1, 2, 3, 4, 6, 8, 12 ... samples;
 UNKNOWN_BINS = 96  # of edge size: 48 for falls, 48 for rises, four per octave from 4 W
 
 Name = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+PhaseName = Annotated[str, Meta(pattern=r"^L[123]$")]
 Finite = Annotated[float, Meta(ge=-1e7, le=1e7)]
 NotNegative = Annotated[float, Meta(ge=0, le=1e12)]
 Positive = Annotated[float, Meta(gt=0, le=1e7)]
@@ -134,7 +136,8 @@ class Model(_Strict, frozen=True):
     ``unknown``: expected number of foreign edges per sample and W, by signed size; ``floor_w``: the least that loads
     without a model draw together, ``drift_w`` their slow change per square root of a sample; ``provenance`` and
     ``trained_on``: where the training data came from and how much. ``found``: nothing was
-    trained, loads are found while they run (layer a); the names given to them, by number (``load_1``).
+    trained, loads are found while they run (layer a); the names given to them, by number (``load_1``). ``phases``: a
+    model of each phase of the mains, and nothing here; a load on several phases has the same name in each.
     """
 
     version: int
@@ -149,6 +152,12 @@ class Model(_Strict, frozen=True):
     steady: Annotated[tuple[SteadyLoad, ...], Meta(max_length=LOADS_MAX)] = ()
     small: Annotated[tuple[SmallModel, ...], Meta(max_length=SMALL_MAX)] = ()
     found: dict[Name, Name] | None = None
+    phases: dict[PhaseName, Model] | None = None
+
+    @property
+    def finds(self) -> bool:
+        """Whether it finds its loads itself (layer a)."""
+        return self.found is not None or any(part.finds for part in (self.phases or {}).values())
 
     @property
     def tracked(self) -> list[str]:
@@ -158,6 +167,8 @@ class Model(_Strict, frozen=True):
     @property
     def names(self) -> list[str]:
         """All loads in the order of results: the tracked ones, then those that have a small model only."""
+        if self.phases is not None:
+            return list(dict.fromkeys(name for part in self.phases.values() for name in part.names))
         tracked = self.tracked
         return [*tracked, *(own.name for own in self.small if own.name not in tracked)]
 
@@ -207,17 +218,36 @@ def check_period(model: Model, period_s: float) -> None:
         )
 
 
-def check(model: Model, name: str) -> None:
-    """What the schema cannot say: names are unique, transitions lead somewhere, every state leads to off at last."""
+def check_phases(model: Model, phases: Collection[str]) -> None:
+    """Raises ModelError where the meter's phases are not those that the model was made for."""
+    wanted = set(model.phases or (TOTAL,))
+    if set(phases) != wanted:
+        told, made = (", ".join(sorted(some)) or "nothing" for some in (phases, wanted))
+        raise ModelError(
+            f"the model was made for {made} of the mains, the meter gives {told}",
+            code="nilm.phases",
+            fix="Set disaggregation.quantity to what it was made for, or make a model for this meter.",
+        )
+
+
+def check(model: Model, name: str, *, whole: bool = True) -> None:
+    """What the schema cannot say: names are unique, transitions lead somewhere, every state leads to off at last.
+
+    ``whole``: it is not of one phase of several, of which loads that were found may share a name.
+    """
     if model.version != VERSION:
         raise ModelError(f"{name}: version {model.version}, this program writes version {VERSION}")
+    if model.phases is not None:
+        _check_phases(model, model.phases, name)
+        return
     names = model.names
     if names and model.found is not None:
         raise ModelError(f"{name}: a model either has loads or finds them")
     if not names and model.found is None:
         raise ModelError(f"{name}: there is nothing in `loads`")
-    names = names or [*(model.found or {}).values()]
-    if len(set(names)) != len(names) or "other" in names:
+    given = names or [*(model.found or {}).values()]
+    twice = len(set(given)) != len(given) and (whole or model.found is None)
+    if twice or "other" in given:
         raise ModelError(f"{name}: names of loads must be unique, and `other` is taken")
     for load in model.loads:
         places = {arc.source for arc in load.transitions if arc.source != arc.target}
@@ -230,6 +260,21 @@ def check(model: Model, name: str) -> None:
         raise ModelError(f"{name}: two small models of one load")
     for own in model.small:
         _check_trees(own, window.width(len(model.loads)), name)
+
+
+def _check_phases(model: Model, phases: Mapping[str, Model], name: str) -> None:
+    """Each is a model of one phase, all of one kind and one period; small models look at the whole mains only."""
+    if not phases or model.loads or model.steady or model.small or model.found is not None:
+        raise ModelError(f"{name}: a model of phases has its loads in them")
+    if not model.names and not model.finds:
+        raise ModelError(f"{name}: there is nothing in `loads`")
+    for phase, part in phases.items():
+        if part.phases is not None or part.small or part.period_s != model.period_s:
+            raise ModelError(f"{name}: {phase} is no model of one phase at {model.period_s:g} s")
+        if part.finds != model.finds:
+            raise ModelError(f"{name}: either all phases have loads or all find them")
+        if part.names or part.finds:  # a phase without loads: all on it is `other`
+            check(part, f"{name}: {phase}", whole=False)
 
 
 def _check_trees(own: SmallModel, features: int, name: str) -> None:

@@ -10,7 +10,7 @@ import math
 import re
 import statistics
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -31,7 +31,7 @@ from gateway.pipeline.nilm.model import (
     check,
     decode,
 )
-from gateway.pipeline.nilm.result import ModelError
+from gateway.pipeline.nilm.result import TOTAL, ModelError
 
 SETTINGS = Thresholds(threshold_w=12.0, noise_factor=4.0, ramp_max=5, settle=2)
 GAP_PERIODS = 3.5
@@ -91,6 +91,27 @@ class EdgeWatch:
         return Edge(size, power_w) if size else None
 
 
+class PhaseWatch:
+    """The same for each phase of the mains (or their ``total``), in which edges are told apart."""
+
+    def __init__(self) -> None:
+        self._watches: dict[str, EdgeWatch] = {}
+
+    @property
+    def period_s(self) -> float | None:
+        """Seconds between samples, None until a few have come."""
+        return next((watch.period_s for watch in self._watches.values()), None)
+
+    @property
+    def lowest_w(self) -> dict[str, float]:
+        """The least that each phase showed."""
+        return {phase: watch.lowest_w for phase, watch in self._watches.items()}
+
+    def feed(self, phase: str, time_s: float, power_w: float) -> Edge | None:
+        """Take a sample of a phase; the edge that it completes."""
+        return self._watches.setdefault(phase, EdgeWatch()).feed(time_s, power_w)
+
+
 def is_same(size_w: float, known_w: float) -> bool:
     """Whether an edge may be the same load's, as far as its size goes (signs do not count)."""
     return abs(abs(size_w) - abs(known_w)) <= max(SAME_W, SAME * abs(known_w))
@@ -110,6 +131,31 @@ def load_from(name: str, ups: Sequence[float], downs: Sequence[float], period_s:
     return LoadModel(name, (off, on), (rise, fall), _samples(LONGEST_ON_S, period_s), 1.0)
 
 
+def with_loads(
+    model: Model | None, loads: Mapping[str, LoadModel], period_s: float, floors_w: Mapping[str, float], note: str
+) -> Model:
+    """The model with a load added, or replaced where the name is known: on the ``total``, or on each of its phases.
+
+    ``floors_w``: the least that each phase of the meter showed. Raises ModelError.
+    """
+    if TOTAL in floors_w:
+        return with_load(model, loads[TOTAL], period_s, floors_w[TOTAL], note)
+    (name,) = {load.name for load in loads.values()}
+    parts = {} if model is None or model.finds else dict(model.phases or {})
+    period_s = model.period_s if model is not None and parts else period_s  # what was measured differs each time
+    for phase, floor_w in floors_w.items():
+        part = parts.get(phase) or replace(untrained(period_s), found=None, floor_w=max(0.0, FLOOR_SHARE * floor_w))
+        part = replace(part, loads=tuple(one for one in part.loads if one.name != name))
+        parts[phase] = with_load(part, loads[phase], period_s, floor_w, note) if phase in loads else part
+    trained = note if model is None or model.finds else f"{model.trained_on}; {note}"[-2000:]
+    return _checked(replace(phased(parts, period_s), trained_on=trained))
+
+
+def phased(parts: Mapping[str, Model], period_s: float) -> Model:
+    """A model of phases from those of each."""
+    return replace(untrained(period_s), found=None, phases=dict(parts))
+
+
 def with_load(model: Model | None, load: LoadModel, period_s: float, floor_w: float, note: str) -> Model:
     """The model with a load added, or replaced where the name is known. Raises ModelError.
 
@@ -125,8 +171,10 @@ def with_load(model: Model | None, load: LoadModel, period_s: float, floor_w: fl
     return _checked(replace(model, loads=(*loads, load), trained_on=trained, small=()))
 
 
-def untrained(period_s: float) -> Model:
-    """A model that knows no load and finds them while they run."""
+def untrained(period_s: float, phases: Sequence[str] = ()) -> Model:
+    """A model that knows no load and finds them while they run: in the total, or on each of these phases."""
+    if phases:
+        return _checked(phased({phase: untrained(period_s) for phase in phases}, period_s))
     return Model(
         version=VERSION,
         period_s=period_s,
@@ -142,41 +190,67 @@ def untrained(period_s: float) -> Model:
 
 
 def renamed(model: Model, old: str, new: str) -> Model:
-    """The model with a load under another name. Raises ModelError."""
-    if model.found is not None:
-        number = next((own for own, name in model.found.items() if name == old), old)
-        if FOUND.fullmatch(number) is None or FOUND.fullmatch(new):
-            raise ModelError(
-                f"{old!r} is no load that was found", code="nilm.no-load", fix="They are load_1, load_2, ..."
-            )
-        return _checked(replace(model, found={**model.found, number: new}))
+    """The model with a load under another name, on each phase where it is. Raises ModelError."""
+    if model.finds:
+        if FOUND.fullmatch(new):
+            raise _not_found(old)
+        parts = {phase: _found_renamed(part, old, new) for phase, part in (model.phases or {}).items()}
+        return _checked(replace(model, phases=parts) if parts else _found_renamed(model, old, new))
     if old not in model.names:
-        fix = f"There are: {', '.join(model.names)}."
-        raise ModelError(f"there is no load {old!r}", code="nilm.no-load", fix=fix)
-    return _checked(
-        replace(
-            model,
-            loads=tuple(replace(one, name=new) if one.name == old else one for one in model.loads),
-            steady=tuple(replace(one, name=new) if one.name == old else one for one in model.steady),
-            small=tuple(replace(one, name=new) if one.name == old else one for one in model.small),
+        raise _no_load(model, old)
+    if model.phases is not None:
+        return _checked(
+            replace(model, phases={phase: _renamed(part, old, new) for phase, part in model.phases.items()})
         )
+    return _checked(_renamed(model, old, new))
+
+
+def _found_renamed(model: Model, old: str, new: str) -> Model:
+    """Of what is found while it runs, numbers have names; several loads of different phases may share one."""
+    known = dict(model.found or {})
+    numbers = [number for number, name in known.items() if name == old] or [old]
+    if any(FOUND.fullmatch(number) is None for number in numbers):
+        raise _not_found(old)
+    return replace(model, found={**known, **dict.fromkeys(numbers, new)})
+
+
+def _renamed(model: Model, old: str, new: str) -> Model:
+    return replace(
+        model,
+        loads=tuple(replace(one, name=new) if one.name == old else one for one in model.loads),
+        steady=tuple(replace(one, name=new) if one.name == old else one for one in model.steady),
+        small=tuple(replace(one, name=new) if one.name == old else one for one in model.small),
     )
+
+
+def _not_found(name: str) -> ModelError:
+    return ModelError(f"{name!r} is no load that was found", code="nilm.no-load", fix="They are load_1, load_2, ...")
 
 
 def without(model: Model, name: str) -> Model:
     """The model without a load; small models go too where it was tracked: see ``with_load``. Raises ModelError."""
     if name not in model.names:
-        fix = f"There are: {', '.join(model.names)}."
-        raise ModelError(f"there is no load {name!r}", code="nilm.no-load", fix=fix)
+        raise _no_load(model, name)
+    if model.phases is not None:
+        parts = {phase: _left(part, name) for phase, part in model.phases.items()}
+        return _checked(replace(model, phases=parts))
+    return _checked(_left(model, name))
+
+
+def _left(model: Model, name: str) -> Model:
+    """What is left of a model, or of that of a phase, without a load."""
     tracked = any(one.name == name for one in model.loads)
-    return _checked(
-        replace(
-            model,
-            loads=tuple(one for one in model.loads if one.name != name),
-            steady=tuple(one for one in model.steady if one.name != name),
-            small=() if tracked else tuple(one for one in model.small if one.name != name),
-        )
+    return replace(
+        model,
+        loads=tuple(one for one in model.loads if one.name != name),
+        steady=tuple(one for one in model.steady if one.name != name),
+        small=() if tracked else tuple(one for one in model.small if one.name != name),
     )
+
+
+def _no_load(model: Model, name: str) -> ModelError:
+    fix = f"There are: {', '.join(model.names)}."
+    return ModelError(f"there is no load {name!r}", code="nilm.no-load", fix=fix)
 
 
 def _checked(model: Model) -> Model:
@@ -210,6 +284,8 @@ def corrected(model: Model, name: str, power_w: float, note: str) -> Model:
 
     A load that is known moves a part of the way; another one is added. Raises ModelError.
     """
+    if model.phases is not None:
+        return _corrected_phase(model, model.phases, name, power_w, note)
     if model.found is not None:
         fix = "Give the load its name: `lamppost appliances name load_1 kettle`."
         raise ModelError("a model without training has no loads to correct", code="nilm.learn", fix=fix)
@@ -231,3 +307,13 @@ def corrected(model: Model, name: str, power_w: float, note: str) -> Model:
     )
     load = replace(known, states=(known.states[0], on), transitions=arcs)
     return with_load(model, load, model.period_s, 0.0, note)
+
+
+def _corrected_phase(model: Model, phases: Mapping[str, Model], name: str, power_w: float, note: str) -> Model:
+    """Of a load that is on one phase; a run does not say on which, so that one must be known."""
+    has = [phase for phase, part in phases.items() if name in part.names]
+    if len(has) != 1:
+        cause = f"on which phase {name} is cannot be told from a run"
+        raise ModelError(cause, code="nilm.learn", fix=f"Switch it for `lamppost appliances learn {name}`.")
+    part = corrected(phases[has[0]], name, power_w, note)
+    return _checked(replace(model, phases={**phases, has[0]: part}))

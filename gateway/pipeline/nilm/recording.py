@@ -24,6 +24,7 @@ CLOCK = re.compile(
 EPOCH_LEAST = 1e8  # smaller numbers count rows or seconds of the recording: they are no times
 NOT_POWER = re.compile(r"(_VA|_VAR|_V|_A|_Hz|\[(?!k?W\])[^\]]*\])$", re.IGNORECASE)
 KW_MOST = 50.0
+PHASES_MAX = 3
 UNDATED_MAX = 0.1  # of the rows may lack a time
 PERIODS_ALIKE = 0.01
 BACK_MAX = 0.01  # of the steps may go back in time
@@ -36,7 +37,7 @@ class Recording:
     """``mains`` and each of ``appliances`` have the same length, W, every ``period_s``; a row of NaN parts two runs.
 
     ``rows``: without those that part runs; ``left_out``: columns that are no power of an appliance; ``scale``: W for
-    each of the file's units, 1000 where it has kW.
+    each of the file's units, 1000 where it has kW; ``phases``: the mains by phase, where the file has it so.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Recording:
     appliances: dict[str, Array]
     left_out: tuple[str, ...]
     scale: float = 1.0
+    phases: dict[str, Array] | None = None
 
     def split(self, share: float) -> tuple[Recording, Recording]:
         """The first share in time, and the rest. Raises ModelError where one of them would be empty."""
@@ -58,7 +60,8 @@ class Recording:
         mains = self.mains[where]
         appliances = {name: watts[where] for name, watts in self.appliances.items()}
         rows = int((~np.isnan(mains)).sum())
-        return Recording(self.name, self.period_s, rows, mains, appliances, self.left_out, self.scale)
+        phases = None if self.phases is None else {phase: watts[where] for phase, watts in self.phases.items()}
+        return Recording(self.name, self.period_s, rows, mains, appliances, self.left_out, self.scale, phases)
 
 
 def joined(recordings: Sequence[Recording]) -> Recording:
@@ -73,6 +76,9 @@ def joined(recordings: Sequence[Recording]) -> Recording:
             raise ModelError(cause, fix="Give recordings of one period.")
     gap = np.full(1, np.nan)
     names = dict.fromkeys(name for one in recordings for name in one.appliances)
+    phases = first.phases or {}
+    if any((one.phases or {}).keys() != phases.keys() for one in recordings):
+        raise ModelError("some of the recordings have phases, others have not, or others", fix="Give the same --mains.")
     lacking = {id(one): np.full(len(one.mains), np.nan) for one in recordings}
 
     def column(parts: Sequence[Array]) -> Array:
@@ -85,17 +91,24 @@ def joined(recordings: Sequence[Recording]) -> Recording:
         column([one.mains for one in recordings]),
         {name: column([one.appliances.get(name, lacking[id(one)]) for one in recordings]) for name in names},
         tuple(dict.fromkeys(column for one in recordings for column in one.left_out)),
+        phases={phase: column([(one.phases or {})[phase] for one in recordings]) for phase in phases} or None,
     )
 
 
 def read(path: Path, *, mains: str = "main", period_s: float | None = None) -> Recording:
-    """Read a recording. ``period_s`` is needed where the rows have no times.
+    """Read a recording. ``period_s`` is needed where the rows have no times; ``mains``: its column, or those of the
+    phases with commas between.
 
     Raises ModelError for what is no such table.
     """
     columns = _columns(path)
-    if mains not in columns:
-        raise ModelError(f"{path}: no column {mains!r}; there are {', '.join(sorted(columns))}", fix=FIX)
+    of_phases = tuple(dict.fromkeys(mains.split(",")))
+    if len(of_phases) > PHASES_MAX:
+        raise ModelError(f"{path}: {len(of_phases)} columns of the mains; there are three phases at most", fix=FIX)
+    for column in of_phases:
+        if column not in columns:
+            raise ModelError(f"{path}: no column {column!r}; there are {', '.join(sorted(columns))}", fix=FIX)
+    mains = of_phases[0]
     times = _times(columns, mains)
     if times is not None and (rows := _rows_in_time(times)) is not None:
         times, columns = times[rows], {name: values[rows] for name, values in columns.items()}
@@ -103,20 +116,23 @@ def read(path: Path, *, mains: str = "main", period_s: float | None = None) -> R
     columns.pop(COUNTER, None)
     period = _period(path, times, period_s)
     power = {name: watts for name, values in columns.items() if (watts := _watts(values)) is not None}
-    if mains not in power:
-        raise ModelError(f"{path}: the column {mains!r} has no numbers", fix=FIX)
+    for column in of_phases:
+        if column not in power:
+            raise ModelError(f"{path}: the column {column!r} has no numbers", fix=FIX)
     only_w = mains.endswith("_W")  # a table that says units has them in all its names
-    scale = _scale(power[mains])
+    scale = _scale(np.sum([power[column] for column in of_phases], axis=0))
     power = {name: _clean(watts, scale) for name, watts in power.items()}
-    own = [n for n in power if n != mains and not NOT_POWER.search(n) and (not only_w or n.endswith("_W"))]
+    own = [n for n in power if n not in of_phases and not NOT_POWER.search(n) and (not only_w or n.endswith("_W"))]
     if not own:
         raise ModelError(f"{path}: no column of an appliance with numbers beside {mains!r}", fix=FIX)
     cuts = _cuts(times, segment, period)
     names = _names(own)
     appliances = {names[name]: np.insert(power[name], cuts, np.nan) for name in own}
-    left_out = tuple(name for name in columns if name != mains and name not in own)
-    whole = _consumed(np.insert(power[mains], cuts, np.nan))
-    return Recording(path.name, period, len(power[mains]), whole, appliances, left_out, scale)
+    left_out = tuple(name for name in columns if name not in of_phases and name not in own)
+    parts = [_consumed(np.insert(power[column], cuts, np.nan)) for column in of_phases]
+    phases = {f"L{number}": part for number, part in enumerate(parts, 1)} if len(parts) > 1 else None
+    whole = np.sum(parts, axis=0)
+    return Recording(path.name, period, len(power[mains]), whole, appliances, left_out, scale, phases)
 
 
 def _columns(path: Path) -> dict[str, npt.NDArray[np.generic]]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple, TypeAlias
 
 from gateway.errors import LamppostError
 
@@ -20,6 +21,18 @@ class NothingLearnedError(ModelError):
 
     code = "nilm.nothing"
     fix = "Train from a longer recording."
+
+
+class Power(NamedTuple):
+    """Of the mains or of one phase of it, W and var; 0 var where the meter does not tell."""
+
+    power_w: float
+    reactive_var: float = 0.0
+
+
+TOTAL = "total"
+Mains: TypeAlias = Mapping[str, Power]
+"""One sample of the meter: by phase (``L1``, ...), or ``total`` alone."""
 
 
 @dataclass(frozen=True, slots=True)

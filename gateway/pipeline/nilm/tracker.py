@@ -59,8 +59,10 @@ class Tracker:
         self._last_ns: int | None = None
         self._settler = Settler(model) if model.small else None
 
-    def step(self, mono_ns: int, power_w: float) -> ApplianceResult | None:
+    def step(self, mono_ns: int, power_w: float, reactive_var: float = 0.0) -> ApplianceResult | None:
         """Take a sample; None when it is no sample: not a finite power, or not after the one before.
+
+        Reactive power is not looked at: models are of active power (or of apparent, where the meter has no other).
 
         ``settled`` then holds the final results of earlier samples that became known with this one.
         """

@@ -2,7 +2,8 @@
 
 ``python -m gateway.pipeline.nilm.worker MODEL.json --cache DIR [--pure]``
 
-In: first ``{"start": {name: kWh}}`` (where the counters go on from), then ``{"t": mono_ns, "p": watts}``.
+In: first ``{"start": {name: kWh}}`` (where the counters go on from), then ``{"t": mono_ns, "p": {phase: [W, var]}}``;
+phases are ``L1``, ``L2``, ``L3``, those that have a value, or ``total`` alone.
 Out: ``{"ready": ...}`` once everything is compiled; a result for each sample (see ``encode``), or ``{"passed": true}``
 for what is none; final results of earlier samples, with ``"late": true``; ``{"note": text}``; or, before it
 ends, ``{"error": {"code", "cause", "fix", "refused"}}``; refused: the model does not fit, starting again is of no use.
@@ -24,15 +25,17 @@ import statistics
 import sys
 import time
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from gateway.pipeline.nilm.result import ApplianceResult, ModelError
+from gateway.pipeline.nilm.result import TOTAL, ApplianceResult, Mains, ModelError, Power
 
 if TYPE_CHECKING:
     from gateway.pipeline.nilm.events import EventTracker
     from gateway.pipeline.nilm.model import Model
+    from gateway.pipeline.nilm.phased import PhasedTracker
     from gateway.pipeline.nilm.tracker import Tracker
 
 LINE_MAX_BYTES = 8192
@@ -94,8 +97,6 @@ def _last_words(kind: type[BaseException], error: BaseException, _: TracebackTyp
 def _serve(path: Path, cache: Path) -> None:
     """Load, compile, say ready, then a result for each sample until stdin ends."""
     from gateway.pipeline.nilm import jit, model
-    from gateway.pipeline.nilm.events import EventTracker
-    from gateway.pipeline.nilm.tracker import Tracker
 
     begun = time.monotonic()
     loads = model.load(path)
@@ -109,15 +110,16 @@ def _serve(path: Path, cache: Path) -> None:
     first = _read()
     found = Found(cache / f"found-{path.stem}.json")
     begin = store.begin(first.get("start") if first else None)
-    tracker = Tracker(loads, begin) if loads.found is None else EventTracker(loads.period_s, found.read(), loads.found)
-    period = PeriodCheck(loads)
+    tracker = make_tracker(loads, begin, found.read())
+    feed = FeedCheck(loads)
     try:
         while (sample := _read()) is not None:
-            result = tracker.step(int(sample["t"]), float(sample["p"]))
+            mains = {str(phase): Power(*map(float, said)) for phase, said in sample["p"].items()}
+            feed.see(int(sample["t"]), mains)
+            result = take(tracker, int(sample["t"]), mains)
             if result is None:
                 _say({"passed": True})
                 continue
-            period.see(result.mono_ns)
             for settled in tracker.settled:
                 _say({**encode(settled), "late": True})
             _say(encode(result))
@@ -128,6 +130,30 @@ def _serve(path: Path, cache: Path) -> None:
         store.keep(dict(zip(tracker.names, tracker.energy_kwh, strict=True)))
         store.save()
         found.keep(tracker, at_once=True)
+
+
+def make_tracker(
+    model: Model, energies: Mapping[str, float] | None = None, found: object = None
+) -> Tracker | EventTracker | PhasedTracker:
+    """What follows a meter with this model."""
+    from gateway.pipeline.nilm.events import EventTracker
+    from gateway.pipeline.nilm.phased import PhasedTracker
+    from gateway.pipeline.nilm.tracker import Tracker
+
+    if model.phases is not None:
+        return PhasedTracker(model, energies, found)
+    if model.found is not None:
+        return EventTracker(model.period_s, found, model.found)
+    return Tracker(model, energies)
+
+
+def take(tracker: Tracker | EventTracker | PhasedTracker, mono_ns: int, mains: Mains) -> ApplianceResult | None:
+    """Hand a sample to a tracker: all phases, or the total."""
+    from gateway.pipeline.nilm.phased import PhasedTracker
+
+    if isinstance(tracker, PhasedTracker):
+        return tracker.step(mono_ns, mains)
+    return tracker.step(mono_ns, *mains[TOTAL]) if TOTAL in mains else None
 
 
 def _kernels(folder: Path) -> int:
@@ -146,33 +172,35 @@ def _start_again() -> None:
 
 def warm_up(model: Model) -> None:
     """Run every kernel once, so that nothing is compiled while samples wait: each load on, all off, a gap."""
-    from gateway.pipeline.nilm.events import EventTracker
-    from gateway.pipeline.nilm.tracker import Tracker
-
-    tracker = Tracker(model) if model.found is None else EventTracker(model.period_s)
-    levels = [100.0, *(100.0 + load.states[-1].level_w for load in model.loads), 100.0]
-    for index, power in enumerate(level for level in levels for _ in range(4)):
-        tracker.step(round((index + 1) * model.period_s * 1e9), power)
+    for part in (model.phases or {TOTAL: model}).values():
+        tracker = make_tracker(part)
+        levels = [100.0, *(100.0 + load.states[-1].level_w for load in part.loads), 100.0]
+        for index, power in enumerate(level for level in levels for _ in range(4)):
+            take(tracker, round((index + 1) * part.period_s * 1e9), {TOTAL: Power(power)})
 
 
-class PeriodCheck:
-    """Judges the period of the feed once, by the median of its first intervals."""
+class FeedCheck:
+    """Judges the feed once: its phases, and its period by the median of its first intervals."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
         self._times: list[int] | None = []
+        self._phases: set[str] = set()
 
-    def see(self, mono_ns: int) -> None:
-        """Raises ModelError when the feed's period is not the model's."""
+    def see(self, mono_ns: int, mains: Mains) -> None:
+        """Raises ModelError where the feed is not what the model was made for."""
         if self._times is None:
             return
-        self._times.append(mono_ns)
+        from gateway.pipeline.nilm.model import check_period, check_phases
+
+        self._phases.update(mains)
+        if not self._times or mono_ns > self._times[-1]:
+            self._times.append(mono_ns)
         if len(self._times) <= PERIODS_SEEN:
             return
-        from gateway.pipeline.nilm.model import check_period
-
-        gaps = [(b - a) / 1e9 for a, b in zip(self._times, self._times[1:], strict=False)]
+        gaps = [(b - a) / 1e9 for a, b in pairwise(self._times)]
         self._times = None
+        check_phases(self._model, self._phases)
         check_period(self._model, statistics.median(gaps))
 
 
@@ -220,15 +248,16 @@ class Found:
         except (OSError, ValueError):
             return None
 
-    def keep(self, tracker: Tracker | EventTracker, *, at_once: bool = False) -> None:
+    def keep(self, tracker: Tracker | EventTracker | PhasedTracker, *, at_once: bool = False) -> None:
         """Write what a tracker found, when the last time is long enough ago; a tracker with a model finds nothing."""
-        from gateway.pipeline.nilm.events import EventTracker
+        from gateway.pipeline.nilm.tracker import Tracker
 
         due = at_once or time.monotonic() - self._saved_s >= SAVE_EVERY_S
-        if not due or not isinstance(tracker, EventTracker):
+        if not due or isinstance(tracker, Tracker):
             return
         self._saved_s = time.monotonic()
-        _write(self._path, tracker.state())
+        if state := tracker.state():
+            _write(self._path, state)
 
 
 def _write(path: Path, data: object) -> None:
@@ -270,7 +299,7 @@ def _read() -> dict[str, Any] | None:
             data = json.loads(line)
         except ValueError:
             continue
-        if isinstance(data, dict) and ("start" in data or {"t", "p"} <= data.keys()):
+        if isinstance(data, dict) and ("start" in data or ("t" in data and isinstance(data.get("p"), dict))):
             return data
     return None
 

@@ -25,7 +25,7 @@ from gateway.model import Link
 from gateway.pipeline.nilm import release
 from gateway.pipeline.nilm.learn import learn
 from gateway.pipeline.nilm.model import Model
-from gateway.pipeline.nilm.result import ApplianceResult
+from gateway.pipeline.nilm.result import ApplianceResult, Power
 from gateway.server.releases.routes import JOSE
 from tests.server.support import serving, until
 
@@ -133,8 +133,8 @@ async def test_a_gateway_pulls_checks_and_goes_back(
 async def _life_of_a_gateway(folder: Path, client: httpx.AsyncClient, model: Model) -> None:
     async with a_gateway(folder, client) as gateway:
         await until(lambda: gateway.seen["serial"] == 5 and bool(gateway.seen["ready"]), seconds=30)
-        gateway.part.worker.feed(10**9, 100.0)
-        gateway.part.worker.feed(2 * 10**9, 100.0)
+        gateway.part.worker.feed(10**9, {"total": Power(100.0)})
+        gateway.part.worker.feed(2 * 10**9, {"total": Power(100.0)})
         await until(lambda: "grid/kettle" in gateway.published)
         assert not await gateway.pull()  # 304
 

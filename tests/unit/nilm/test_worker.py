@@ -19,7 +19,7 @@ from nilm_houses import house
 from gateway.pipeline.nilm import client, model, onsite
 from gateway.pipeline.nilm.client import Disaggregator
 from gateway.pipeline.nilm.learn import learn
-from gateway.pipeline.nilm.result import ApplianceResult
+from gateway.pipeline.nilm.result import ApplianceResult, Mains, Power
 
 SECOND = 1_000_000_000
 pytestmark = pytest.mark.timeout(180)
@@ -39,6 +39,10 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
+def total(watts: float) -> Mains:
+    return {"total": Power(watts)}
+
+
 def command(path: Path, cache: Path, *more: str) -> list[str]:
     return [sys.executable, "-m", "gateway.pipeline.nilm.worker", str(path), "--cache", str(cache), *more]
 
@@ -48,7 +52,8 @@ def environment() -> dict[str, str]:
 
 
 def run(path: Path, cache: Path, power: list[float], *more: str, period: float = 1.0) -> list[dict]:
-    lines = [{"start": {}}, *({"t": round((k + 1) * period * SECOND), "p": value} for k, value in enumerate(power))]
+    samples = [{"t": round((k + 1) * period * SECOND), "p": {"total": [watts, 0.0]}} for k, watts in enumerate(power)]
+    lines = [{"start": {}}, *samples]
     text = "".join(json.dumps(line) + "\n" for line in lines)
     done = subprocess.run(command(path, cache, *more), input=text, capture_output=True, text=True, env=environment())
     assert done.stderr == ""
@@ -99,7 +104,7 @@ def test_without_numba_it_says_so_and_works(model_path: Path, tmp_path: Path) ->
     """A module that cannot be imported stands before numba, as where the extra is not installed."""
     (tmp_path / "numba.py").write_text("raise ImportError('not installed')")
     env = environment() | {"PYTHONPATH": str(tmp_path)}
-    text = '{"start":{}}\n{"t":1000000000,"p":120}\n'
+    text = '{"start":{}}\n{"t":1000000000,"p":{"total":[120,0]}}\n'
     done = subprocess.run(command(model_path, tmp_path / "c"), input=text, capture_output=True, text=True, env=env)
     ready, result = (json.loads(line) for line in done.stdout.splitlines())
     assert ready["ready"]["compiled"] is False
@@ -122,10 +127,49 @@ def test_a_feed_at_another_period_is_refused(model_path: Path, tmp_path: Path) -
 
 
 def test_lines_that_are_none_are_passed_over(model_path: Path, tmp_path: Path) -> None:
-    text = 'what\n{"start":{}}\n[]\n{"t":1}\n{"t":1000000000,"p":120.0}\n'
+    text = 'what\n{"start":{}}\n[]\n{"t":1}\n{"t":1,"p":120}\n{"t":1000000000,"p":{"total":[120.0,0]}}\n'
     done = subprocess.run(command(model_path, tmp_path, "--pure"), input=text, capture_output=True, text=True)
     assert [*json.loads(done.stdout.splitlines()[1])][:2] == ["t", "mains"]
     assert len(done.stdout.splitlines()) == 2
+
+
+def speak(path: Path, cache: Path, samples: list[Mains]) -> list[dict]:
+    """What a plain worker says of one sample a second."""
+    lines = [{"start": {}}, *({"t": (k + 1) * SECOND, "p": sample} for k, sample in enumerate(samples))]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    done = subprocess.run(command(path, cache, "--pure"), input=text, capture_output=True, text=True, env=environment())
+    assert done.stderr == ""
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_phases_are_told_apart_and_other_feeds_refused(tmp_path: Path) -> None:
+    path = tmp_path / "phases.json"
+    known = None
+    for name, phase in (("kettle", "L1"), ("heater", "L2")):
+        load = onsite.load_from(name, [2000.0], [-2000.0], 1.0)
+        known = onsite.with_loads(known, {phase: load}, 1.0, {"L1": 100.0, "L2": 100.0}, "test")
+    assert known is not None
+    model.save(known, path)
+    quiet, heat = {"L1": Power(100.0), "L2": Power(100.0)}, {"L1": Power(100.0), "L2": Power(2100.0)}
+    said = speak(path, tmp_path, [quiet] * 30 + [heat] * 30)
+    parts = {name: (watts, on) for name, watts, _, on, _ in said[-1]["parts"]}
+    assert parts["heater"][1]
+    assert parts["kettle"] == (0.0, False)
+    assert said[-1]["mains"] == 2200
+    for feed in ({"total": Power(200.0)}, {"L1": Power(100.0)}, {**quiet, "L3": Power(100.0)}):
+        error = speak(path, tmp_path, [feed] * 30)[-1]["error"]
+        assert (error["code"], error["refused"]) == ("nilm.phases", True)
+
+
+def test_reactive_power_tells_found_loads_apart(tmp_path: Path) -> None:
+    path = tmp_path / "found.json"
+    model.save(onsite.untrained(1.0), path)
+    samples: list[Mains] = []
+    for var in (0.0, 300.0) * 5:
+        samples += [total(100.0)] * 60 + [{"total": Power(500.0, var)}] * 60 + [total(100.0)] * 60
+    assert len(speak(path, tmp_path / "with", samples)[-1]["parts"]) == 2
+    without = [total(sample["total"].power_w) for sample in samples]
+    assert len(speak(path, tmp_path / "without", without)[-1]["parts"]) == 1
 
 
 @asynccontextmanager
@@ -149,7 +193,7 @@ async def until(condition: Callable[[], bool], limit_s: float = 60.0) -> None:
 async def test_samples_in_results_out_in_order(model_path: Path, tmp_path: Path) -> None:
     async with running(model_path, tmp_path) as (disaggregator, results):
         for k in range(100):
-            disaggregator.feed((k + 1) * SECOND, 120.0 if k < 50 else 2120.0)
+            disaggregator.feed((k + 1) * SECOND, total(120.0 if k < 50 else 2120.0))
         await until(lambda: len(results) == 100)
         assert [result.mono_ns for result in results] == [(k + 1) * SECOND for k in range(100)]
         assert {part.name: part.on for part in results[-1].parts}["kettle"]
@@ -166,7 +210,7 @@ async def test_a_killed_worker_comes_back_and_energies_go_on(
     monkeypatch.setattr(client, "BACKOFF_S", (0.05, 1.0))
     async with running(model_path, tmp_path) as (disaggregator, results):
         for k in range(100):
-            disaggregator.feed((k + 1) * SECOND, 120.0 if k < 50 else 2120.0)
+            disaggregator.feed((k + 1) * SECOND, total(120.0 if k < 50 else 2120.0))
         await until(lambda: len(results) == 100)
         counted = {part.name: part.energy_kwh for part in results[-1].parts}
         assert counted["kettle"] > 0
@@ -174,7 +218,7 @@ async def test_a_killed_worker_comes_back_and_energies_go_on(
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
         await until(lambda: disaggregator.state().restarts == 1 and disaggregator.state().ready)
-        disaggregator.feed(101 * SECOND, 2120.0)
+        disaggregator.feed(101 * SECOND, total(2120.0))
         await until(lambda: len(results) == 101)
         assert disaggregator.state().pid != pid
         assert {part.name: part.energy_kwh for part in results[-1].parts} == counted
@@ -185,7 +229,7 @@ async def test_energies_go_on_after_the_daemon_stopped(model_path: Path, tmp_pat
     for _ in range(2):
         async with running(model_path, tmp_path) as (disaggregator, results):
             for k in range(100):
-                disaggregator.feed((k + 1) * SECOND, 120.0 if k < 50 else 2120.0)
+                disaggregator.feed((k + 1) * SECOND, total(120.0 if k < 50 else 2120.0))
             await until(lambda got=results: len(got) == 100)
             counted.append(results[-1].parts[1].energy_kwh)
     assert counted[1] == pytest.approx(2 * counted[0])
@@ -200,7 +244,7 @@ async def test_a_refused_model_is_told_and_not_tried_again(model_path: Path, tmp
         assert state.error is not None
         assert state.error.code == "nilm.model"
         assert "version 99" in state.error.cause
-        disaggregator.feed(SECOND, 120.0)
+        disaggregator.feed(SECOND, total(120.0))
         assert disaggregator.state().dropped == 1
         assert disaggregator.state().backlog == 0
 
@@ -208,7 +252,7 @@ async def test_a_refused_model_is_told_and_not_tried_again(model_path: Path, tmp
 async def test_the_backlog_is_bounded_and_the_oldest_goes(model_path: Path, tmp_path: Path) -> None:
     disaggregator = Disaggregator(model_path, tmp_path, lambda _: None)
     for k in range(client.BACKLOG_MAX + 7):
-        disaggregator.feed(k, 1.0)
+        disaggregator.feed(k, total(1.0))
     assert (disaggregator.state().backlog, disaggregator.state().dropped) == (client.BACKLOG_MAX, 7)
 
 
