@@ -29,6 +29,7 @@ BLE_MODELS = (
 )
 MQTT_METERS = ("shelly-pro-3em", "shelly-3em", "shelly-plug-s", "tasmota-energy-3p", "sparkplug-meter")
 MQTT_MODELS = (*MQTT_METERS, "tasmota-air", "zigbee2mqtt-air", "zigbee2mqtt-climate")
+PHASED_MODELS = ("eastron-sdm630", "dsmr-p1-v5")  # meters that tell the power of each phase
 METER_MODELS = ("eastron-sdm630", "peacefair-pzem-004t-v3", *utility.ELECTRICITY, *MQTT_METERS)
 SINGLE_PHASE = ("peacefair-pzem-004t-v3", "shelly-plug-s", "sparkplug-meter")
 KINDS: Mapping[str, str] = {  # what each of them belongs on; any other template of a Modbus device is a model too
@@ -279,5 +280,7 @@ def gateway_config(
         "local": {"listen": {"host": "127.0.0.1", "port": local_port}},
     }
     if scenario.disaggregation in devices:
-        config["disaggregation"] = {"meter": scenario.disaggregation}
+        phased = devices[scenario.disaggregation].model in PHASED_MODELS
+        quantity = {"quantity": "active_power"} if phased else {}
+        config["disaggregation"] = {"meter": scenario.disaggregation, **quantity}
     return str(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))

@@ -20,6 +20,7 @@ def main(model: str, days: str, speed: str, seed: str, loads: str) -> int:
     """Train and put the model in place in one step. Returns the exit code of the trainer."""
     import numpy as np
 
+    from firmware_sim.electricity import spread
     from firmware_sim.loads.sources import Kind, source
 
     chosen = source(cast(Kind, loads), int(seed), float(speed))
@@ -27,9 +28,10 @@ def main(model: str, days: str, speed: str, seed: str, loads: str) -> int:
     target = Path(model)
     with tempfile.TemporaryDirectory() as folder:
         data, fresh = Path(folder) / "training.npz", Path(folder) / "model.json"
-        main_w = np.sum(list(series.values()), axis=0)
         arrays: dict[str, Any] = {name: watts for name, watts in series.items() if name != "other"}
-        np.savez(data, main=main_w, **arrays)
+        for number, phase in enumerate(("L1", "L2", "L3")):  # as the simulated site has them, see electricity.spread
+            arrays[phase] = np.sum([watts * spread(name)[number] for name, watts in series.items()], axis=0)
+        np.savez(data, **arrays)
         command = [sys.executable, "-m", "gateway.pipeline.nilm.train", "--input", str(data)]
         command += ["--period", str(METER_PERIOD_S), "--output", str(fresh)]
         command += ["--provenance", f"demo: {type(chosen).__name__}, {days} days apart from what is shown"]

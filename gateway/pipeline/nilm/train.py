@@ -1,7 +1,8 @@
 """Learn a model from a file: ``python -m gateway.pipeline.nilm.train --input FILE.npz --period S --output MODEL.json``.
 
-The file (numpy's npz) holds one array in W per appliance and, if there is a recording of it, ``main``; equal lengths;
-NaN is a gap. ``--period`` is the period at which the meter will be read; durations are learned in samples.
+The file (numpy's npz) holds one array in W per appliance and, if there is a recording of it, ``main``, or ``L1``,
+``L2`` and ``L3`` of its phases; equal lengths; NaN is a gap. ``--period`` is the period at which the meter will be
+read; durations are learned in samples.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ def _train(source: Path, period_s: float, output: Path, provenance: str) -> str:
     except ImportError:
         raise ModelError("learning needs numpy", fix="Install the extra: pip install lamppost[nilm]") from None
     from gateway.pipeline.nilm import learn, model
+    from gateway.pipeline.nilm.phase_learn import learn_phases
 
     if not 0 < period_s < 1e6:
         raise ModelError(f"a period of {period_s} s is none")
@@ -53,9 +55,13 @@ def _train(source: Path, period_s: float, output: Path, provenance: str) -> str:
     except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
         raise ModelError(f"{source}: {error}") from None
     mains = series.pop("main", None)
-    learned = learn.learn(series, mains, period_s, provenance)
+    phases = {phase: series.pop(phase) for phase in ("L1", "L2", "L3") if phase in series}
+    if phases:
+        learned = learn_phases(series, phases, period_s, provenance)
+    else:
+        learned = learn.learn(series, mains, period_s, provenance)
     model.save(learned, output)
-    return f"{output}: {', '.join(load.name for load in learned.loads)} ({learned.trained_on})"
+    return f"{output}: {', '.join(learned.names)} ({learned.trained_on})"
 
 
 if __name__ == "__main__":

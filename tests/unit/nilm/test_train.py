@@ -32,6 +32,18 @@ def test_from_file_to_model(tmp_path: Path) -> None:
     assert "never" in learned.trained_on
 
 
+def test_of_phases_a_model_of_each(tmp_path: Path) -> None:
+    series, mains = house(1)
+    phases = {"L1": mains - series["kettle"], "L2": series["kettle"] + 50}
+    np.savez(tmp_path / "day.npz", **phases, **series)
+    output = tmp_path / "house.json"
+    done = train("--input", str(tmp_path / "day.npz"), "--period", "1", "--output", str(output))
+    assert (done.returncode, done.stderr) == (0, "")
+    learned = model.load(output).phases
+    assert learned is not None
+    assert {phase: part.names for phase, part in learned.items()} == {"L1": ["fridge", "washer"], "L2": ["kettle"]}
+
+
 @pytest.mark.parametrize("content", [None, b"", b"no zip"])
 def test_a_file_that_is_none_is_one_line(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
