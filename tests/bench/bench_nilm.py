@@ -20,6 +20,9 @@ import psutil
 
 from firmware_sim.loads.model import household
 from gateway.pipeline.nilm import batch, evaluate, learn, model, recording, score
+from gateway.pipeline.nilm.phase_learn import follow_phases, learn_phases
+from gateway.pipeline.nilm.phased import PhasedTracker
+from gateway.pipeline.nilm.result import Power
 from tests.bench import fhmm
 
 ROOT = Path(__file__).parents[2]
@@ -106,6 +109,50 @@ def plain(report: score.Report) -> dict[str, object]:
     }
 
 
+def _line(at_s: float, watts: dict[str, float]) -> str:
+    """A sample as the worker takes it."""
+    phases = {phase: [round(float(value), 1), 0.0] for phase, value in watts.items()}
+    return json.dumps({"t": round(at_s * 1e9), "p": phases}) + "\n"
+
+
+def three_phases() -> dict[str, object]:
+    """Twelve loads of two houses on three phases: what a sample costs, and what is gained over the total alone."""
+    loads = _houses(TRAIN_SEED, 4, 1.0, 6)
+    place = {name: f"L{number % 3 + 1}" for number, name in enumerate(sorted(loads))}
+
+    def mains(powers: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        by_phase = {phase: np.zeros(len(next(iter(powers.values())))) for phase in ("L1", "L2", "L3")}
+        for name, watts in powers.items():
+            by_phase[place[name]] += watts
+        return by_phase
+
+    known = {name: watts.astype(float) for name, watts in loads.items() if name != "other"}
+    learned = learn_phases(known, mains(loads), 1.0, f"own load model, seeds {TRAIN_SEED} and {TRAIN_SEED + 1}")
+    shown = _houses(SHOWN_SEED, 1, 1.0, 6)
+    power = mains(shown)
+    truth = {name: watts.astype(float) for name, watts in shown.items() if name != "other"}
+    means = {name: float(watts.mean()) for name, watts in known.items()}
+    whole = np.sum([*power.values()], axis=0)
+    report = score.score(follow_phases(learned, power)[0], truth, whole, means)
+    other = learn.learn(known, np.sum([*mains(loads).values()], axis=0), 1.0, "")
+    total = score.score(batch.follow(other, whole), truth, whole, means)
+    tracker, inside = PhasedTracker(learned), []
+    rows = np.stack([power[phase] for phase in ("L1", "L2", "L3")], axis=1).tolist()
+    for k, row in enumerate(rows):
+        sample = {phase: Power(watts) for phase, watts in zip(("L1", "L2", "L3"), row, strict=True)}
+        begun = time.perf_counter()
+        tracker.step((k + 1) * 1_000_000_000, sample)
+        inside.append(time.perf_counter() - begun)
+    warm = inside[100:]
+    return {
+        "loads": len(learned.names),
+        "ea": round(report.ea, 3),
+        "ea_of_the_total_alone": round(total.ea, 3),
+        "sample_ms": {f"p{q}": round(float(np.quantile(warm, q / 100)) * 1e3, 3) for q in (50, 99)},
+        "sample_ms_max": round(max(warm) * 1e3, 3),
+    }
+
+
 def worker(path: Path, cache: Path, power: np.ndarray, *more: str) -> dict[str, object]:
     """A worker: time to ready, memory when it has worked, samples per second through the pipe, CPU at one a second."""
     command = [sys.executable, "-m", "gateway.pipeline.nilm.worker", str(path), "--cache", str(cache), *more]
@@ -121,7 +168,7 @@ def worker(path: Path, cache: Path, power: np.ndarray, *more: str) -> dict[str, 
         times = []
         for k, value in enumerate(power):
             sent = time.perf_counter()
-            process.stdin.write(f'{{"t":{(k + 1) * 1_000_000_000},"p":{value:.1f}}}\n')
+            process.stdin.write(_line(k + 1, {"total": value}))
             process.stdin.flush()
             process.stdout.readline()
             times.append(time.perf_counter() - sent)
@@ -131,7 +178,7 @@ def worker(path: Path, cache: Path, power: np.ndarray, *more: str) -> dict[str, 
         before = inside.cpu_times()
         for k in range(10):
             time.sleep(1)
-            process.stdin.write(f'{{"t":{(len(power) + k + 1) * 1_000_000_000},"p":{power[-1]:.1f}}}\n')
+            process.stdin.write(_line(len(power) + k + 1, {"total": power[-1]}))
             process.stdin.flush()
             process.stdout.readline()
         after = inside.cpu_times()
@@ -161,7 +208,7 @@ def replay(path: Path, cache: Path, days: float, step_s: float) -> dict[str, obj
         process.stdin.write('{"start":{}}\n')
         for row in range(round(days * a_day)):
             watts = power[row % len(power)]
-            process.stdin.write(f'{{"t":{round((row + 1) * step_s * 1e9)},"p":{watts:.1f}}}\n')
+            process.stdin.write(_line((row + 1) * step_s, {"total": watts}))
             process.stdin.flush()
             said = json.loads(process.stdout.readline())
             parts = sum(part[1] for part in said["parts"]) + said["other"]
@@ -191,6 +238,7 @@ def main() -> None:
         model.save(learned, path)
         result["worker_cold"] = worker(path, Path(folder), power)
         result["worker_warm"] = worker(path, Path(folder), power)
+        result["three_phases"] = three_phases()
         result["beside_fhmm"] = [beside_fhmm(6.0, more) for more in (0, 3)]
         result["replay"] = replay(path, Path(folder), float(os.environ.get("BENCH_DAYS", "30")), 1.0)
         result["worker_plain"] = worker(path, Path(folder), power[:3000], "--pure")

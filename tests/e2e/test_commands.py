@@ -77,6 +77,7 @@ def test_status_says_the_one_thing_to_do(site: Site) -> None:
 
 
 def test_doctor_finds_the_daemon_and_the_server(site: Site) -> None:
+    site.wait(lambda: site.state("spare-meter") == "silent", 30, "spare-meter silent")
     command = [
         sys.executable,
         "-m",
