@@ -1,8 +1,7 @@
 """Compiled contexts: from JSON-LD 1.1 context documents to two dictionaries.
 
 Only names are mapped (terms, prefixes, vocabulary): that is what NGSI-LD asks of a broker; values stay as they are.
-Rules after JSON-LD 1.1 API, 4.1 to 4.2 (context processing, create term definition), 5.2 and 6.2 (IRI expansion,
-compaction); scoped contexts, ``@import`` and ``@reverse`` are refused (CIM 009 clause 5.5.7).
+Rules after JSON-LD 1.1 API, 5.2 and 6.2 (IRI expansion, compaction); for the definitions see ``definitions``.
 """
 
 from __future__ import annotations
@@ -13,12 +12,10 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from gateway.server.errors import BadRequestData
+from gateway.server.contexts.definitions import GEN_DELIMS, Definitions
 
 CORE_URL = "https://uri.etsi.org/ngsi-ld/v1/ngsi-ld-core-context-v1.9.jsonld"
 CORE_STEM = "https://uri.etsi.org/ngsi-ld/v1/ngsi-ld-core-context"
-GEN_DELIMS = ":/?#[]@"
-TERMS_MAX = 20_000
 REMEMBERED_MAX = 8_192
 
 
@@ -121,93 +118,9 @@ class Context:
         return min(usable, key=lambda name: (len(name), name), default=iri)
 
 
-class Definitions:
-    """Collects the term definitions of context objects, in order. Raises BadRequestData for what is not JSON-LD."""
-
-    def __init__(self) -> None:
-        self.terms: dict[str, str] = {}
-        self.prefixes: set[str] = set()
-        self._vocab: str | None = None
-
-    def add(self, document: Mapping[str, Any]) -> None:
-        """Apply one context object after those before it."""
-        if "@import" in document:
-            raise BadRequestData("a @context with @import is not supported")
-        if len(document) + len(self.terms) > TERMS_MAX:
-            raise BadRequestData(f"a @context of more than {TERMS_MAX} terms")
-        vocab = document.get("@vocab", self._vocab)
-        if vocab is not None and (not isinstance(vocab, str) or ":" not in vocab):
-            raise BadRequestData("@context: @vocab must be an IRI")
-        self._vocab = vocab
-        states: dict[str, bool] = {}
-        for term in document:
-            if not term.startswith("@"):
-                self._define(document, term, states)
-
-    def _define(self, document: Mapping[str, Any], term: str, states: dict[str, bool]) -> None:
-        if term in states:
-            if not states[term]:
-                raise BadRequestData(f"@context: the definition of {term!r} refers to itself")
-            return
-        states[term] = False
-        value = document[term]
-        self.prefixes.discard(term)
-        self.terms.pop(term, None)
-        iri = self._iri_of(document, term, value, states)
-        if iri is not None and not iri.startswith("@"):
-            self.terms[term] = iri
-            if _is_prefix(term, iri, value):
-                self.prefixes.add(term)
-        states[term] = True
-
-    def _iri_of(self, document: Mapping[str, Any], term: str, value: object, states: dict[str, bool]) -> str | None:
-        if value is None:
-            return None
-        if isinstance(value, str):
-            value = {"@id": value}
-        if not isinstance(value, dict):
-            raise BadRequestData(f"@context: the definition of {term!r} must be a string or an object")
-        for member in ("@context", "@reverse", "@import"):
-            if member in value:
-                raise BadRequestData(f"@context: {term!r} has {member}, which NGSI-LD contexts may not have")
-        named = value.get("@id", term)
-        if named is None:
-            return None
-        if not isinstance(named, str):
-            raise BadRequestData(f"@context: @id of {term!r} must be a string")
-        if named == term and ":" not in term:
-            return (self._vocab if self._vocab is not None else core()["vocab"]) + term
-        return self._expand(document, named, states, own=term)
-
-    def _expand(self, document: Mapping[str, Any], value: str, states: dict[str, bool], own: str = "") -> str:
-        if value.startswith("@"):
-            return value
-        if value in document and value != own:
-            self._define(document, value, states)
-        if value in self.terms:
-            return self.terms[value]
-        prefix, colon, suffix = value.partition(":")
-        if not colon:
-            return (self._vocab if self._vocab is not None else core()["vocab"]) + value
-        if suffix.startswith("//"):
-            return value
-        if prefix in document:
-            self._define(document, prefix, states)
-        return self.terms[prefix] + suffix if prefix in self.prefixes else value
-
-
-def _is_prefix(term: str, iri: str, value: object) -> bool:
-    """JSON-LD 1.1: a simple term whose IRI ends in a delimiter, or one that says so."""
-    if ":" in term or "/" in term:
-        return False
-    if isinstance(value, dict):
-        return value.get("@prefix") is True
-    return iri[-1] in GEN_DELIMS
-
-
 def compile_context(documents: Iterable[Mapping[str, Any]], spec: object) -> Context:
     """The context of these context objects, applied in order, then the core. Raises BadRequestData."""
-    definitions = Definitions()
+    definitions = Definitions(core()["vocab"])
     for document in documents:
         definitions.add(document)
     return Context(definitions, spec)
