@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -35,6 +36,7 @@ LINK = re.compile(r"<([^<>]*)>((?:\s*;\s*[\w*-]+\s*=\s*(?:\"[^\"]*\"|[^\s\",;]+)
 REL = re.compile(r";\s*rel\s*=\s*(?:\"([^\"]*)\"|([^\s\",;]+))")
 VISIBLE = "".join(chr(c) for c in range(32, 127))
 BOM = b"\xef\xbb\xbf"  # RFC 8259 clause 8.1: a parser may ignore it
+LONG = re.compile(rb"[0-9]{19}")  # what may be an integer of over 64 bits
 TENANT = re.compile(r"[\x21-\x7e]{1,256}\Z")
 # fmt: off
 NOT_OFFERED = frozenset({
@@ -200,11 +202,31 @@ def _weight(text: str) -> float:
 
 
 def json_body(request: Request) -> Any:  # any JSON
-    """The decoded body. Raises InvalidRequest for what is not JSON."""
+    """The decoded body. Raises InvalidRequest for what is not JSON, BadRequestData for integers of over 64 bits."""
+    body = request.body.removeprefix(BOM)
     try:
-        return orjson.loads(request.body.removeprefix(BOM))
+        found = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise InvalidRequest(f"the body is not JSON: {error}") from None
+    if LONG.search(body):
+        try:
+            _check_integers(json.loads(body))
+        except (ValueError, RecursionError):  # thousands of digits, or nested too deeply to be looked through
+            raise BadRequestData("an integer of more than 64 bits; send it as a text") from None
+    return found
+
+
+def _check_integers(found: Any) -> None:  # any JSON
+    """An integer that does not fit would come back as another number: it is refused. Raises BadRequestData."""
+    pending: list[tuple[str, Any]] = [("", found)]
+    while pending:
+        place, part = pending.pop()
+        if isinstance(part, dict):
+            pending += ((f"{place}/{name.replace('~', '~0').replace('/', '~1')}", one) for name, one in part.items())
+        elif isinstance(part, list):
+            pending += ((f"{place}/{index}", one) for index, one in enumerate(part))
+        elif isinstance(part, int) and not -(2**63) <= part < 2**64:
+            raise BadRequestData(f"{place}: an integer of more than 64 bits; send it as a text")
 
 
 def body_media(request: Request, *, patch: bool = False) -> Media:

@@ -104,3 +104,33 @@ async def test_head_mirrors_get_and_allow_lists_what_is_served(client: httpx.Asy
         told = await client.options(path)
         allowed = {name.upper() for name in offered} | {"HEAD", "OPTIONS"}
         assert told.status_code == 204 and set(told.headers["allow"].split(", ")) == allowed, path
+
+
+async def test_integers_that_do_not_fit_are_refused(client: httpx.AsyncClient) -> None:
+    """What is taken comes back as it was: exactly, or not at all."""
+    url, headers = "/ngsi-ld/v1/entities", {"Content-Type": "application/json"}
+    for number, (text, fits) in enumerate(
+        [
+            (str(2**64 - 1), True),
+            (str(-(2**63)), True),
+            ("1e20", True),
+            ("0.12345678901234567890", True),
+            (str(2**64), False),
+            (str(-(2**63) - 1), False),
+            ("9" * 5000, False),
+        ]
+    ):
+        value = f'{{"type": "Property", "value": [1, {text}]}}'
+        body = f'{{"id": "urn:ngsi-ld:A:{number}", "type": "A", "a": {value}}}'
+        answer = await client.post(url, content=body, headers=headers)
+        assert answer.status_code == (201 if fits else 400), (text[:30], answer.text)
+        if fits:
+            got = (await client.get(f"{url}/urn:ngsi-ld:A:{number}")).json()["a"]["value"][1]
+            assert got == (float(text) if "." in text or "e" in text else int(text))
+            assert isinstance(got, int) == text.lstrip("-").isdigit()
+        else:
+            assert "64 bits" in answer.text or "number" in answer.text, answer.text
+    assert (
+        "/a/value/1: an integer of more than 64 bits"
+        in (await client.post(url, content=body.replace("9" * 5000, "9" * 25), headers=headers)).text
+    )
