@@ -150,7 +150,7 @@ async def test_a_first_notification_outlives_a_restart(tmp_path: Path) -> None:
         context = str(client.base_url.join(hosted))
         body = registration(1, information=[{"entities": [{"type": "https://a.example/Vehicle"}]}])
         assert (await client.post(CSR, json=body)).status_code == 201
-        asked = subscription(gone, jsonldContext=context)
+        asked = subscription(gone, jsonldContext=context, entities=[{"type": "https://a.example/Vehicle"}])
         made = await client.post(SUBS, json=asked)
         assert made.status_code == 201, made.text
         one = f"/api/subscriptions/{asked['id']}/notifications"

@@ -195,7 +195,7 @@ async def test_update_and_delete(tmp_path: Path) -> None:
         await upsert(client, meter(1, 10))
         merge = {"Content-Type": "application/merge-patch+json"}
         back = {"isActive": "urn:ngsi-ld:null", "q": "totalActivePower>15"}
-        assert (await client.patch(one, json=back, headers=merge)).status_code == 204
+        assert (await client.patch(one, json=back, headers={**merge, **LINK})).status_code == 204
         await upsert(client, meter(1, 20, "2026-01-01T00:00:01Z"))
         await until(lambda: receiver.values() == [20])
         assert (await client.patch(one, json={"type": "Other"}, headers=plain)).status_code == 400

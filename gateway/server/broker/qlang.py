@@ -12,11 +12,12 @@ Paths and what they lead to are in ``qpath``, values in ``qvalue``.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from gateway.server.broker.compare import OPERATORS, ORDERED, Literal, Range
 from gateway.server.broker.model import Stored
@@ -82,6 +83,26 @@ def parse_q(text: str, context: Context, *, expand: Sequence[str] = (), json_key
         return parser.whole()
     except Fault as fault:
         raise BadRequestData(f"q, at character {parser.at + 1}: {fault}") from None
+
+
+def renamed_q(
+    text: str, source: Context, target: Context, *, expand: frozenset[str] = frozenset(), json_keys: frozenset[str]
+) -> str:
+    """The same condition in the names of another context; ``expand``, ``json_keys``: IRIs. Raises BadRequestData."""
+    parser = _Parser(text, source)
+    parser.expand, parser.json_keys = expand, json_keys
+    try:
+        parser.whole()
+    except Fault as fault:
+        raise BadRequestData(f"q, at character {parser.at + 1}: {fault}") from None
+    for (began, ended), iri in sorted(parser.terms.items(), reverse=True):
+        name, now = target.compact_name(iri), text[began:ended]
+        if now.startswith('"'):
+            text = text[:began] + json.dumps(name) + text[ended:]
+        elif unquote(now) != name:  # an IRI has signs of the language, so it is percent-encoded
+            encoded = quote(name, safe="").replace(".", "%2E").replace("~", "%7E")
+            text = text[:began] + encoded + text[ended:]
+    return text
 
 
 class _Parser(ValueReader):
@@ -197,20 +218,27 @@ class _Parser(ValueReader):
         found = TYPES.match(self.text, self.at)
         if found is None:
             return frozenset()
-        names = [name.strip() for name in found[1].split(",")]
+        parts = found[1].split(",")
+        names = [name.strip() for name in parts]
         rest = self.match_at(NAME_CHARS, found.end())
         whole = f"{found[1]}:{rest}"
         if len(names) == 1 and (not rest or self.context.expand_name(whole) != whole):
             return frozenset()
+        types, at = set(), self.at
+        for part, name in zip(parts, names, strict=True):
+            began = at + len(part) - len(part.lstrip())
+            types.add(self._expanded(unquote(name), (began, began + len(name))))
+            at += len(part) + 1
         self.at = found.end()
-        return frozenset(expand_checked(unquote(name), self.context) for name in names)
+        return frozenset(types)
 
     # paths
 
     def _path(self) -> Path:
-        names = [self._name()]
+        places: list[tuple[int, int]] = []
+        names = [self._name(places)]
         while self.eat("."):
-            names.append(self._name())
+            names.append(self._name(places))
         inner: list[str] = []
         if self.eat("["):
             inner.append(self._inner())
@@ -221,19 +249,24 @@ class _Parser(ValueReader):
         if names[0] in SYSTEM_TIMES and len(names) == 1:
             return Path((names[0],), ())
         self._system_only = False
-        first = expand_checked(names[0], self.context)
+        first = self._expanded(names[0], places[0])
         if first in self.json_keys:
             return Path((first,), (*names[1:], *inner))
         steps = [first]
-        for name in names[1:]:
-            steps.append(name if name in PLAIN_MEMBERS else expand_checked(name, self.context))
+        for name, place in zip(names[1:], places[1:], strict=True):
+            steps.append(name if name in PLAIN_MEMBERS else self._expanded(name, place))
         return Path(tuple(steps), tuple(inner))
 
-    def _name(self) -> str:
+    def _name(self, places: list[tuple[int, int]]) -> str:
         name = self.match(NAME_CHARS)
         if not name:
             raise Fault("a name is missing")
+        places.append((self.at - len(name), self.at))
         return unquote(name)
+
+    def _expanded(self, name: str, place: tuple[int, int]) -> str:
+        self.terms[place] = iri = expand_checked(name, self.context)
+        return iri
 
     def _inner(self) -> str:
         name = self.match(INNER_CHARS)

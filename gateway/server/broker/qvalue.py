@@ -28,6 +28,7 @@ class ValueReader:
         self.text = text
         self.at = 0
         self.context = context
+        self.terms: dict[tuple[int, int], str] = {}  # where a name or term stands, and its IRI
 
     def eat(self, sign: str) -> bool:
         """Whether the sign comes next; then it is read."""
@@ -51,9 +52,10 @@ class ValueReader:
 
     def value(self, *, expand: bool = False) -> Literal:
         """One value. ``expand``: texts are terms. Raises Fault."""
+        began = self.at
         if quoted := self.match(STRING):
             text = self.unquoted(quoted)
-            return self.context.expand_name(text) if expand and text else text
+            return self._term_of(began, text) if expand and text else text
         if moment := self.match(MOMENT):
             try:
                 return Moment.of(moment)
@@ -64,10 +66,15 @@ class ValueReader:
         if word := self.match(WORD):
             return word == "true"
         if uri := self.match(BARE_URI):
-            return self.context.expand_name(unquote(uri)) if expand else unquote(uri)
+            return self._term_of(began, unquote(uri)) if expand else unquote(uri)
         if expand and (term := self.match(BARE_TERM)):
-            return self.context.expand_name(term)
+            return self._term_of(began, term)
         raise Fault('a value is missing: a number, "text" in quotes, true, false, a date or time, or a URI')
+
+    def _term_of(self, began: int, name: str) -> str:
+        """The IRI of a value that is a term, which stands from ``began`` to here."""
+        self.terms[began, self.at] = iri = self.context.expand_name(name)
+        return iri
 
     def pattern(self) -> str:
         """A regular expression, quoted or up to the end of the term."""

@@ -16,7 +16,7 @@ from gateway.server.sources.discovery import PARAMETERS, question_of
 from gateway.server.sources.record import Json, shown
 from gateway.server.sources.service import Sources
 from gateway.server.sources.subscriptions import SourceSubscriptions
-from gateway.server.subscriptions.routes import given_by, names_of, subscription_shown
+from gateway.server.subscriptions.routes import contexts_of, fragment_of, given_by, subscription_shown
 from gateway.server.wire import ROOT, Request, Response, answer
 
 REGISTRATIONS = f"{ROOT}/csourceRegistrations"
@@ -104,8 +104,8 @@ class SourceRoutes:
         raw, context = await self._body(request, "a subscription")
         raw = given_by(request, raw)
         raw.setdefault("id", f"urn:ngsi-ld:Subscription:{uuid.uuid4()}")
-        context = await names_of(raw, context, request, self._contexts)
-        await self._subscriptions.create(request.tenant, raw, context)
+        context, told = await contexts_of(raw, context, request, self._contexts)
+        await self._subscriptions.create(request.tenant, raw, context, told)
         return answer(201, headers={"Location": f"{SUBSCRIPTIONS}/{quote(raw['id'], safe=':')}"})
 
     async def subscriptions(self, request: Request) -> Response:
@@ -135,17 +135,9 @@ class SourceRoutes:
     async def update_subscription(self, request: Request) -> Response:
         """PATCH /csourceSubscriptions/{id}."""
         request.query(())
-        media, raw = wire.body_media(request, patch=True), wire.json_body(request)
-        given: Context | None = None
-        inline = isinstance(raw, dict) and "@context" in raw
-        if media == wire.LD or wire.link_context(request) is not None or inline:
-            given = await wire.context_of_part(raw, request, media, self._contexts)
-        if isinstance(raw, dict):
-            raw = given_by(request, raw)
-            if given is not None or "jsonldContext" in raw:
-                given = await names_of(raw, given or self._contexts.core, request, self._contexts)
+        fragment, context, told = await fragment_of(request, self._contexts)
         await self._sources.check_tenant(request.tenant)
-        await self._subscriptions.update(request.tenant, entity_id_of(request), raw, given)
+        await self._subscriptions.update(request.tenant, entity_id_of(request), fragment, context, told)
         return answer(204)
 
     async def unsubscribe(self, request: Request) -> Response:

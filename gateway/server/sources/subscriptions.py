@@ -23,10 +23,11 @@ from gateway.server.sources.discovery import Area, Question, Selected, When, are
 from gateway.server.sources.record import Json, Record, shown
 from gateway.server.sources.service import Sources, clock_us
 from gateway.server.storage.base import Kind, Note, Storage, Writer
+from gateway.server.subscriptions.form import check_form
 from gateway.server.subscriptions.model import Counters, Subscription
 from gateway.server.subscriptions.notification import media_of
 from gateway.server.subscriptions.parse import KNOWN, parse_subscription, patched
-from gateway.server.subscriptions.service import Subscriptions, dump
+from gateway.server.subscriptions.service import Subscriptions, dump, restored, told_of
 from gateway.server.wire import LD
 
 PER_TENANT_MAX = 10_000
@@ -80,9 +81,10 @@ class SourceSubscriptions:
         """In the order of creation."""
         return [watch.subscription for watch in self._watches.get(tenant, {}).values()]
 
-    async def create(self, tenant: str, raw: Json, context: Context) -> None:
+    async def create(self, tenant: str, raw: Json, context: Context, told: Context) -> None:
         """What matches already is notified of. Raises AlreadyExists, BadRequestData, Overloaded."""
-        watch = _watch(tenant, raw, context, time_text(clock_us()))
+        check_form(raw, context, entities=False)
+        watch = _watch(tenant, raw, context, time_text(clock_us()), told)
         async with self._changing:
             known = self._watches.get(tenant, {})
             if self._delivery.is_taken(tenant, watch.subscription.id):
@@ -91,18 +93,18 @@ class SourceSubscriptions:
                 raise Overloaded(f"a tenant has at most {PER_TENANT_MAX} subscriptions to sources", fix="Delete some.")
             await self._store(watch, self._sources.find(tenant, watch.question))
 
-    async def update(self, tenant: str, subscription_id: str, fragment: object, context: Context | None) -> None:
-        """PATCH, after which all that match are told anew (clause 5.11.3); ``context`` None: names are read as before.
-
-        Raises ResourceNotFound, BadRequestData.
-        """
+    async def update(
+        self, tenant: str, subscription_id: str, fragment: object, context: Context, told: Context | None
+    ) -> None:
+        """PATCH, after which all that match are told anew (clause 5.11.3). Raises ResourceNotFound, BadRequestData."""
         async with self._changing:
             old = self._get(tenant, subscription_id).subscription
             now = time_text(clock_us())
-            raw = patched(old.raw, fragment)
+            raw = patched(old, fragment, context)
+            check_form(raw, old.context, entities=False)
             if old.status(time_us(now)) == "expired" and raw.get("expiresAt") == old.raw.get("expiresAt"):
                 raise BadRequestData("/expiresAt: the subscription has expired; give it a date in the future")
-            watch = _watch(tenant, raw, context or old.context, now)
+            watch = _watch(tenant, raw, old.context, now, told or told_of(old, raw))
             watch.subscription = replace(watch.subscription, created=old.created, counters=old.counters)
             await self._store(watch, self._sources.find(tenant, watch.question))
 
@@ -141,8 +143,8 @@ class SourceSubscriptions:
 
     def _load(self, tenant: str, document: bytes) -> Watch:
         kept = orjson.loads(document)
-        context = self._contexts.restore(kept["context"], kept["documents"])
-        watch = _watch(tenant, kept["raw"], context, kept["modified"])
+        context, told = restored(kept, self._contexts)
+        watch = _watch(tenant, kept["raw"], context, kept["modified"], told)
         counters = Counters(**kept["counters"])
         watch.subscription = replace(watch.subscription, created=kept["created"], counters=counters)
         return watch
@@ -219,7 +221,7 @@ class SourceSubscriptions:
             "triggerReason": reason,
         }
         if media_of(subscription) == LD:
-            body["@context"] = subscription.context.spec
+            body["@context"] = view.context.spec
         note = Note(note_id, subscription.tenant, subscription.id, now_us, 0, orjson.dumps(body))
         self._delivery.enqueue(writer, subscription, note, now_us)
 
@@ -236,9 +238,9 @@ class SourceSubscriptions:
                 await self._notify_of_all(watch, "updated")
 
 
-def _watch(tenant: str, raw: Json, context: Context, now: str) -> Watch:
+def _watch(tenant: str, raw: Json, context: Context, now: str, told: Context) -> Watch:
     """Raises BadRequestData, OperationNotSupported."""
-    parsed = parse_subscription(tenant, raw, context, now, known=KNOWN | {"temporalQ"})
+    parsed = parse_subscription(tenant, raw, context, now, told=told, known=KNOWN | {"temporalQ"})
     subscription = replace(parsed, kind="csource-subscription", interval_s=0.0)
     selected = tuple(
         Selected(one.types, one.ids, None if part.get("id") else part.get("idPattern"))

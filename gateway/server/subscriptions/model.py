@@ -91,7 +91,10 @@ class Conditions:
 
 @dataclass(slots=True)
 class Subscription:
-    """A subscription ready to be matched. ``raw`` is what the client gave, ``context`` how its names are read."""
+    """A subscription ready to be matched. ``raw`` is what the client gave, ``context`` how its names are read.
+
+    That of the notifications, which may be another one, is the context of ``view``.
+    """
 
     tenant: str
     id: str
@@ -163,9 +166,14 @@ def events_of(change: Change, name: str) -> set[str]:
         events.add("attributeCreated")
     if before.keys() - after.keys():
         events.add("attributeDeleted")
-    if any(_content(before[key]) != _content(after[key]) for key in before.keys() & after.keys()):
+    if any(differs(before[key], after[key]) for key in before.keys() & after.keys()):
         events.add("attributeUpdated")
     return events
+
+
+def differs(before: Stored, after: Stored | None) -> bool:
+    """Whether an instance says something else than before; one that went does not."""
+    return after is not None and _content(before) != _content(after)
 
 
 def _content(instance: Stored) -> Stored:

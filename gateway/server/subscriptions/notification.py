@@ -13,7 +13,7 @@ from gateway.server.broker.model import NULL, VALUE_MEMBERS, Change, Stored, ins
 from gateway.server.broker.query_join import Joiner
 from gateway.server.broker.represent import View, represent
 from gateway.server.storage.base import Note, Reader
-from gateway.server.subscriptions.model import Json, Subscription, by_dataset, events_of
+from gateway.server.subscriptions.model import Json, Subscription, by_dataset, differs, events_of
 from gateway.server.wire import GEO, LD, context_header
 
 JSON = "application/json"
@@ -48,7 +48,7 @@ def note_with(subscription: Subscription, data: list[Json], now: str, due_us: in
 def media_of(subscription: Subscription) -> str:
     """An inline context has no URL for a Link header: it travels in the body, which is then JSON-LD."""
     media = subscription.endpoint.media
-    inline = media == JSON and not isinstance(subscription.context.spec, str)
+    inline = media == JSON and not isinstance(subscription.view.context.spec, str)
     return LD if inline else media
 
 
@@ -57,7 +57,7 @@ def headers_of(subscription: Subscription) -> dict[str, str]:
     media = media_of(subscription)
     headers = {**subscription.endpoint.headers, "Content-Type": media}
     if media == JSON or not _context_in_body(subscription):
-        headers["Link"] = context_header(subscription.context)
+        headers["Link"] = context_header(subscription.view.context)
     tenant, _, snapshot = subscription.tenant.partition(" ")  # what is in a snapshot has a tenant of its own
     if tenant:
         headers["NGSILD-Tenant"] = tenant
@@ -69,7 +69,7 @@ def headers_of(subscription: Subscription) -> dict[str, str]:
 def _context_in_body(subscription: Subscription) -> bool:
     if media_of(subscription) == GEO:
         preferred = next((v for k, v in subscription.endpoint.headers.items() if k.lower() == "prefer"), "")
-        return preferred != "body=json" or not isinstance(subscription.context.spec, str)
+        return preferred != "body=json" or not isinstance(subscription.view.context.spec, str)
     return media_of(subscription) == LD
 
 
@@ -82,7 +82,7 @@ def _notification(note_id: str, subscription: Subscription, data: list[Json], no
         "data": {"type": "FeatureCollection", "features": data} if media_of(subscription) == GEO else data,
     }
     if _context_in_body(subscription):
-        body["@context"] = subscription.context.spec
+        body["@context"] = subscription.view.context.spec
     return body
 
 
@@ -111,8 +111,9 @@ def _told(shown: Json, change: Change, subscription: Subscription, now: str) -> 
             continue
         before, after = by_dataset(change.previous.get(name)), by_dataset(change.entity.get(name))
         compact = view.context.compact_name(name)
-        if subscription.changes and compact in holder and before:
-            holder[compact] = _with_previous(holder[compact], before, view)
+        if subscription.changes and compact in holder:
+            changed = {dataset: old for dataset, old in before.items() if differs(old, after.get(dataset))}
+            holder[compact] = _with_previous(holder[compact], changed, view)
         if "attributeDeleted" in events_of(change, name):
             gone = [_gone(i, subscription, now) for dataset, i in before.items() if dataset not in after]
             parts = [*instances(holder[compact]), *gone] if compact in holder else gone

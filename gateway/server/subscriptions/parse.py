@@ -32,6 +32,7 @@ from gateway.server.subscriptions.model import (
     Json,
     Subscription,
 )
+from gateway.server.subscriptions.words import worded
 
 FORMATS: dict[str, Format] = {
     "normalized": "normalized",
@@ -62,14 +63,18 @@ TIMEOUT_S, TIMEOUT_S_MAX = 5.0, 30.0
 LIST_MAX = 100
 
 
-def patched(raw: Json, fragment: object) -> Json:
-    """A subscription after PATCH: members replace members, the null marker removes one (clause 5.8.2)."""
+def patched(old: Subscription, fragment: object, context: Context) -> Json:
+    """A subscription after PATCH: members replace members, the null marker removes one (clause 5.8.2).
+
+    ``context``: how the names of the fragment are read. Raises BadRequestData.
+    """
+    raw = old.raw
     if not isinstance(fragment, dict) or not fragment:
         raise BadRequestData("the fragment must be a JSON object with members")
     if fragment.get("id", raw["id"]) != raw["id"]:
         raise BadRequestData("/id: it differs from the id in the path")
     result = dict(raw)
-    for name, value in fragment.items():
+    for name, value in worded(fragment, context, raw, old.context).items():
         if value == NULL:
             result.pop(name, None)
         elif name == "notification" and isinstance(value, dict):
@@ -80,11 +85,14 @@ def patched(raw: Json, fragment: object) -> Json:
 
 
 def parse_subscription(
-    tenant: str, raw: object, context: Context, now: str, *, known: frozenset[str] = KNOWN
+    tenant: str, raw: object, context: Context, now: str, *, told: Context | None = None, known: frozenset[str] = KNOWN
 ) -> Subscription:
-    """Check what a client gave. Raises BadRequestData with a JSON pointer, OperationNotSupported."""
+    """Check what a client gave. ``told``: the context of notifications, where it is not ``context``.
+
+    Raises BadRequestData with a JSON pointer, OperationNotSupported.
+    """
     try:
-        return _Reader(raw, context, time_us(now), known).subscription(tenant, now)
+        return _Reader(raw, context, told or context, time_us(now), known).subscription(tenant, now)
     except Fault as fault:
         raise fault.problem() from None
 
@@ -96,11 +104,12 @@ TYPED |= {"csf": str, "jsonldContext": str}
 class _Reader:
     """Reads one subscription; every refusal is a Fault with its path."""
 
-    def __init__(self, raw: object, context: Context, now_us: int, known: frozenset[str]) -> None:
+    def __init__(self, raw: object, context: Context, told: Context, now_us: int, known: frozenset[str]) -> None:
         if not isinstance(raw, dict):
             raise Fault("a subscription must be a JSON object")
         self.raw: Json = {k: v for k, v in raw.items() if k not in READ_ONLY}
         self.context = context
+        self.told = told
         self.now_us = now_us
         self.known = known
 
@@ -117,7 +126,12 @@ class _Reader:
         for name, kind in TYPED.items():
             self._typed(name, kind)
         notification = self._object(raw.get("notification"), "notification")
-        view = self._under(self._view, notification, "notification")
+        view = replace(
+            self._under(self._view, notification, "notification"),
+            datasets=self._datasets(),
+            languages=languages_of(self._text("lang") if "lang" in raw else None),
+            version=self._version(),
+        )
         interval_s = self._interval()
         endpoint = self._under(self._endpoint, notification.get("endpoint"), "notification", "endpoint")
         if endpoint.media == "application/geo+json":
@@ -200,21 +214,20 @@ class _Reader:
         pick, omit = (parse_projection(name, text, self.context) for name, text in texts.items())
         level = notification.get("joinLevel", 1) if notification.get("join") in ("flat", "inline") else 0
         check_projections(pick, omit, level if isinstance(level, int) else 0)
-        datasets = None
-        if "datasetId" in self.raw:
-            given = self._list("datasetId")
-            datasets = frozenset(p if p == "@none" else self._under(check_uri, p, "datasetId") for p in given)
         return View(
-            self.context,
+            self.told,
             shown,
             self._names(notification, "attributes"),
             notification.get("sysAttrs") is True,
             pick=pick,
             omit=omit,
-            datasets=datasets,
-            languages=languages_of(self._text("lang") if "lang" in self.raw else None),
-            version=self._version(),
         )
+
+    def _datasets(self) -> frozenset[str] | None:
+        if "datasetId" not in self.raw:
+            return None
+        given = self._list("datasetId")
+        return frozenset(p if p == "@none" else self._under(check_uri, p, "datasetId") for p in given)
 
     def _projection(self, notification: Json, name: str) -> str | None:
         value = notification.get(name)

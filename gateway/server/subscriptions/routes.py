@@ -11,7 +11,7 @@ import orjson
 
 from gateway.server import wire
 from gateway.server.broker.answers import entity_id_of, respond
-from gateway.server.broker.model import time_text
+from gateway.server.broker.model import NULL, time_text
 from gateway.server.broker.represent import View
 from gateway.server.contexts import Context, Contexts
 from gateway.server.errors import BadRequestData
@@ -54,8 +54,8 @@ class SubscriptionRoutes:
             raise BadRequestData("a subscription must be a JSON object")
         raw = given_by(request, raw)
         raw.setdefault("id", f"urn:ngsi-ld:Subscription:{uuid.uuid4()}")
-        context = await names_of(raw, context, request, self._contexts)
-        await self._subscriptions.create(request.tenant, raw, context)
+        context, told = await contexts_of(raw, context, request, self._contexts)
+        await self._subscriptions.create(request.tenant, raw, context, told)
         return answer(201, headers={"Location": f"{ROOT}/subscriptions/{quote(raw['id'], safe=':')}"})
 
     async def list(self, request: Request) -> Response:
@@ -65,6 +65,7 @@ class SubscriptionRoutes:
         context = await wire.context_of(request, self._contexts)
         system = "sysAttrs" in wire.options(parameters, {"sysAttrs"})
         page = wire.paging(parameters)
+        await self._subscriptions.check_tenant(request.tenant)
         found = self._subscriptions.all(request.tenant)
         part = found[page.offset : page.offset + page.limit]
         more = len(found) > page.offset + page.limit
@@ -76,27 +77,22 @@ class SubscriptionRoutes:
         system = "sysAttrs" in wire.options(request.query({"options"}), {"sysAttrs"})
         media = wire.negotiate(request.header(b"accept"))
         context = await wire.context_of(request, self._contexts)
+        await self._subscriptions.check_tenant(request.tenant)
         subscription = self._subscriptions.get(request.tenant, entity_id_of(request))
         return respond(subscription_shown(subscription, context, media, system), View(context), media)
 
     async def update(self, request: Request) -> Response:
         """PATCH /subscriptions/{id}."""
         request.query(())
-        media, raw = wire.body_media(request, patch=True), wire.json_body(request)
-        given: Context | None = None
-        inline = isinstance(raw, dict) and "@context" in raw
-        if media == wire.LD or wire.link_context(request) is not None or inline:
-            given = await wire.context_of_part(raw, request, media, self._contexts)
-        if isinstance(raw, dict):
-            raw = given_by(request, raw)
-            if given is not None or "jsonldContext" in raw:
-                given = await names_of(raw, given or self._contexts.core, request, self._contexts)
-        await self._subscriptions.update(request.tenant, entity_id_of(request), raw, given)
+        fragment, context, told = await fragment_of(request, self._contexts)
+        await self._subscriptions.check_tenant(request.tenant)
+        await self._subscriptions.update(request.tenant, entity_id_of(request), fragment, context, told)
         return answer(204)
 
     async def delete(self, request: Request) -> Response:
         """DELETE /subscriptions/{id}."""
         request.query(())
+        await self._subscriptions.check_tenant(request.tenant)
         await self._subscriptions.delete(request.tenant, entity_id_of(request))
         return answer(204)
 
@@ -123,15 +119,34 @@ class SubscriptionRoutes:
         return answer(200, {"redelivered": count}, wire.JSON)
 
 
-async def names_of(raw: Json, context: Context, request: Request, contexts: Contexts) -> Context:
-    """How the names are read, and what notifications name: ``jsonldContext`` goes before the context of the request.
+async def contexts_of(raw: Json, context: Context, request: Request, contexts: Contexts) -> tuple[Context, Context]:
+    """How the names are read, and what notifications are in: ``jsonldContext``, else the context of the request.
 
     Notifications in application/json name it in a Link header, so that an inline one gets a URL (CIM 009 clause 5.8.1).
     Raises BadRequestData, LdContextNotAvailable.
     """
-    url = raw.get("jsonldContext")
-    if url is None:
-        return context if _body_holds_context(raw) else await contexts.by_url(context, request.header(b"host"))
+    if "jsonldContext" in raw:
+        return context, await _told(raw["jsonldContext"], contexts)
+    if not _body_holds_context(raw):
+        context = await contexts.by_url(context, request.header(b"host"))
+    return context, context
+
+
+async def fragment_of(request: Request, contexts: Contexts) -> tuple[Any, Context, Context | None]:
+    """The body of a PATCH, how its names are read, and another context of notifications if it names one.
+
+    Raises BadRequestData, LdContextNotAvailable.
+    """
+    media, raw = wire.body_media(request, patch=True), wire.json_body(request)
+    context = await wire.context_of_part(raw, request, media, contexts)
+    if not isinstance(raw, dict):
+        return raw, context, None
+    raw = given_by(request, raw)
+    url = raw.get("jsonldContext", NULL)
+    return raw, context, None if url == NULL else await _told(url, contexts)
+
+
+async def _told(url: object, contexts: Contexts) -> Context:
     if not isinstance(url, str):
         raise BadRequestData("/jsonldContext: must be a URL")
     return await contexts.context_for(url)

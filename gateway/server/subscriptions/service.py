@@ -15,11 +15,13 @@ import orjson
 from drivers.http1 import HttpError
 from gateway.server.broker.model import Change, time_us
 from gateway.server.broker.service import Broker
+from gateway.server.broker.tenants import check_tenant
 from gateway.server.contexts import Context, Contexts
 from gateway.server.egress import Egress
 from gateway.server.errors import AlreadyExists, BadRequestData, Overloaded, Problem, ResourceNotFound
 from gateway.server.storage.base import Kind, Note, Storage, Writer
 from gateway.server.subscriptions.delivery import Delivery
+from gateway.server.subscriptions.form import check_form
 from gateway.server.subscriptions.index import Index
 from gateway.server.subscriptions.intervals import Intervals
 from gateway.server.subscriptions.matching import Matching, State, States
@@ -136,9 +138,15 @@ class Subscriptions:
         """In the order of creation."""
         return [state.subscription for state in self._by_tenant.get(tenant, {}).values()]
 
-    async def create(self, tenant: str, raw: Json, context: Context) -> None:
-        """Raises AlreadyExists, BadRequestData, OperationNotSupported."""
-        subscription = parse_subscription(tenant, raw, context, self._broker.now())
+    async def check_tenant(self, tenant: str) -> None:
+        """Raises NonexistentTenant."""
+        if tenant not in self._by_tenant:
+            await self._storage.read(lambda reader: check_tenant(reader, tenant))
+
+    async def create(self, tenant: str, raw: Json, context: Context, told: Context) -> None:
+        """``told``: the context of notifications. Raises AlreadyExists, BadRequestData, OperationNotSupported."""
+        check_form(raw, context)
+        subscription = parse_subscription(tenant, raw, context, self._broker.now(), told=told)
         async with self._changing:
             known = self._by_tenant.get(tenant, {})
             if self.is_taken(tenant, subscription.id):
@@ -148,15 +156,18 @@ class Subscriptions:
             self._check_target(subscription)
             await self._store(subscription, new=True)
 
-    async def update(self, tenant: str, subscription_id: str, fragment: object, context: Context | None) -> None:
-        """PATCH; ``context`` None: names are read as before. Raises ResourceNotFound, BadRequestData."""
+    async def update(
+        self, tenant: str, subscription_id: str, fragment: object, context: Context, told: Context | None
+    ) -> None:
+        """PATCH; ``told``: another context of notifications. Raises ResourceNotFound, BadRequestData."""
         async with self._changing:
             old = self.get(tenant, subscription_id)
             now = self._broker.now()
-            raw = patched(old.raw, fragment)
+            raw = patched(old, fragment, context)
+            check_form(raw, old.context)
             if old.status(time_us(now)) == "expired" and raw.get("expiresAt") == old.raw.get("expiresAt"):
                 raise BadRequestData("/expiresAt: the subscription has expired; give it a date in the future")
-            new = parse_subscription(tenant, raw, context or old.context, now)
+            new = parse_subscription(tenant, raw, old.context, now, told=told or told_of(old, raw))
             self._check_target(new)
             await self._store(replace(new, created=old.created, counters=old.counters))
 
@@ -272,8 +283,8 @@ class Subscriptions:
 
     def _load(self, tenant: str, document: bytes) -> Subscription:
         kept = orjson.loads(document)
-        context = self._contexts.restore(kept["context"], kept["documents"])
-        subscription = parse_subscription(tenant, kept["raw"], context, kept["modified"])
+        context, told = restored(kept, self._contexts)
+        subscription = parse_subscription(tenant, kept["raw"], context, kept["modified"], told=told)
         return replace(subscription, created=kept["created"], counters=Counters(**kept["counters"]))
 
     async def _flush_often(self) -> None:
@@ -315,13 +326,28 @@ class Subscriptions:
         return totals
 
 
+def told_of(old: Subscription, raw: Json) -> Context:
+    """The context of the notifications of what has become of a subscription: without jsonldContext its own."""
+    return old.view.context if "jsonldContext" in raw else old.context
+
+
+def restored(kept: Json, contexts: Contexts) -> tuple[Context, Context]:
+    """How the names of a document of the storage are read, and the context of the notifications."""
+    context = contexts.restore(kept["context"], kept["documents"])
+    told = kept.get("told")
+    return context, context if told is None else contexts.restore(told["context"], told["documents"])
+
+
 def dump(subscription: Subscription) -> bytes:
     """The document of the storage."""
+    own, told = subscription.context, subscription.view.context
+    other = {} if told is own else {"told": {"context": told.spec, "documents": told.documents}}
     return orjson.dumps(
         {
             "raw": subscription.raw,
-            "context": subscription.context.spec,
-            "documents": subscription.context.documents,
+            "context": own.spec,
+            "documents": own.documents,
+            **other,
             "created": subscription.created,
             "modified": subscription.modified,
             "counters": asdict(subscription.counters),
