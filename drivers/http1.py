@@ -254,9 +254,10 @@ async def request(
     timeout_s: float,
     body_max: int = 2**20,
     address: str | None = None,
+    context: tls.SSLContext | None = None,
 ) -> Response:
     """One request over a connection of its own. ``address``: connect to this IP address, do not resolve the host."""
-    connection = Connection(parse_url(url), address=address, body_max=body_max)
+    connection = Connection(parse_url(url), context=context, address=address, body_max=body_max)
     try:
         return await connection.request(
             method, headers={"Connection": "close", **(headers or {})}, body=body, timeout_s=timeout_s

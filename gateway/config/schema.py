@@ -110,6 +110,8 @@ class Server(Part):
     """Largest database; beyond it writes are refused."""
     history_days: Annotated[int, Field(ge=1, le=36_500)] | None = None
     """Values observed longer ago are removed from history; without it all of it stays, up to `storage_max`."""
+    ca_file: FilePath | None = None
+    """Authorities (PEM) to trust beside those of the system: of receivers (`https`, `mqtts`), sources, contexts."""
     notify_prefixes: Annotated[list[str], Field(max_length=100)] = []
     """URL prefixes inside private networks that subscriptions may notify, such as `http://192.168.1.5:8080/hook`.
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
+import ssl
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from drivers import http1
@@ -24,12 +26,24 @@ class EgressRefused(OSError):  # noqa: N818  (it is an OSError: callers treat it
 class Egress:
     """Requests to public addresses, and to what begins with one of ``prefixes`` (scheme, host, port, path).
 
-    A prefix that names no port grants every port of that host.
+    A prefix that names no port grants every port of that host. ``ca_file``: authorities (PEM) that are trusted beside
+    those of the system.
     """
 
-    def __init__(self, prefixes: Sequence[str] = ()) -> None:
+    def __init__(self, prefixes: Sequence[str] = (), ca_file: Path | None = None) -> None:
         """Raises HttpError for what is not a URL."""
+        self._ca_file = ca_file
+        self._tls: ssl.SSLContext | None = None
         self._prefixes = [(prefix.partition(":")[0], _target(prefix), urlsplit(prefix).port) for prefix in prefixes]
+
+    def tls(self) -> ssl.SSLContext:
+        """What TLS rests on: certificate and name of the other end are verified. Raises OSError for a bad file."""
+        if self._tls is None:
+            context = ssl.create_default_context()
+            if self._ca_file is not None:
+                context.load_verify_locations(self._ca_file)
+            self._tls = context
+        return self._tls
 
     def check(self, url: str) -> http1.Target:
         """Refuse what is visibly private. Raises EgressRefused, HttpError."""
@@ -63,8 +77,9 @@ class Egress:
         async with asyncio.timeout(timeout_s):
             target = self.check(url)
             address = None if self._granted(url, target) else await _public_address(target)
+            tls = self.tls() if target.secure else None
             return await http1.request(
-                url, method, headers, body, timeout_s=timeout_s, body_max=body_max, address=address
+                url, method, headers, body, timeout_s=timeout_s, body_max=body_max, address=address, context=tls
             )
 
     async def fetch(self, url: str, accept: str, *, timeout_s: float, body_max: int) -> http1.Response:

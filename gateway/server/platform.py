@@ -75,11 +75,11 @@ class Platform:
         self.broker.on_history(self.quality.take)
         self.temporal.on_history(self.quality.take)
         self.ingest = Ingest(self.storage, self.broker, self.contexts)
-        self.subscriptions = Subscriptions(self.storage, self.broker, self.contexts, Egress(settings.notify_prefixes))
+        private = Egress(settings.notify_prefixes, settings.ca_file)
+        self.subscriptions = Subscriptions(self.storage, self.broker, self.contexts, private)
         self.sources = Sources(self.storage, self.contexts.core)
         self.source_subscriptions = SourceSubscriptions(self.storage, self.sources, self.subscriptions, self.contexts)
-        notices = Notices(Egress(settings.notify_prefixes))
-        self.snapshots = Snapshots(self.storage, self.contexts, self.subscriptions, notices)
+        self.snapshots = Snapshots(self.storage, self.contexts, self.subscriptions, Notices(private))
         self.registry = self.sources.registry
         self._alias = own_alias(settings.alias, settings.data)
         self.distributed = Distributed(
@@ -87,7 +87,7 @@ class Platform:
             self.sources.record,
             self.queries,
             self.contexts,
-            Egress(settings.notify_prefixes),
+            private,
             self._alias,
             self.subscriptions,
             self.storage,
@@ -97,7 +97,7 @@ class Platform:
         if self.storage.shared:
             self.broker.wait_for(self._following.caught_up)
         self.counter = RequestCounter()
-        self._public = Egress(settings.context_prefixes)
+        self._public = Egress(settings.context_prefixes, settings.ca_file)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Platform]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 import time
 from collections import defaultdict
 from collections.abc import Mapping
@@ -25,7 +24,6 @@ class Pool:
         self._idle: defaultdict[str, list[tuple[float, http1.Connection]]] = defaultdict(list)
         self._kept = 0
         self._swept_s = time.monotonic()
-        self._tls: ssl.SSLContext | None = None
 
     async def request(
         self, url: str, method: str, headers: Mapping[str, str], body: bytes = b"", *, timeout_s: float
@@ -73,9 +71,7 @@ class Pool:
         return None
 
     def _fresh(self, target: http1.Target, address: str) -> http1.Connection:
-        if target.secure and self._tls is None:
-            self._tls = ssl.create_default_context()
-        context = self._tls if target.secure else None
+        context = self._egress.tls() if target.secure else None
         return http1.Connection(target, context=context, address=address, body_max=self._body_max)
 
     async def _keep(self, key: str, connection: http1.Connection) -> None:

@@ -18,6 +18,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from drivers.buses.mqtt_login import Session
 from gateway.config.schema import Config
+from gateway.server.egress import Egress
 from gateway.server.errors import ServerError
 from gateway.server.http import App, create_app
 from gateway.server.identity.guard import check_listen, read_token
@@ -57,6 +58,7 @@ def settings_of(config: Config) -> ServerSettings:
         database_replica=from_file.database_replica,
         storage_max=from_file.storage_max,
         history_days=from_file.history_days,
+        ca_file=from_file.ca_file,
         notify_prefixes=tuple(from_file.notify_prefixes),
         context_prefixes=tuple(from_file.context_prefixes),
         context_files=dict(from_file.context_files),
@@ -152,6 +154,7 @@ async def serve(
     """Serve until ``stop``; ``ready`` gets the address (a URL) once requests are answered. Raises ServerError."""
     check_listen(settings.host, secure=settings.secure, token=settings.token)
     tls = _tls(settings)
+    _check_authorities(settings)
     app = app or create_app(settings)
     listener = _bind(settings)
     with listener:
@@ -211,6 +214,20 @@ def _tls(settings: ServerSettings) -> Callable[..., ssl.SSLContext] | None:
             fix="Check server.tls: both files must be PEM, readable, and belong together.",
         ) from error
     return lambda *_: context
+
+
+def _check_authorities(settings: ServerSettings) -> None:
+    """Whether ``ca_file`` can be used: that is found at the start, not when the first receiver is told. ServerError."""
+    if settings.ca_file is None:
+        return
+    try:
+        Egress((), settings.ca_file).tls()
+    except OSError as error:  # ssl.SSLError is one
+        raise ServerError(
+            f"the authorities in {settings.ca_file} cannot be used: {error.strerror or error}",
+            code="server.bad-authorities",
+            fix="Check server.ca_file: a readable PEM file with at least one certificate.",
+        ) from error
 
 
 def _bind(settings: ServerSettings) -> socket.socket:

@@ -35,6 +35,7 @@ class CoapSettings:
 class ServerSettings:
     """What an operator decides. ``port`` 0 takes a free one.
 
+    ``ca_file``: authorities (PEM) that it trusts beside those of the system where it connects to others.
     ``notify_prefixes``: URL prefixes inside private networks that subscriptions may notify; ``context_prefixes``:
     from which contexts may be loaded; ``context_files``: URL of a context -> file with it, instead of a download.
     ``alias``: what it calls itself among sources of context. ``hosts``: names by which it is called, apart from
@@ -55,6 +56,7 @@ class ServerSettings:
     database_replica: str | None = None
     storage_max: int = 16 * 2**30
     history_days: int | None = None
+    ca_file: Path | None = None
     notify_prefixes: tuple[str, ...] = ()
     context_prefixes: tuple[str, ...] = ()
     context_files: Mapping[str, Path] = field(default_factory=dict)

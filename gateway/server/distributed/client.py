@@ -6,7 +6,6 @@ Endpoints obey the same rule as the targets of notifications: public addresses o
 from __future__ import annotations
 
 import asyncio
-import ssl
 import time
 from collections import OrderedDict, defaultdict
 from collections.abc import Mapping
@@ -58,7 +57,6 @@ class Client:
         self._idle: defaultdict[str, list[tuple[float, http1.Connection]]] = defaultdict(list)
         self._kept = 0
         self._rests: OrderedDict[str, float] = OrderedDict()
-        self._tls: ssl.SSLContext | None = None
 
     async def send(
         self, registration: Registration, method: str, path: str, headers: Mapping[str, str], body: bytes
@@ -134,11 +132,8 @@ class Client:
         return self._fresh(target, address), True
 
     def _fresh(self, target: http1.Target, address: str) -> http1.Connection:
-        if target.secure and self._tls is None:
-            self._tls = ssl.create_default_context()
-        return http1.Connection(
-            target, context=self._tls if target.secure else None, address=address, body_max=ANSWER_BYTES_MAX
-        )
+        context = self._egress.tls() if target.secure else None
+        return http1.Connection(target, context=context, address=address, body_max=ANSWER_BYTES_MAX)
 
     async def _keep(self, key: str, connection: http1.Connection) -> None:
         if connection.exchanges and self._kept < IDLE_MAX:
