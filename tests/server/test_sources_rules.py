@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from gateway.server.broker.model import NULL
 from tests.server.support import LD, ROOT, serving, until
 from tests.server.test_sources import CORE, CSR, ERRORS, SUBS, receiver, registration, subscription
 
@@ -203,3 +204,13 @@ async def test_owners_by_each_mode(client: httpx.AsyncClient) -> None:
     assert (await client.patch(fifth, json={"mode": "exclusive"})).status_code == 409
     assert (await client.get(fifth)).json()["mode"] == "inclusive"
     assert (await client.patch(f"{CSR}/{registration(1)['id']}", json={"description": "its own"})).status_code == 204
+
+
+@pytest.mark.parametrize(
+    "more", [{"description": None}, {"description": NULL}, {"floor": None}, {"floor": {"of": None}}]
+)
+async def test_null_is_no_value(client: httpx.AsyncClient, more: dict[str, Any]) -> None:
+    assert (await client.post(CSR, json=registration(1, **more))).status_code == 400
+    assert (await client.post(CSR, json=registration(1))).status_code == 201
+    refused = await client.patch(f"{CSR}/{registration(1)['id']}", json={"description": None})
+    assert refused.status_code == 400, refused.text

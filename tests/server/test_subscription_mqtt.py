@@ -70,7 +70,7 @@ async def secure_broker(folder: Path, files: Certificates) -> AsyncIterator[tupl
             free.bind(("127.0.0.1", 0))
             ports.append(int(free.getsockname()[1]))
     settings.write_text(
-        "user root\nper_listener_settings true\n"  # as root it could not read the folder of a test after it gave that up
+        "user root\nper_listener_settings true\n"  # not root it could not read the folder of a test
         f"listener {ports[0]} 127.0.0.1\nallow_anonymous false\npassword_file {passwords}\n"
         f"certfile {files.certificate}\nkeyfile {files.key}\n"
         f"listener {ports[1]} 127.0.0.1\nallow_anonymous true\n"

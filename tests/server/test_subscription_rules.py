@@ -162,3 +162,33 @@ async def test_what_has_not_changed_has_no_previous_value(tmp_path: Path) -> Non
         changed = {"type": "Property", "value": 3, "previousValue": 2}
         voltage = next(value for value in receiver.got[1]["data"][0].values() if isinstance(value, list))
         assert sorted(voltage, key=lambda one: one["value"]) == [kept, changed]
+
+
+async def test_entities_of_which_nothing_is_left_are_not_told(tmp_path: Path) -> None:
+    """As they are no answer to a query with the same pick or datasetId."""
+    async with receiving() as receiver, serving(tmp_path, notify_prefixes=(receiver.url,)) as client:
+        asked = subscription(receiver.url, notification={"pick": ["voltage"]})
+        assert (await client.post(URL, json=asked, headers=LD)).status_code == 201
+        await upsert(client, meter(1, 10), meter(2, 10, voltage={"type": "Property", "value": 230}))
+        await upsert(client, meter(1, 11))
+        await upsert(client, meter(2, 11, voltage={"type": "Property", "value": 231}))
+        await until(lambda: len(receiver.got) == 2)
+        assert [note["data"] for note in receiver.got] == [
+            [{"voltage": {"type": "Property", "value": volts}}] for volts in (230, 231)
+        ]
+
+
+async def test_only_instances_that_are_wanted_are_said_to_be_gone(tmp_path: Path) -> None:
+    async with receiving() as receiver, serving(tmp_path, notify_prefixes=(receiver.url,)) as client:
+        asked = subscription(receiver.url, datasetId=["urn:x:a"], notificationTrigger=["attributeDeleted"])
+        assert (await client.post(URL, json=asked, headers=LD)).status_code == 201
+        several = [{"type": "Property", "value": n, "datasetId": f"urn:x:{name}"} for n, name in enumerate("ab")]
+        await upsert(client, meter(1, 10, voltage=several))
+        one = f"{ROOT}/entities/{meter()['id']}/attrs/voltage"
+        for name in "ba":
+            answer = await client.delete(one, params={"datasetId": f"urn:x:{name}"}, headers=LINK)
+            assert answer.status_code == 204, answer.text
+        await until(lambda: len(receiver.got) >= 2)
+        kept = {"type": "Property", "value": 0, "datasetId": "urn:x:a"}
+        gone = {"type": "Property", "value": NULL, "datasetId": "urn:x:a"}
+        assert [note["data"][0]["voltage"] for note in receiver.got] == [kept, gone]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from gateway.server.broker.model import NULL, time_us
 from gateway.server.contexts import Context
@@ -63,3 +64,16 @@ def check_time(value: object) -> str:
     except ValueError as error:
         raise Fault(f"{value!r} is not a DateTime: {error}") from None
     return value
+
+
+def check_no_null(raw: object) -> None:
+    """Neither JSON null nor the null marker is a value (clause 4.5.0). Raises Fault."""
+    waiting: list[tuple[tuple[str | int, ...], Any]] = [((), raw)]
+    while waiting:
+        path, value = waiting.pop()
+        if value is None or value == NULL:
+            raise Fault("null is no value here", *path)
+        if isinstance(value, dict):
+            waiting += [((*path, name), part) for name, part in value.items()]
+        elif isinstance(value, list):
+            waiting += [((*path, index), part) for index, part in enumerate(value)]

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from gateway.server.broker.geojson import check_geometry
 from gateway.server.broker.model import NULL, time_us
-from gateway.server.broker.names import Fault, check_uri, expand_checked
+from gateway.server.broker.names import Fault, check_no_null, check_uri, expand_checked
 from gateway.server.broker.regex import Pattern
 from gateway.server.broker.values import check_depth
 from gateway.server.contexts import Context
@@ -61,6 +61,14 @@ def patched(raw: Json, fragment: object, context: Context) -> Json:
         elif name not in READ_ONLY:
             result[name] = value
     return result
+
+
+def check_given(raw: Json) -> None:
+    """What is refused where it is given, though it is read where it was kept before. Raises BadRequestData."""
+    try:
+        check_no_null(raw)
+    except Fault as fault:
+        raise fault.problem() from None
 
 
 def parse_registration(tenant: str, raw: object, context: Context, now: str, *, again: bool = False) -> Record:

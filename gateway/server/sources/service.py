@@ -17,7 +17,7 @@ from gateway.server.contexts import Context
 from gateway.server.errors import AlreadyExists, Conflict, NonexistentTenant, Overloaded, Problem, ResourceNotFound
 from gateway.server.sources import conflicts
 from gateway.server.sources.discovery import Question
-from gateway.server.sources.parse import TYPE, parse_registration, patched
+from gateway.server.sources.parse import TYPE, check_given, parse_registration, patched
 from gateway.server.sources.record import Counters, Json, Record
 from gateway.server.sources.registry import Registry
 from gateway.server.storage.base import Kind, Storage, Writer
@@ -100,6 +100,7 @@ class Sources:
 
     async def create(self, tenant: str, raw: Json, context: Context) -> None:
         """Raises BadRequestData, AlreadyExists, Conflict, Overloaded."""
+        check_given(raw)
         record = parse_registration(tenant, raw, context, time_text(clock_us()))
         async with self.changing:
             known = self._records.get(tenant, {})
@@ -114,6 +115,7 @@ class Sources:
         async with self.changing:
             old = self.get(tenant, registration_id)
             raw = patched({**old.raw, "type": TYPE}, fragment, context)
+            check_given(raw)
             again = raw.get("expiresAt") == old.raw.get("expiresAt")
             new = parse_registration(tenant, raw, context, time_text(clock_us()), again=again)
             await self._store(old, replace(new, created=old.created, counters=old.counters))

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from gateway.server.broker.model import NULL
-from gateway.server.broker.names import Fault
+from gateway.server.broker.names import Fault, check_no_null
 from gateway.server.broker.qlang import parse_q
 from gateway.server.contexts import Context
 from gateway.server.subscriptions.model import Json
@@ -21,7 +20,7 @@ def check_form(raw: Json, context: Context, *, entities: bool = True) -> None:
     Raises BadRequestData with a JSON pointer. What is of a wrong type is left to the parser.
     """
     try:
-        _without_null(raw)
+        check_no_null(raw)
         for index, selector in enumerate(_several(raw.get("entities"))):
             _known(selector, SELECTOR_KNOWN, "entities", index)
         _known(raw.get("geoQ"), GEO_KNOWN, "geoQ")
@@ -47,19 +46,6 @@ def _notification(notification: Json, *, entities: bool) -> None:
         topic = unquote(urlsplit(url).path.removeprefix("/"))
         if not topic or any(sign in topic for sign in "+#\0"):
             raise Fault("must name one topic, like mqtt://host/topic", "notification", "endpoint", "uri")
-
-
-def _without_null(raw: Json) -> None:
-    """Neither JSON null nor the null marker is a value (clause 4.5.0)."""
-    waiting: list[tuple[tuple[str | int, ...], Any]] = [((), raw)]
-    while waiting:
-        path, value = waiting.pop()
-        if value is None or value == NULL:
-            raise Fault("null is no value here", *path)
-        if isinstance(value, dict):
-            waiting += [((*path, name), part) for name, part in value.items()]
-        elif isinstance(value, list):
-            waiting += [((*path, index), part) for index, part in enumerate(value)]
 
 
 def _known(value: object, known: frozenset[str], *path: str | int) -> None:

@@ -73,7 +73,8 @@ class Matching:
         except Problem:  # more linked entities than a notification may have
             state.dropped += 1
             return
-        self.put(writer, state, note, now_us)
+        if note is not None:
+            self.put(writer, state, note, now_us)
 
     def pass_on(self, writer: Writer, state: State, data: list[Json], now_us: int) -> None:
         """The same for entities that another broker has notified of, as the subscriber wants to see them."""

@@ -12,6 +12,7 @@ from gateway.server.broker.links import Links
 from gateway.server.broker.model import NULL, VALUE_MEMBERS, Change, Stored, instances
 from gateway.server.broker.query_join import Joiner
 from gateway.server.broker.represent import View, represent
+from gateway.server.broker.represent_filter import DEFAULT_INSTANCE, projects_to_nothing
 from gateway.server.storage.base import Note, Reader
 from gateway.server.subscriptions.model import Json, Subscription, by_dataset, differs, events_of
 from gateway.server.wire import GEO, LD, context_header
@@ -19,8 +20,13 @@ from gateway.server.wire import GEO, LD, context_header
 JSON = "application/json"
 
 
-def note_of(subscription: Subscription, changes: Sequence[Change], reader: Reader, now: str, due_us: int) -> Note:
-    """A notification that waits, with one element of ``data`` for each change."""
+def note_of(
+    subscription: Subscription, changes: Sequence[Change], reader: Reader, now: str, due_us: int
+) -> Note | None:
+    """A notification that waits, with an element of ``data`` for each change that leaves something to be seen.
+
+    None where there is no such.
+    """
     view = subscription.view
     data = [_shown(change, subscription, now) for change in changes if change.event == "deleted"]
     kept = [change for change in changes if change.event != "deleted"]
@@ -33,7 +39,12 @@ def note_of(subscription: Subscription, changes: Sequence[Change], reader: Reade
         else:
             linked = joiner.flat(entities)
     for change, entity in zip(kept, entities, strict=True):
-        data.append(_told(represent(entity, view), change, subscription, now))
+        shown = represent(entity, view)
+        told = _told(shown, change, subscription, now)
+        if told or not projects_to_nothing(change.entity, view.pick, view.datasets):
+            data.append(shown)
+    if not data:
+        return None
     data += [represent(entity, view) for entity in linked]
     return note_with(subscription, data, now, due_us)
 
@@ -95,17 +106,20 @@ def _shown(change: Change, subscription: Subscription, now: str) -> Json:
     if subscription.changes:
         everything = Change(change.tenant, {"id": entity["id"]}, change.attributes, "updated", (), change.attributes,
                             change.previous)  # fmt: skip
-        gone |= _told({}, everything, subscription, now)
+        _told(gone, everything, subscription, now, plain=True)
     if view.geometry is not None:
         properties = {name: value for name, value in gone.items() if name != "id"}
         return {"id": gone["id"], "type": "Feature", "geometry": None, "properties": properties}
     return gone
 
 
-def _told(shown: Json, change: Change, subscription: Subscription, now: str) -> Json:
-    """Adds what went, and with ``showChanges`` what was there before."""
-    view = subscription.view
-    holder = shown.get("properties", shown) if view.geometry is not None else shown
+def _told(shown: Json, change: Change, subscription: Subscription, now: str, *, plain: bool = False) -> bool:
+    """Adds what went, and with ``showChanges`` what was there before; whether anything went that is wanted.
+
+    ``plain``: it is no GeoJSON yet.
+    """
+    view, told = subscription.view, False
+    holder = shown["properties"] if view.geometry is not None and not plain else shown
     for name in change.attributes:
         if not wanted(name, view):
             continue
@@ -115,11 +129,16 @@ def _told(shown: Json, change: Change, subscription: Subscription, now: str) -> 
             changed = {dataset: old for dataset, old in before.items() if differs(old, after.get(dataset))}
             holder[compact] = _with_previous(holder[compact], changed, view)
         if "attributeDeleted" in events_of(change, name):
-            gone = [_gone(i, subscription, now) for dataset, i in before.items() if dataset not in after]
+            gone = [_gone(i, subscription, now) for key, i in before.items() if key not in after and _chosen(key, view)]
             parts = [*instances(holder[compact]), *gone] if compact in holder else gone
             if parts:
                 holder[compact] = parts if len(parts) > 1 else parts[0]
-    return shown
+            told = told or bool(gone)
+    return told
+
+
+def _chosen(dataset: str | None, view: View) -> bool:
+    return view.datasets is None or (dataset or DEFAULT_INSTANCE) in view.datasets
 
 
 def wanted(name: str, view: View) -> bool:
