@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -146,6 +147,33 @@ async def test_a_source_that_fails_is_told_again(tmp_path: Path) -> None:
         assert (await a.client.delete(f"{ROOT}/subscriptions/{SUB}")).status_code == 204
         source.answers["DELETE"] = (404, None)
         await until(lambda: [seen.method for seen in source.seen].count("DELETE") == 2)
+
+
+async def test_a_slow_source_keeps_no_client_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remotes, "WAIT_S", 0.1)
+
+    def methods() -> list[str]:
+        return [seen.method for seen in source.seen]
+
+    async with odd(POST=(201, None), PATCH=(204, None), DELETE=(204, None)) as source:
+        async with brokers(tmp_path, "a", sources=[source]) as (a,):
+            await register(a, source.url)
+            source.delay_s = 1.0
+            began = time.monotonic()
+            assert (await a.post("/subscriptions", subscription(source.url))).status_code == 201
+            for number in range(3):
+                answer = await a.patch(f"/subscriptions/{SUB}", {"q": f"humidity>{number}"})
+                assert answer.status_code == 204
+            took_s, source.delay_s = time.monotonic() - began, 0.0
+            assert took_s < 0.9 and methods() == ["POST"]
+            await until(lambda: methods() == ["POST", "PATCH"])  # the changes meanwhile are one
+            assert source.seen[-1].body["q"] == "humidity>2"
+            source.delay_s = 1.0
+            assert (await a.client.delete(f"{ROOT}/subscriptions/{SUB}")).status_code == 204
+            assert (await a.get(f"/subscriptions/{SUB}")).status_code == 404
+        source.delay_s = 0.0  # the end came before the answer
+        async with brokers(tmp_path, "a", sources=[source]):
+            await until(lambda: methods() == ["POST", "PATCH", "DELETE", "DELETE"])
 
 
 async def test_brokers_that_use_each_other_do_not_go_round(tmp_path: Path) -> None:

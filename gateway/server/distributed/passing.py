@@ -63,7 +63,7 @@ class Passing:
             self._remotes.called(request.tenant, self._base(request))
             key = (request.tenant, unquote(location.decode().rpartition("/")[2]))
             if caller.via or self._remotes.concerns(key):
-                await self._remotes.settle(key, caller.via)
+                await self._remotes.told(key, caller.via)
             return done
 
         return handler
@@ -76,7 +76,7 @@ class Passing:
             self._remotes.called(request.tenant, self._base(request))
             key = (request.tenant, request.params["id"])
             if self._remotes.concerns(key):
-                await self._remotes.settle(key)
+                await self._remotes.told(key)
             return done
 
         return handler

@@ -47,6 +47,7 @@ from gateway.server.subscriptions.service import Subscriptions
 
 log = logging.getLogger(__name__)
 LOOK_S = 0.5
+WAIT_S = 1.0  # for the sources, before a client gets its answer; they are told in any case
 BACK_OFF_S, BACK_OFF_S_MAX = 0.5, 600.0
 ENDING_ATTEMPTS_MAX = 30  # then a source keeps what it is told to delete; what it sends is refused
 SLICE = 200  # subscriptions that are looked at without a pause
@@ -82,6 +83,7 @@ class Remotes:
         self._changed: list[tuple[str, Registration]] = []
         self._again: set[Key] = set()
         self._wake = asyncio.Event()
+        self._telling: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -92,8 +94,10 @@ class Remotes:
         try:
             yield
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            ending = [task, *self._telling]
+            for one in ending:
+                one.cancel()
+            await asyncio.gather(*ending, return_exceptions=True)
 
     def on_registration(self, writer: Writer, tenant: str, before: Record | None, now: Record | None) -> None:
         """A registration came, changed or went."""
@@ -112,6 +116,13 @@ class Remotes:
     def concerns(self, key: Key) -> bool:
         """Whether there can be anything to settle for a subscription: a cheap look."""
         return self._gate.any(key[0]) or self._kept.get(key) is not None
+
+    async def told(self, key: Key, via: Sequence[str] | None = None) -> None:
+        """``settle``, which goes on by itself where a source is slow: the change is made here already."""
+        task = asyncio.create_task(self.settle(key, via))
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+        await asyncio.wait({task}, timeout=WAIT_S)
 
     async def settle(self, key: Key, via: Sequence[str] | None = None) -> None:
         """Make what is at the sources what it should be, or try again later; ``via``: what a request has just said."""
