@@ -35,7 +35,6 @@ from gateway.server.releases.routes import ReleaseRoutes
 from gateway.server.releases.service import Releases
 from gateway.server.routing import Route
 from gateway.server.settings import ServerSettings
-from gateway.server.snapshots.notices import Notices
 from gateway.server.snapshots.routes import SnapshotRoutes
 from gateway.server.snapshots.service import Snapshots
 from gateway.server.sources.identity import IdentityRoutes
@@ -79,7 +78,7 @@ class Platform:
         self.subscriptions = Subscriptions(self.storage, self.broker, self.contexts, private)
         self.sources = Sources(self.storage, self.contexts.core)
         self.source_subscriptions = SourceSubscriptions(self.storage, self.sources, self.subscriptions, self.contexts)
-        self.snapshots = Snapshots(self.storage, self.contexts, self.subscriptions, Notices(private))
+        self.snapshots = Snapshots(self.storage, self.contexts, self.subscriptions)
         self.registry = self.sources.registry
         self._alias = own_alias(settings.alias, settings.data)
         self.distributed = Distributed(
@@ -106,6 +105,7 @@ class Platform:
         try:
             await self._catalog.load()
             await self.distributed.maps.load()
+            await self.snapshots.load()
             coap = await self._listen()
             async with (
                 self.quality.running(),
@@ -125,7 +125,14 @@ class Platform:
             await self.storage.close()
 
     def _followers(self) -> list[Follower]:
-        return [self._catalog, self.sources, self.source_subscriptions, self.subscriptions, self.distributed.kept]
+        return [
+            self._catalog,
+            self.sources,
+            self.source_subscriptions,
+            self.subscriptions,
+            self.snapshots,
+            self.distributed.kept,
+        ]
 
     async def _listen(self) -> CoapEnd | None:
         """Where gateways send over CoAP, where it is set up. Raises ServerError."""

@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.server.snapshots import service
+from gateway.server.subscriptions import delivery
 from tests.server.federation import odd
-from tests.server.support import ROOT, serving
+from tests.server.support import ROOT, serving, until
 
 SNAP = "urn:ngsi-ld:Snapshot:test"
 ROOMS = {"type": "Query", "entities": [{"type": "Room"}]}
@@ -168,6 +169,61 @@ async def test_the_endpoint_is_told(tmp_path: Path) -> None:
         assert {body["type"] for body in bodies} == {"SnapshotNotification"}
         assert {body["snapshotId"] for body in bodies} == {SNAP} and receiver.seen[0].headers["x-key"] == "secret"
         assert bodies[-1]["expiresAt"] <= bodies[-1]["notifiedAt"] < bodies[0]["expiresAt"]
+
+
+async def test_what_the_endpoint_is_told_outlives_a_restart_and_the_snapshot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "BACK_OFF_S", 0.02)
+    async with odd(POST=(503, {})) as receiver:
+        async with serving(tmp_path, notify_prefixes=(receiver.url,)) as client:
+            await make(client, endpoint=f"{receiver.url}/told")
+            await client.patch(f"{ROOT}/snapshots/{SNAP}", json={"snapshotPriority": 3})
+            assert (await client.delete(f"{ROOT}/snapshots/{SNAP}")).status_code == 204
+            await until(lambda: bool(receiver.seen))
+            assert (await client.get(f"{ROOT}/snapshots/{SNAP}")).status_code == 404
+        refused = len(receiver.seen)
+        receiver.answers["POST"] = (200, {})
+        async with serving(tmp_path, notify_prefixes=(receiver.url,)) as client:
+            await until(lambda: len(receiver.seen) == refused + 3)
+            told = [one.body for one in receiver.seen[refused:]]
+            assert told[0] == receiver.seen[0].body, "the same id"
+            assert [one["notifiedAt"] for one in told] == sorted(one["notifiedAt"] for one in told)
+            assert told[-1]["expiresAt"] <= told[-1]["notifiedAt"] < told[0]["expiresAt"]
+            await make(client)
+            assert (await client.get("/metrics")).text.count("lamppost_server_subscriptions 0\n") == 1
+
+
+async def test_a_snapshot_whose_endpoint_is_gone_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "BACK_OFF_S", 0.2)
+    monkeypatch.setattr(delivery, "ATTEMPTS_MAX", 4)
+    monkeypatch.setattr(service, "PAUSE_S", 0.05)
+    async with odd(POST=(503, {})) as receiver, serving(tmp_path, notify_prefixes=(receiver.url,)) as client:
+        await make(client, endpoint=f"{receiver.url}/told")
+        await client.delete(f"{ROOT}/snapshots/{SNAP}")
+        await make(client, endpoint=f"{receiver.url}/told")  # while the first one's receiver is still to be told
+        await client.delete(f"{ROOT}/snapshots/{SNAP}")
+
+        async def none_waits() -> bool:
+            lines = (await client.get("/metrics")).text.splitlines()
+            names = ("lamppost_server_notifications_waiting", "lamppost_server_notifications_dead")
+            return all(f"{name} 0" in lines for name in names)
+
+        await until(lambda: len({one.body["id"] for one in receiver.seen}) == 4, 20)
+        await until(none_waits, 20)
+
+
+@pytest.mark.parametrize("url", ["mqtt://example.org", "mqtt://example.org/a/%2B", "ftp://example.org/"])
+async def test_endpoints_that_are_none(tmp_path: Path, url: str) -> None:
+    async with serving(tmp_path) as client:
+        body = {"type": "Snapshot", "snapshotQueries": [ROOMS]}
+        refused = await client.post(f"{ROOT}/snapshots", json={**body, "endpoint": url})
+        assert refused.status_code == 400 and refused.json()["detail"].startswith("/endpoint")
+        info = [{"key": "Content-Length", "value": "5"}]
+        refused = await client.post(f"{ROOT}/snapshots", json={**body, "receiverInfo": info})
+        assert refused.status_code == 400 and refused.json()["detail"].startswith("/receiverInfo/0/key")
 
 
 async def test_a_subscription_in_a_snapshot_tells_of_its_writes(tmp_path: Path) -> None:

@@ -19,12 +19,15 @@ from gateway.server.broker.query import Query, expand_names
 from gateway.server.broker.query_body import query_of
 from gateway.server.contexts import Context
 from gateway.server.errors import BadRequestData, OperationNotSupported, Problem
+from gateway.server.subscriptions.form import names_topic
+from gateway.server.subscriptions.parse import MANAGED_HEADERS
 from gateway.server.temporal.ask import Ask, ask_of
 from gateway.server.temporal.body import asked_of
 from gateway.server.temporal.duration import parse_duration
 
 QUERIES_MAX = 20
 LIFETIME_US, LIFETIME_US_MAX = 86_400 * 1_000_000, 7 * 86_400 * 1_000_000
+SCHEMES = ("http://", "https://", "mqtt://", "mqtts://")
 PREFIX = "urn:ngsi-ld:Snapshot:"
 QUERIES, HISTORIES = "snapshotQueries", "snapshotTemporalQueries"
 CHANGEABLE = frozenset({"snapshotPriority", "snapshotLifetime", "endpoint", "receiverInfo"})
@@ -167,8 +170,8 @@ def _settings(raw: Mapping[str, Any], now: int) -> dict[str, Any]:
         found["expiresAt"] = time_text(now + _lifetime(raw["snapshotLifetime"], now))
     if "endpoint" in raw:
         _uri("/endpoint", raw["endpoint"])
-        if not raw["endpoint"].startswith(("http://", "https://")):
-            raise BadRequestData("/endpoint: must be an http or https URI")
+        if not raw["endpoint"].startswith(SCHEMES) or not names_topic(raw["endpoint"]):
+            raise BadRequestData("/endpoint: must be a URI of http, https, or of an MQTT topic (mqtt, mqtts)")
         found["endpoint"] = raw["endpoint"]
     if "receiverInfo" in raw:
         found["receiverInfo"] = _pairs(raw["receiverInfo"])
@@ -196,6 +199,8 @@ def _pairs(value: object) -> list[dict[str, str]]:
         key, text = part["key"], part["value"]
         if not isinstance(key, str) or not key.isascii() or not key.replace("-", "").isalnum() or len(key) > 100:
             raise BadRequestData(f"{place}/key: must be the name of a header")
+        if key.lower() in MANAGED_HEADERS:
+            raise BadRequestData(f"{place}/key: {key} cannot be set")
         if not isinstance(text, str) or not text.isascii() or not text.isprintable() or len(text) > 1000:
             raise BadRequestData(f"{place}/value: must be printable ASCII")
     return value

@@ -1,9 +1,10 @@
-"""SnapshotNotifications: told to the endpoint of a snapshot, a few times at most; not kept over a restart."""
+"""SnapshotNotifications take the durable queue of all notifications: a snapshot has a receiver like a subscription.
+
+In the queue it has the hidden tenant and the id of the snapshot, so that no subscription of a client has its place.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import uuid
 from collections.abc import Mapping
 from typing import Any
@@ -11,58 +12,57 @@ from typing import Any
 import orjson
 
 from gateway.server.broker.model import time_text
-from gateway.server.egress import Egress
-from gateway.server.outcome import Outcome
-from gateway.server.snapshots.model import now_us
+from gateway.server.broker.represent import View
+from gateway.server.contexts import Context
+from gateway.server.snapshots.model import hidden
+from gateway.server.storage.base import Note
+from gateway.server.subscriptions.model import Conditions, Endpoint, Subscription
+from gateway.server.subscriptions.parse import MANAGED_HEADERS
+from gateway.server.wire import JSON
 
-log = logging.getLogger(__name__)
-WAITING_MAX, TRIES, PAUSE_S, TIMEOUT_S = 100, 3, 2.0, 5.0
+TIMEOUT_S = 5.0
 SHOWN = ("expiresAt", "snapshotStatus", "snapshotQueriesDetails", "snapshotTemporalQueriesDetails")
 
 
-class Notices:
-    """``egress``: where endpoints may be."""
+def receiver_of(record: Mapping[str, Any], context: Context) -> Subscription | None:
+    """Who is told what becomes of a snapshot; None where nobody is. ``context``: what its notifications name."""
+    snapshot = record["snapshot"]
+    if "endpoint" not in snapshot:
+        return None
+    pairs = ((part["key"], part["value"]) for part in snapshot.get("receiverInfo", ()))
+    headers = {key: value for key, value in pairs if key.lower() not in MANAGED_HEADERS}
+    return Subscription(
+        tenant=hidden(record["tenant"], snapshot["id"]),
+        id=snapshot["id"],
+        raw={},
+        context=context,
+        created=snapshot["createdAt"],
+        modified=snapshot["modifiedAt"],
+        selectors=(),
+        watched=frozenset(),
+        triggers=frozenset(),
+        conditions=Conditions(),
+        view=View(context),
+        join=None,
+        changes=False,
+        endpoint=Endpoint(snapshot["endpoint"], JSON, headers, TIMEOUT_S, 0.0),
+        throttling_s=0.0,
+        interval_s=0.0,
+        expires_us=None,
+        active=True,
+        kind="snapshot",
+    )
 
-    def __init__(self, egress: Egress) -> None:
-        self._egress = egress
-        self._tasks: set[asyncio.Task[None]] = set()
 
-    def send(self, tenant: str, snapshot: Mapping[str, Any]) -> None:
-        """Tell the endpoint, if there is one, what became of its snapshot. It does not wait."""
-        if "endpoint" not in snapshot:
-            return
-        if len(self._tasks) >= WAITING_MAX:
-            log.warning("the notification of the snapshot %s is dropped: too many wait", snapshot["id"])
-            return
-        body = {
-            "id": f"urn:ngsi-ld:SnapshotNotification:{uuid.uuid4()}",
-            "type": "SnapshotNotification",
-            "notifiedAt": time_text(now_us()),
-            "snapshotId": snapshot["id"],
-            **{name: snapshot[name] for name in SHOWN if name in snapshot},
-        }
-        headers = {part["key"]: part["value"] for part in snapshot.get("receiverInfo", ())}
-        headers["Content-Type"] = "application/json"
-        if tenant:
-            headers["NGSILD-Tenant"] = tenant
-        task = asyncio.create_task(self._send(snapshot["endpoint"], headers, orjson.dumps(body)))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    def close(self) -> None:
-        """Give up what waits."""
-        for task in self._tasks:
-            task.cancel()
-
-    async def _send(self, url: str, headers: dict[str, str], body: bytes) -> None:
-        why = ""
-        for attempt in range(TRIES):
-            if attempt:
-                await asyncio.sleep(PAUSE_S * attempt)
-            with Outcome() as outcome:
-                answer = await self._egress.request(url, "POST", headers, body, timeout_s=TIMEOUT_S, body_max=65_536)
-                if 200 <= answer.status < 300:
-                    return
-                why = f"it answers {answer.status}"
-            why = str(outcome.error) if outcome.error is not None else why
-        log.warning("a notification of a snapshot was not delivered to %s: %s", url, why)
+def note_of(record: Mapping[str, Any], now_us: int) -> Note:
+    """What its receiver is told now."""
+    snapshot = record["snapshot"]
+    note_id = f"urn:ngsi-ld:SnapshotNotification:{uuid.uuid4()}"
+    body = {
+        "id": note_id,
+        "type": "SnapshotNotification",
+        "notifiedAt": time_text(now_us),
+        "snapshotId": snapshot["id"],
+        **{name: snapshot[name] for name in SHOWN if name in snapshot},
+    }
+    return Note(note_id, hidden(record["tenant"], snapshot["id"]), snapshot["id"], now_us, 0, orjson.dumps(body))

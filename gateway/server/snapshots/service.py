@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Literal
+from typing import Any, ClassVar
 
 import orjson
 
@@ -22,26 +22,41 @@ from gateway.server.errors import AlreadyExists, Conflict, Problem, ResourceNotF
 from gateway.server.outcome import Outcome
 from gateway.server.snapshots.copying import Copied, copy_whole, drop_part, fill
 from gateway.server.snapshots.model import expired, hidden, now_us
-from gateway.server.snapshots.notices import Notices
-from gateway.server.storage.base import Reader, Storage, Writer
+from gateway.server.snapshots.notices import note_of, receiver_of
+from gateway.server.storage.base import Kind, Reader, Storage, Writer
+from gateway.server.subscriptions.model import Subscription
 from gateway.server.subscriptions.service import Subscriptions
 
 log = logging.getLogger(__name__)
 SNAPSHOTS_MAX = 100
 PAUSE_S = 1.0
-KIND: Literal["snapshot"] = "snapshot"
+KIND: Kind = "snapshot"
+ENDED_MAX = 100  # that have ended, and whose receivers are yet to be told
 
 
 class Snapshots:
-    """Use ``running`` while the server runs. A record is {tenant, context, cloneOf?, snapshot}."""
+    """Use ``running`` while the server runs, after ``load``.
 
-    def __init__(self, storage: Storage, contexts: Contexts, subscriptions: Subscriptions, notices: Notices) -> None:
+    A record is {tenant, context, cloneOf?, snapshot, ended?}.
+    """
+
+    kind: ClassVar[Kind] = KIND
+
+    def __init__(self, storage: Storage, contexts: Contexts, subscriptions: Subscriptions) -> None:
         self._storage = storage
         self._contexts = contexts
         self._subscriptions = subscriptions
-        self._notices = notices
         self._wake = asyncio.Event()
         self._used: dict[tuple[str, str], int] = {}
+        self._receivers: dict[tuple[str, str], Subscription] = {}
+        self._emptied: set[str] = set()
+
+    async def load(self) -> None:
+        """Who is told, before notifications are sent: what waits for nobody is thrown away."""
+        counts = await self._storage.read(lambda reader: reader.note_counts())
+        for record in await self.records():
+            key = hidden(record["tenant"], record["snapshot"]["id"]), record["snapshot"]["id"]
+            self._adopt(record, waiting=counts.get(key, (0, 0, 0))[0])
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -52,7 +67,6 @@ class Snapshots:
                 yield
             finally:
                 task.cancel()
-                self._notices.close()
 
     # what the routes ask
 
@@ -80,13 +94,15 @@ class Snapshots:
 
         def work(writer: Writer) -> None:
             check_tenant(writer, tenant)
-            if writer.document(KIND, hidden(tenant, snapshot["id"]), snapshot["id"]) is not None:
+            known = writer.document(KIND, hidden(tenant, snapshot["id"]), snapshot["id"])
+            if known is not None and "ended" not in orjson.loads(known):
                 raise AlreadyExists(f"there is a snapshot {snapshot['id']}")
-            if len(writer.documents(KIND)) >= SNAPSHOTS_MAX:
+            if sum("ended" not in orjson.loads(one) for _, _, one in writer.documents(KIND)) >= SNAPSHOTS_MAX:
                 raise TooManyResults(f"there are {SNAPSHOTS_MAX} snapshots", fix="Delete one, or wait for an expiry.")
             _put(writer, record)
 
         await self._storage.write(work)
+        self._adopt(record)
         self._wake.set()
 
     async def change(self, record: dict[str, Any], snapshot: dict[str, Any]) -> None:
@@ -97,6 +113,37 @@ class Snapshots:
         """End it now: it is not seen any more, its data go after. Raises ResourceNotFound."""
         await self._end(await self.record(tenant, snapshot_id))
         self._wake.set()
+
+    # what other servers on the same storage do
+
+    def known(self) -> list[tuple[str, str]]:
+        """(hidden tenant, id) of those that somebody is told of."""
+        return list(self._receivers)
+
+    async def follow(self, tenant: str, document_id: str) -> None:
+        """Take over who is told of a snapshot of another server."""
+        document = await self._storage.read(lambda reader: reader.document(KIND, tenant, document_id))
+        if document is None:
+            self._dismiss(tenant, document_id)
+        else:
+            self._adopt(orjson.loads(document))
+
+    def _adopt(self, record: dict[str, Any], *, waiting: int = 0) -> None:
+        receiver = receiver_of(record, self._contexts.core)
+        if receiver is not None:
+            self._receivers[receiver.tenant, receiver.id] = receiver
+            self._subscriptions.adopt(receiver, waiting=waiting)
+
+    def _dismiss(self, target: str, snapshot_id: str) -> None:
+        receiver = self._receivers.pop((target, snapshot_id), None)
+        if receiver is not None:
+            self._subscriptions.dismiss(receiver)
+
+    def _tell(self, writer: Writer, record: dict[str, Any]) -> None:
+        """In the write of a change: its notification, which is on the disk with it."""
+        receiver, now = receiver_of(record, self._contexts.core), now_us()
+        if receiver is not None:
+            self._subscriptions.enqueue(writer, receiver, note_of(record, now), now)
 
     # the worker
 
@@ -122,12 +169,12 @@ class Snapshots:
         if not self._storage.leads():
             return
         records = await self.records()
+        ended = [record for record in records if record.get("ended")]
         for record in records:
             if record.get("ended"):
-                await self._remove(record)
+                await self._remove(record, at_once=record in ended[:-ENDED_MAX])
             elif expired(record["snapshot"], now_us()):
                 await self._end(record)
-                await self._remove(record)
         waiting = [
             one for one in records if not one.get("ended") and one["snapshot"]["snapshotStatus"] == "preparation"
         ]
@@ -170,6 +217,9 @@ class Snapshots:
 
     async def _update(self, tenant: str, members: dict[str, Any], *, silent: bool = False) -> None:
         """Change members of what is there (still). Raises ResourceNotFound unless ``silent``."""
+        if not silent:  # only then can anything be queued for its receiver
+            known = await self.record(tenant, members["id"])
+            self._adopt({**known, "snapshot": known["snapshot"] | members})
 
         def work(writer: Writer) -> dict[str, Any] | None:
             try:
@@ -180,11 +230,12 @@ class Snapshots:
                 raise
             record["snapshot"] |= members
             _put(writer, record)
+            if not silent:
+                self._tell(writer, record)
             return record
 
-        record = await self._storage.write(work)
-        if record is not None and not silent:
-            self._notices.send(tenant, record["snapshot"])
+        await self._storage.write(work)
+        self._subscriptions.wake()
 
     async def _end(self, record: dict[str, Any]) -> None:
         """From now on nobody finds it."""
@@ -193,16 +244,37 @@ class Snapshots:
         def work(writer: Writer) -> None:
             known = _found(writer, tenant, snapshot["id"], ended=True)
             known["ended"] = True
+            known["snapshot"]["expiresAt"] = min(known["snapshot"]["expiresAt"], time_text(now_us()))
             _put(writer, known)
+            self._tell(writer, known)
 
         await self._storage.write(work)
-        past = min(snapshot["expiresAt"], time_text(now_us()))
-        self._notices.send(tenant, {**snapshot, "expiresAt": past})
+        self._subscriptions.wake()
+        self._wake.set()
 
-    async def _remove(self, record: dict[str, Any]) -> None:
+    async def _remove(self, record: dict[str, Any], *, at_once: bool) -> None:
+        """Its data go; the rest once its receiver was told, or was told so often in vain that this was given up."""
         target, snapshot_id = hidden(record["tenant"], record["snapshot"]["id"]), record["snapshot"]["id"]
-        await self._empty(target)
-        await self._storage.write(lambda writer: writer.delete_document(KIND, target, snapshot_id))
+        if target not in self._emptied:
+            await self._empty(target)
+            self._emptied.add(target)
+        if not at_once and await self._storage.read(
+            lambda reader: bool(reader.notes(target, snapshot_id, dead=False, limit=1)), brief=True
+        ):
+            return
+
+        def work(writer: Writer) -> bool:
+            known = writer.document(KIND, target, snapshot_id)
+            if known is not None and "ended" not in orjson.loads(known):
+                return False  # a new one of that id
+            for dead in (False, True):
+                writer.drop_notes(target, snapshot_id, dead=dead, keep=0)
+            writer.delete_document(KIND, target, snapshot_id)
+            return True
+
+        self._emptied.discard(target)
+        if await self._storage.write(work):
+            self._dismiss(target, snapshot_id)
 
     async def _empty(self, target: str) -> None:
         documents = await self._storage.read(lambda reader: reader.documents("subscription", target))

@@ -42,10 +42,16 @@ def _notification(notification: Json, *, entities: bool) -> None:
     if not entities and endpoint.get("accept") == "application/geo+json":
         raise Fault("registrations are told as JSON or JSON-LD", "notification", "endpoint", "accept")
     url = endpoint.get("uri")
-    if isinstance(url, str) and url.startswith(("mqtt://", "mqtts://")):
-        topic = unquote(urlsplit(url).path.removeprefix("/"))
-        if not topic or any(sign in topic for sign in "+#\0"):
-            raise Fault("must name one topic, like mqtt://host/topic", "notification", "endpoint", "uri")
+    if isinstance(url, str) and not names_topic(url):
+        raise Fault("must name one topic, like mqtt://host/topic", "notification", "endpoint", "uri")
+
+
+def names_topic(url: str) -> bool:
+    """Whether a URL, if it is one of MQTT, names a topic that can be published to."""
+    if not url.startswith(("mqtt://", "mqtts://")):
+        return True
+    topic = unquote(urlsplit(url).path.removeprefix("/"))
+    return bool(topic) and not any(sign in topic for sign in "+#\0")
 
 
 def _known(value: object, known: frozenset[str], *path: str | int) -> None:

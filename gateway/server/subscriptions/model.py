@@ -115,7 +115,7 @@ class Subscription:
     expires_us: int | None
     active: bool
     counters: Counters = field(default_factory=Counters)
-    kind: Literal["subscription", "csource-subscription"] = "subscription"
+    kind: Literal["subscription", "csource-subscription", "snapshot"] = "subscription"
 
     def status(self, now_us: int) -> str:
         """active, paused or expired."""

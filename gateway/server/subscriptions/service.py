@@ -88,7 +88,7 @@ class Subscriptions:
         return {
             "dead": sum(dead for _, dead, _ in stored),
             "late": max(0, now_us - due_us) / 1e6,
-            "subscriptions": len(states),
+            "subscriptions": sum(s.subscription.kind != "snapshot" for s in states),
             "sent": sum(s.subscription.counters.sent for s in states),
             "failed": sum(s.subscription.counters.failed for s in states),
             "dropped": sum(s.dropped for s in states),
@@ -297,7 +297,7 @@ class Subscriptions:
 
     async def _flush(self) -> None:
         async with self._changing:
-            dirty = [state for state in self._states.values() if state.dirty]
+            dirty = [state for state in self._states.values() if state.dirty and state.subscription.kind != "snapshot"]
             for state in dirty:
                 state.dirty = False
             for tenant in dict.fromkeys(state.subscription.tenant for state in dirty):
