@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import orjson
 import pytest
 
 from gateway.server.broker.model import NULL
 from gateway.server.contexts import Contexts
+from gateway.server.storage.base import Writer
+from gateway.server.storage.sqlite import SqliteStorage
 from gateway.server.subscriptions.form import check_form
 from tests.server.support import ENERGY, LD, LINK, ROOT, meter, serving, until, upsert
 from tests.server.test_subscriptions import URL, receiving, subscription
@@ -192,3 +195,30 @@ async def test_only_instances_that_are_wanted_are_said_to_be_gone(tmp_path: Path
         kept = {"type": "Property", "value": 0, "datasetId": "urn:x:a"}
         gone = {"type": "Property", "value": NULL, "datasetId": "urn:x:a"}
         assert [note["data"][0]["voltage"] for note in receiver.got] == [kept, gone]
+
+
+async def test_what_cannot_be_read_any_more_keeps_no_server_from_starting(tmp_path: Path) -> None:
+    """What was allowed when it was written: a context, null, members of a registration."""
+    storage = SqliteStorage(tmp_path)
+    await storage.start()
+    common = {"created": "2026-01-01T00:00:00Z", "modified": "2026-01-01T00:00:00Z", "counters": {}}
+    bad: dict[str, Any] = {"@version": 1.0, "a": "https://example.org/a"}
+    good = {"raw": {**subscription("http://example.org/"), "description": None}, "context": [], "documents": []}
+    del good["raw"]["@context"]
+    kept = {
+        ("subscription", "urn:x:good"): {**good, "raw": {**good["raw"], "id": "urn:x:good"}},
+        ("subscription", "urn:x:bad"): {**good, "context": bad, "documents": [bad]},
+        ("csource-subscription", "urn:x:bad"): {**good, "context": bad, "documents": [bad]},
+        ("registration", "urn:x:bad"): {"raw": {"id": "urn:x:bad", "endpoint": 5}},
+    }
+
+    def work(writer: Writer) -> None:
+        for (kind, name), document in kept.items():
+            writer.put_document(kind, "", name, orjson.dumps(document | common))  # type: ignore[arg-type]  # kinds
+
+    await storage.write(work)
+    await storage.close()
+    async with serving(tmp_path, database=None) as client:
+        assert [one["id"] for one in (await client.get(URL)).json()] == ["urn:x:good"]
+        assert (await client.get(f"{ROOT}/csourceSubscriptions")).json() == []
+        assert (await client.get(f"{ROOT}/csourceRegistrations", params={"type": "A"})).json() == []

@@ -58,8 +58,11 @@ class Sources:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Load the registrations, and let the expired go until the block ends; then write the counters."""
-        for tenant, _, document in await self._storage.read(lambda reader: reader.documents("registration")):
-            self._remember(self._load(tenant, document))
+        for tenant, name, document in await self._storage.read(lambda reader: reader.documents("registration")):
+            try:
+                self._remember(self._load(tenant, document))
+            except Problem as problem:  # a rule that it kept to once: it stays where it is
+                log.error("the registration %s is passed over: %s", name, problem.cause)
         task = asyncio.create_task(self._keep())
         try:
             yield

@@ -6,6 +6,7 @@ Their notifications take the same durable queue as those of entities.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -18,7 +19,7 @@ import orjson
 from gateway.server.broker.model import time_text, time_us
 from gateway.server.broker.qlang import parse_q
 from gateway.server.contexts import Context, Contexts
-from gateway.server.errors import AlreadyExists, BadRequestData, Overloaded, ResourceNotFound
+from gateway.server.errors import AlreadyExists, BadRequestData, Overloaded, Problem, ResourceNotFound
 from gateway.server.sources.discovery import Area, Question, Selected, When, area_of, when_of
 from gateway.server.sources.record import Json, Record, shown
 from gateway.server.sources.service import Sources, clock_us
@@ -30,6 +31,7 @@ from gateway.server.subscriptions.parse import KNOWN, parse_subscription, patche
 from gateway.server.subscriptions.service import Subscriptions, dump, restored, told_of
 from gateway.server.wire import LD
 
+log = logging.getLogger(__name__)
 PER_TENANT_MAX = 10_000
 LOOK_S = 0.5
 Found = Sequence[tuple[Record, frozenset[int]]]
@@ -65,7 +67,12 @@ class SourceSubscriptions:
         """Load them, and notify periodically until the block ends."""
         counts = await self._storage.read(lambda reader: reader.note_counts())
         for tenant, name, document in await self._storage.read(lambda reader: reader.documents(self.kind)):
-            self._remember(self._load(tenant, document), waiting=counts.get((tenant, name), (0, 0, 0))[0])
+            try:
+                watch = self._load(tenant, document)
+            except Problem as problem:  # a rule or a context that was allowed once: it stays where it is
+                log.error("the subscription %s is passed over: %s", name, problem.cause)
+                continue
+            self._remember(watch, waiting=counts.get((tenant, name), (0, 0, 0))[0])
         task = asyncio.create_task(self._tick())
         try:
             yield

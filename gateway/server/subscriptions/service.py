@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -28,6 +29,7 @@ from gateway.server.subscriptions.matching import Matching, State, States
 from gateway.server.subscriptions.model import Counters, Json, Subscription
 from gateway.server.subscriptions.parse import parse_subscription, patched
 
+log = logging.getLogger(__name__)
 PER_TENANT_MAX = 100_000
 COUNTERS_S = 5.0  # how often counters that changed are written: at most so much of them is lost in a crash
 
@@ -63,7 +65,11 @@ class Subscriptions:
             await self._storage.write(lambda writer: writer.free_notes())
         counts = await self._storage.read(lambda reader: reader.note_counts())
         for tenant, name, document in await self._storage.read(lambda reader: reader.documents("subscription")):
-            subscription = self._load(tenant, document)
+            try:
+                subscription = self._load(tenant, document)
+            except Problem as problem:  # a rule or a context that was allowed once: it stays where it is
+                log.error("the subscription %s is passed over: %s", name, problem.cause)
+                continue
             self._put(subscription)
             state = self._states[(tenant, name)]
             state.waiting = counts.get((tenant, name), (0, 0, 0))[0]
