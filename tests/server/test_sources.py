@@ -333,6 +333,18 @@ async def test_subscribers_hear_of_registrations(tmp_path: Path) -> None:
         assert shown["entities"] == [{"type": "Vehicle"}]
 
 
+async def test_what_comes_too_early_is_not_told(tmp_path: Path) -> None:
+    async with receiver() as (url, bodies), serving(tmp_path, notify_prefixes=(url,)) as client:
+        assert (await client.post(SUBS, json=subscription(url, throttling=1))).status_code == 201
+        for number in (1, 2):
+            assert (await client.post(CSR, json=registration(number))).status_code == 201
+        await asyncio.sleep(1.1)
+        assert (await client.post(CSR, json=registration(3))).status_code == 201
+        await until(lambda: len(bodies) == 2)
+        told = [one["id"] for body in bodies for one in body["data"]]
+        assert told == [registration(number)["id"] for number in (1, 3)]
+
+
 async def test_subscriptions_to_sources_are_managed_like_others(tmp_path: Path) -> None:
     async with receiver() as (url, bodies):
         async with serving(tmp_path, notify_prefixes=(url,)) as client:

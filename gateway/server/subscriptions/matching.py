@@ -65,7 +65,7 @@ class Matching:
     def queue(self, writer: Writer, subscription: Subscription, changes: Sequence[Change], now_us: int) -> None:
         """Put one notification into the queue, unless throttled."""
         state = self._states.get((subscription.tenant, subscription.id))
-        if state is None or self._throttled(writer, state, subscription, now_us):
+        if state is None or self.throttled(writer, state, subscription, now_us):
             return
         due_us = max(now_us, state.blocked_us)  # behind those that wait for the next try
         try:
@@ -79,11 +79,11 @@ class Matching:
     def pass_on(self, writer: Writer, state: State, data: list[Json], now_us: int) -> None:
         """The same for entities that another broker has notified of, as the subscriber wants to see them."""
         subscription = state.subscription
-        if not self._throttled(writer, state, subscription, now_us):
+        if not self.throttled(writer, state, subscription, now_us):
             note = note_with(subscription, data, time_text(now_us), max(now_us, state.blocked_us))
             self.put(writer, state, note, now_us)
 
-    def _throttled(self, writer: Writer, state: State, subscription: Subscription, now_us: int) -> bool:
+    def throttled(self, writer: Writer, state: State, subscription: Subscription, now_us: int) -> bool:
         """Where servers share the storage the last notification may be another one's."""
         if not subscription.throttling_s:
             return False

@@ -268,7 +268,7 @@ class Subscriptions:
     def enqueue(self, writer: Writer, subscription: Subscription, note: Note, now_us: int) -> None:
         """Queue a notification in a write, by the rules of all: throttled, bounded."""
         state = self._states.get((subscription.tenant, subscription.id))
-        if state is not None:
+        if state is not None and not self._matching.throttled(writer, state, subscription, now_us):
             self._matching.put(writer, state, note, now_us)
 
     async def pass_on(self, tenant: str, subscription_id: str, data: list[Json]) -> None:
