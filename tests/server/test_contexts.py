@@ -112,6 +112,8 @@ async def test_null_forgets_what_was_before_as_in_pyld() -> None:
         {"a": {"@id": 5}},
         {"a": {"@id": "https://x.org/a", "@context": {}}},
         {"a": {"@reverse": "https://x.org/a"}},
+        {"a": {"@id": "https://x.org/a", "@type": ["@id"]}},
+        {"a": {"@id": "https://x.org/a", "@type": {}}},
         {"a": "b:c", "b": "a:d"},
         {"@vocab": 5},
         {"@import": "https://x.org/c"},

@@ -113,10 +113,12 @@ class Definitions:
         self, document: Mapping[str, Any], term: str, value: Mapping[str, Any], states: dict[str, bool]
     ) -> None:
         named = value.get("@type")
-        if named is None or named in TYPES:
+        if named is None:
             return
         if not isinstance(named, str):
             refuse(term, "has a @type that is no text")
+        if named in TYPES:
+            return
         iri = self._expand(document, named, states, own=term)
         if ":" not in iri or iri.startswith(("@", "_:")):
             refuse(term, f"has the @type {named!r}, which is no IRI")
