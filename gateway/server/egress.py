@@ -107,15 +107,15 @@ class Egress:
 
 def _target(url: str) -> http1.Target:
     """The target of http(s), and of mqtt(s), which may have a user and has ports of its own. Raises HttpError."""
-    parts = urlsplit(url) if url.startswith(("mqtt://", "mqtts://")) else None
-    if parts is None:
+    if not url.startswith(("mqtt://", "mqtts://")):
         return http1.parse_url(url)
-    secure = parts.scheme == "mqtts"
-    host = parts.netloc.rpartition("@")[2]
+    secure = url.startswith("mqtts://")
     try:
+        parts = urlsplit(url)
         port = parts.port or (8883 if secure else 1883)
     except ValueError as error:
         raise http1.HttpError(f"{url!r} is not a URL: {error}") from error
+    host = parts.netloc.rpartition("@")[2]
     target = http1.parse_url(f"http{'s' if secure else ''}://{host}{parts.path}")
     return http1.Target(secure, target.host, port, target.path)
 

@@ -100,6 +100,8 @@ REFUSED: list[dict[str, Any]] = [
     {"notification": {"endpoint": {"uri": "mqtt://example.org"}}},
     {"notification": {"endpoint": {"uri": "mqtt://example.org/"}}},
     {"notification": {"endpoint": {"uri": "mqtts://example.org/a/+"}}},
+    {"notification": {"endpoint": {"uri": "mqtts://[example.org/a"}}},
+    {"notification": {"endpoint": {"uri": "mqtt://example.org:port/a"}}},
     {"notification": {"endpoint": {"uri": "mqtt://example.org/a/%23"}}},
     {"entities": [{"type": "A", "ids": "urn:x:1"}]},
     {"geoQ": {"georel": "near;maxDistance==5", "geometry": "Point", "coordinates": [1, 2], "georelation": "x"}},

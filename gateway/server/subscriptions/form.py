@@ -50,7 +50,10 @@ def names_topic(url: str) -> bool:
     """Whether a URL, if it is one of MQTT, names a topic that can be published to."""
     if not url.startswith(("mqtt://", "mqtts://")):
         return True
-    topic = unquote(urlsplit(url).path.removeprefix("/"))
+    try:
+        topic = unquote(urlsplit(url).path.removeprefix("/"))
+    except ValueError:  # "[" and no "]" in the host
+        return False
     return bool(topic) and not any(sign in topic for sign in "+#\0")
 
 
