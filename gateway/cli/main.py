@@ -42,7 +42,7 @@ COMMANDS: Mapping[str, str] = {
     "config": "What a configuration costs: the load of each line.",
     "link": "The ways out: how good each is, and why one is used.",
     "outbox": "What waits to be sent: show, export, verify.",
-    "server": "The data of the server: backup, restore, verify.",
+    "server": "The data of the server: backup, restore, move, verify.",
     "doctor": "Look for what is wrong with this box.",
     "models": "Models of the loads behind a meter: train, score, publish.",
     "appliances": "Which appliance does what; teach new ones.",

@@ -1,19 +1,22 @@
-"""``lamppost server``: backup, restore and check of the data of the server role."""
+"""``lamppost server``: backup, restore, move and check of the data of the server role."""
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from pathlib import Path
 
 import click
 
 from gateway.cli.output import say_json
+from gateway.errors import UsageError
 
 DATA = click.option(
     "--data", required=True, type=click.Path(path_type=Path), help="The data folder of the server (storage.path)."
 )
 
 
-@click.group("server", short_help="The data of the server: backup, restore, verify.")
+@click.group("server", short_help="The data of the server: backup, restore, move, verify.")
 def command() -> None:
     """Look after the data of the server role."""
 
@@ -38,6 +41,29 @@ def restore(data: Path, file: Path) -> None:
 
     size = copies.restore(file, data)
     click.echo(f"{data}: {size} bytes")
+
+
+@command.command("move", short_help="Into PostgreSQL.")
+@DATA
+@click.option("--to", "url", required=True, help="postgresql://user@host:5432/name, an empty database.")
+@click.option("--password-file", type=click.Path(path_type=Path), help="File with the password of that user.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object: how much was moved.")
+def move(data: Path, url: str, password_file: Path | None, as_json: bool) -> None:
+    """Move the data into PostgreSQL, all of it or nothing. The server must not run; the folder stays as it is.
+
+    Set server.database to the same URL afterwards.
+    """
+    try:
+        from gateway.server.moving import move as move_data
+        from gateway.server.storage.postgres.session import database_of
+    except ImportError as error:
+        raise UsageError(f"a library is missing: {error}", fix="pip install 'lamppost[server,postgres]'") from None
+    say = (lambda text: click.echo(text, err=True)) if sys.stderr.isatty() else (lambda _: None)
+    moved = asyncio.run(move_data(data, database_of(url, password_file), say))
+    if as_json:
+        say_json(moved._asdict())
+    else:
+        click.echo(", ".join(f"{count} {what}" for what, count in moved._asdict().items()))
 
 
 @command.command("verify", short_help="Is the data whole?")

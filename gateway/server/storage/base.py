@@ -208,6 +208,9 @@ class Reader(Protocol):
     def received(self, gateway: str, stream: str) -> list[Range]:
         """Sequence numbers of a stream that are on the disk, in order."""
 
+    def gateways(self) -> list[str]:
+        """Those of whom a stream was received."""
+
     def streams(self, gateway: str) -> list[tuple[str, list[Range]]]:
         """The same of every stream of a gateway."""
 

@@ -213,6 +213,10 @@ class View(Documents):
         row = self._sql.execute("SELECT ranges FROM stream WHERE gateway = ? AND id = ?", (gateway, stream)).fetchone()
         return [] if row is None else _ranges(row[0])
 
+    def gateways(self) -> list[str]:
+        """Those of whom a stream was received."""
+        return [gateway for (gateway,) in self._sql.execute("SELECT DISTINCT gateway FROM stream ORDER BY gateway")]
+
     def streams(self, gateway: str) -> list[tuple[str, list[Range]]]:
         """All streams of a gateway."""
         rows = self._sql.execute("SELECT id, ranges FROM stream WHERE gateway = ? ORDER BY used_us", (gateway,))

@@ -236,6 +236,10 @@ class PostgresReader:
         found = self._sql.value("SELECT ranges FROM stream WHERE gateway = $1 AND id = $2", gateway, stream)
         return [] if found is None else _ranges(found)
 
+    def gateways(self) -> list[str]:
+        """Those of whom a stream was received."""
+        return [row["gateway"] for row in self._sql.rows("SELECT DISTINCT gateway FROM stream ORDER BY gateway")]
+
     def streams(self, gateway: str) -> list[tuple[str, list[Range]]]:
         """The same of every stream."""
         rows = self._sql.rows("SELECT id, ranges FROM stream WHERE gateway = $1 ORDER BY id", gateway)

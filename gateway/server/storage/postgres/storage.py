@@ -83,7 +83,7 @@ class PostgresStorage:
         """Connect, make the schema where there is none, start the threads. Raises ServerError."""
         self._loop = asyncio.get_running_loop()
         try:
-            await _prepare(self._database)
+            await prepare(self._database)
             self._lookups = await asyncpg.create_pool(
                 self._database.url,
                 password=self._database.password,
@@ -344,7 +344,7 @@ async def _as_it_is(connection: asyncpg.Connection[Any]) -> None:
     """Single questions leave nothing behind in their connection that would have to be reset."""
 
 
-async def _prepare(database: Database) -> None:
+async def prepare(database: Database) -> None:
     """Make or check the schema; several nodes may start at once. Raises ServerError, PostgresError, OSError."""
     connection = await database.connect()
     try:

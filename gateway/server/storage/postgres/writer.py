@@ -5,9 +5,9 @@ Puts wait until something is read that they may change, then go in few statement
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from gateway.server.storage.base import Sample
 from gateway.server.storage.changes import MARK_NUMBERS
@@ -19,7 +19,6 @@ from gateway.server.storage.postgres.queues import Queues
 from gateway.server.storage.postgres.session import Session, count_of
 
 LINE = "\n"  # between type IRIs: it is in none
-OF_SUBJECT = "(SELECT key FROM subject WHERE subject.tenant = put.tenant AND subject.id = put.id)"
 OF_SUBJECT = "subject.key = series.subject AND series.key = sample.series AND subject.tenant = $1 AND subject.id = $2"
 
 
@@ -27,6 +26,16 @@ class _Put(NamedTuple):
     types: list[str]
     document: bytes | None
     expires_us: int | None
+
+
+class _Sample(NamedTuple):
+    instance: bytes
+    created_us: int
+    modified_us: int
+    number: int | None  # None: the next one
+
+
+Place: TypeAlias = tuple[str, str, int, int]  # attribute, dataset, at_us, mark
 
 
 class PostgresWriter(Queues):
@@ -39,7 +48,7 @@ class PostgresWriter(Queues):
         self._series: dict[Series, int] = {}
         self._years: set[int] = set()
         self._puts: dict[Name, _Put] = {}
-        self._samples: dict[Name, dict[tuple[str, str, int, int], tuple[bytes, int]]] = {}
+        self._samples: dict[Name, dict[Place, _Sample]] = {}
 
     @contextmanager
     def work(self, *, alone: bool) -> Iterator[None]:
@@ -124,6 +133,17 @@ class PostgresWriter(Queues):
 
     def put_history(self, tenant: str, entity_id: str, samples: Sequence[Sample], now_us: int) -> None:
         """Insert, or replace by identity."""
+        self._stage(tenant, entity_id, samples, lambda one: _Sample(one.instance, now_us, now_us, None))
+
+    def restore_history(self, tenant: str, entity_id: str, samples: Sequence[Sample]) -> None:
+        """Insert with the numbers and system dates that they have: what comes from another storage."""
+
+        def kept(one: Sample) -> _Sample:
+            return _Sample(one.instance, one.created_us, one.modified_us, one.number)
+
+        self._stage(tenant, entity_id, samples, kept)
+
+    def _stage(self, tenant: str, entity_id: str, samples: Sequence[Sample], what: Callable[[Sample], _Sample]) -> None:
         self._own(tenant)
         name = (tenant, entity_id)
         if name not in self._puts and name not in self._keys:
@@ -133,8 +153,7 @@ class PostgresWriter(Queues):
             self._keys[name] = row["key"]
         waiting = self._samples.setdefault(name, {})
         for one in samples:
-            key = (one.attribute, one.dataset, one.at_us, MARK_NUMBERS[one.mark])
-            waiting[key] = (one.instance, now_us)
+            waiting[one.attribute, one.dataset, one.at_us, MARK_NUMBERS[one.mark]] = what(one)
 
     def replace_sample(self, tenant: str, entity_id: str, old: Sample, new: Sample, now_us: int) -> None:
         """Put the new one in place of the old one."""
@@ -223,7 +242,7 @@ class PostgresWriter(Queues):
         )
         self._keys.update({(row["tenant"], row["id"]): row["key"] for row in rows})
 
-    def _put_samples(self, samples: dict[Name, dict[tuple[str, str, int, int], tuple[bytes, int]]]) -> None:
+    def _put_samples(self, samples: dict[Name, dict[Place, _Sample]]) -> None:
         rows = [
             ((self._key(*name), attribute, dataset), *rest, *value)
             for name, some in samples.items()
@@ -231,21 +250,24 @@ class PostgresWriter(Queues):
         ]
         if not rows:
             return
-        series, at_us, marks, instances, now_us = map(list, zip(*rows, strict=True))
+        series, at_us, marks, instances, created, modified, numbers = map(list, zip(*rows, strict=True))
         self._make_partitions(at_us)
         self._make_series(series)
         self._sql.execute(
             "INSERT INTO sample (series, at_us, mark, number, created_us, modified_us, value, instance) "
-            "SELECT series, at_us, mark, nextval('sample_number'), now_us, now_us, value, instance "
-            "FROM unnest($1::bigint[], $2::bigint[], $3::smallint[], $4::bytea[], $5::bigint[], $6::float8[]) "
-            "AS put (series, at_us, mark, instance, now_us, value) "
+            "SELECT series, at_us, mark, coalesce(number, nextval('sample_number')), created_us, modified_us, value, "
+            "instance FROM unnest($1::bigint[], $2::bigint[], $3::smallint[], $4::bytea[], $5::bigint[], "
+            "$6::bigint[], $7::bigint[], $8::float8[]) "
+            "AS put (series, at_us, mark, instance, created_us, modified_us, number, value) "
             "ON CONFLICT (series, at_us, mark) DO UPDATE SET modified_us = excluded.modified_us, "
             "value = excluded.value, instance = excluded.instance",
             [self._series[one] for one in series],
             at_us,
             marks,
             instances,
-            now_us,
+            created,
+            modified,
+            numbers,
             list(map(number_of, instances)),
         )
 
