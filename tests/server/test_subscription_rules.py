@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import httpx
 import orjson
 import pytest
 
-from gateway.server.broker.model import NULL
+from gateway.server.broker.model import NULL, time_text
 from gateway.server.contexts import Contexts
 from gateway.server.storage.base import Writer
 from gateway.server.storage.sqlite import SqliteStorage
@@ -126,6 +127,34 @@ async def test_json_null_is_no_change(client: httpx.AsyncClient) -> None:
     for change in ({"description": None}, {"isActive": None}, {"notification": {"format": None}}):
         assert (await client.patch(ONE, json=change)).status_code == 400
     assert (await client.get(ONE)).json()["description"] == "as it was"
+
+
+@pytest.mark.parametrize("path", ["subscriptions", "csourceSubscriptions"])
+async def test_one_that_has_expired_can_be_changed_and_stays_expired(tmp_path: Path, path: str) -> None:
+    """Only a date in the future brings it back (5.8.2.4)."""
+    one = f"{ROOT}/{path}/urn:ngsi-ld:Subscription:1"
+
+    async def status(client: httpx.AsyncClient) -> str:
+        return str((await client.get(one)).json()["status"])
+
+    async def is_expired() -> bool:
+        return await status(client) == "expired"
+
+    async with serving(tmp_path) as client:
+        asked = subscription("http://example.org/", expiresAt=time_text(time.time_ns() // 1000 + 500_000))
+        assert (await client.post(f"{ROOT}/{path}", json=asked, headers=LD)).status_code == 201
+        assert await status(client) == "active"
+        await until(is_expired)
+        for change in ({"description": "over"}, {"isActive": True}, {"isActive": False}):
+            assert (await client.patch(one, json=change)).status_code == 204
+            assert await is_expired()
+        past = {"expiresAt": time_text(time.time_ns() // 1000 - 1_000_000)}
+        assert (await client.patch(one, json=past)).status_code == 400
+    async with serving(tmp_path) as client:
+        assert await is_expired()
+        change = {"isActive": True, "expiresAt": "2090-01-01T00:00:00Z"}
+        assert (await client.patch(one, json=change)).status_code == 204
+        assert await status(client) == "active"
 
 
 async def test_registrations_are_not_told_as_geojson(client: httpx.AsyncClient) -> None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from drivers.http1 import HttpError, parse_url
 from gateway.server.broker.geojson import check_geometry
 from gateway.server.broker.model import NULL, time_us
 from gateway.server.broker.names import Fault, check_no_null, check_uri, expand_checked
@@ -67,6 +68,8 @@ def check_given(raw: Json) -> None:
     """What is refused where it is given, though it is read where it was kept before. Raises BadRequestData."""
     try:
         check_no_null(raw)
+        if isinstance(raw.get("endpoint"), str):
+            _under(_base, raw["endpoint"], "endpoint")
     except Fault as fault:
         raise fault.problem() from None
 
@@ -267,6 +270,16 @@ def _endpoint(value: object) -> str:
     if not url.startswith(("http://", "https://")):
         raise Fault("must be a URL of http or https")
     return url
+
+
+def _base(url: str) -> None:
+    """What paths are put behind: nothing may come after it."""
+    if any(sign in url for sign in "?#"):
+        raise Fault("must have neither query nor fragment: paths are put behind it")
+    try:
+        parse_url(url)
+    except HttpError as error:
+        raise Fault(str(error)) from None
 
 
 def _geometry(value: object) -> None:

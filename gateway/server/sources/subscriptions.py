@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal
 
 import orjson
 
-from gateway.server.broker.model import time_text, time_us
+from gateway.server.broker.model import time_text
 from gateway.server.broker.qlang import parse_q
 from gateway.server.contexts import Context, Contexts
 from gateway.server.errors import AlreadyExists, BadRequestData, Overloaded, Problem, ResourceNotFound
@@ -109,9 +109,8 @@ class SourceSubscriptions:
             now = time_text(clock_us())
             raw = patched(old, fragment, context)
             check_form(raw, old.context, entities=False)
-            if old.status(time_us(now)) == "expired" and raw.get("expiresAt") == old.raw.get("expiresAt"):
-                raise BadRequestData("/expiresAt: the subscription has expired; give it a date in the future")
-            watch = _watch(tenant, raw, old.context, now, told or told_of(old, raw))
+            again = raw.get("expiresAt") == old.raw.get("expiresAt")  # one that has expired stays so
+            watch = _watch(tenant, raw, old.context, now, told or told_of(old, raw), again=again)
             watch.subscription = replace(watch.subscription, created=old.created, counters=old.counters)
             await self._store(watch, self._sources.find(tenant, watch.question))
 
@@ -151,7 +150,7 @@ class SourceSubscriptions:
     def _load(self, tenant: str, document: bytes) -> Watch:
         kept = orjson.loads(document)
         context, told = restored(kept, self._contexts)
-        watch = _watch(tenant, kept["raw"], context, kept["modified"], told)
+        watch = _watch(tenant, kept["raw"], context, kept["modified"], told, again=True)
         counters = Counters(**kept["counters"])
         watch.subscription = replace(watch.subscription, created=kept["created"], counters=counters)
         return watch
@@ -245,9 +244,9 @@ class SourceSubscriptions:
                 await self._notify_of_all(watch, "updated")
 
 
-def _watch(tenant: str, raw: Json, context: Context, now: str, told: Context) -> Watch:
+def _watch(tenant: str, raw: Json, context: Context, now: str, told: Context, *, again: bool = False) -> Watch:
     """Raises BadRequestData, OperationNotSupported."""
-    parsed = parse_subscription(tenant, raw, context, now, told=told, known=KNOWN | {"temporalQ"})
+    parsed = parse_subscription(tenant, raw, context, now, told=told, known=KNOWN | {"temporalQ"}, again=again)
     subscription = replace(parsed, kind="csource-subscription", interval_s=0.0)
     selected = tuple(
         Selected(one.types, one.ids, None if part.get("id") else part.get("idPattern"))

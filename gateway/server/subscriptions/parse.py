@@ -85,14 +85,22 @@ def patched(old: Subscription, fragment: object, context: Context) -> Json:
 
 
 def parse_subscription(
-    tenant: str, raw: object, context: Context, now: str, *, told: Context | None = None, known: frozenset[str] = KNOWN
+    tenant: str,
+    raw: object,
+    context: Context,
+    now: str,
+    *,
+    told: Context | None = None,
+    known: frozenset[str] = KNOWN,
+    again: bool = False,
 ) -> Subscription:
     """Check what a client gave. ``told``: the context of notifications, where it is not ``context``.
 
+    ``again``: its expiresAt was accepted before, and may have passed since.
     Raises BadRequestData with a JSON pointer, OperationNotSupported.
     """
     try:
-        return _Reader(raw, context, told or context, time_us(now), known).subscription(tenant, now)
+        return _Reader(raw, context, told or context, None if again else time_us(now), known).subscription(tenant, now)
     except Fault as fault:
         raise fault.problem() from None
 
@@ -104,7 +112,7 @@ TYPED |= {"csf": str, "jsonldContext": str}
 class _Reader:
     """Reads one subscription; every refusal is a Fault with its path."""
 
-    def __init__(self, raw: object, context: Context, told: Context, now_us: int, known: frozenset[str]) -> None:
+    def __init__(self, raw: object, context: Context, told: Context, now_us: int | None, known: frozenset[str]) -> None:
         if not isinstance(raw, dict):
             raise Fault("a subscription must be a JSON object")
         self.raw: Json = {k: v for k, v in raw.items() if k not in READ_ONLY}
@@ -375,6 +383,6 @@ class _Reader:
             expires_us = time_us(value) if isinstance(value, str) else -1
         except ValueError as error:
             raise Fault(str(error), "expiresAt") from None
-        if expires_us <= self.now_us:
+        if expires_us < 0 or (self.now_us is not None and expires_us <= self.now_us):
             raise Fault("must be a DateTime in the future", "expiresAt")
         return expires_us

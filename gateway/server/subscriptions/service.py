@@ -171,9 +171,8 @@ class Subscriptions:
             now = self._broker.now()
             raw = patched(old, fragment, context)
             check_form(raw, old.context)
-            if old.status(time_us(now)) == "expired" and raw.get("expiresAt") == old.raw.get("expiresAt"):
-                raise BadRequestData("/expiresAt: the subscription has expired; give it a date in the future")
-            new = parse_subscription(tenant, raw, old.context, now, told=told or told_of(old, raw))
+            again = raw.get("expiresAt") == old.raw.get("expiresAt")  # one that has expired stays so (clause 5.8.2.4)
+            new = parse_subscription(tenant, raw, old.context, now, told=told or told_of(old, raw), again=again)
             self._check_target(new)
             await self._store(replace(new, created=old.created, counters=old.counters))
 
@@ -290,7 +289,7 @@ class Subscriptions:
     def _load(self, tenant: str, document: bytes) -> Subscription:
         kept = orjson.loads(document)
         context, told = restored(kept, self._contexts)
-        subscription = parse_subscription(tenant, kept["raw"], context, kept["modified"], told=told)
+        subscription = parse_subscription(tenant, kept["raw"], context, kept["modified"], told=told, again=True)
         return replace(subscription, created=kept["created"], counters=Counters(**kept["counters"]))
 
     async def _flush_often(self) -> None:
