@@ -253,3 +253,18 @@ async def test_what_cannot_be_read_any_more_keeps_no_server_from_starting(tmp_pa
         assert [one["id"] for one in (await client.get(URL)).json()] == ["urn:x:good"]
         assert (await client.get(f"{ROOT}/csourceSubscriptions")).json() == []
         assert (await client.get(f"{ROOT}/csourceRegistrations", params={"type": "A"})).json() == []
+
+
+async def test_entities_that_come_and_go_without_a_watched_attribute_are_not_told(tmp_path: Path) -> None:
+    async with receiving() as receiver, serving(tmp_path, notify_prefixes=(receiver.url,)) as client:
+        asked = subscription(
+            receiver.url, watchedAttributes=["voltage"], notificationTrigger=["entityCreated", "entityDeleted"]
+        )
+        assert (await client.post(URL, json=asked, headers=LD)).status_code == 201
+        await upsert(client, meter(1, 10), meter(2, 10, voltage={"type": "Property", "value": 230}))
+        for number in (1, 2):
+            answer = await client.delete(f"{ROOT}/entities/{meter(number)['id']}")
+            assert answer.status_code == 204, answer.text
+        await until(lambda: len(receiver.got) == 2)
+        assert [[one["id"] for one in note["data"]] for note in receiver.got] == [[meter(2)["id"]]] * 2
+        assert "deletedAt" in receiver.got[1]["data"][0]

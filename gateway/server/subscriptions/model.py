@@ -134,10 +134,11 @@ class Subscription:
         return self._triggered(change) and self.means(change.entity, linked)
 
     def _triggered(self, change: Change) -> bool:
+        touched = not self.watched or not self.watched.isdisjoint(change.attributes)
         if change.event == "deleted":
-            return "entityDeleted" in self.triggers
+            return touched and "entityDeleted" in self.triggers
         if change.event == "created" and "entityCreated" in self.triggers:
-            return True
+            return touched
         if not change.attributes:
             return "entityUpdated" in self.triggers and not self.watched
         return any(
