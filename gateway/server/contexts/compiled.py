@@ -1,8 +1,7 @@
 """Compiled contexts: from JSON-LD 1.1 context documents to two dictionaries.
 
 Only names are mapped (terms, prefixes, vocabulary): that is what NGSI-LD asks of a broker; values stay as they are.
-Rules after JSON-LD 1.1 API, 4.1 to 4.2 (context processing, create term definition), 5.2 and 6.2 (IRI expansion,
-compaction); scoped contexts, ``@import`` and ``@reverse`` are refused (CIM 009 clause 5.5.7).
+Rules after JSON-LD 1.1 API, 5.2 and 6.2 (IRI expansion, compaction).
 """
 
 from __future__ import annotations
@@ -13,12 +12,11 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+from gateway.server.contexts.definitions import GEN_DELIMS, KEYWORDS, Definitions
 from gateway.server.errors import BadRequestData
 
 CORE_URL = "https://uri.etsi.org/ngsi-ld/v1/ngsi-ld-core-context-v1.9.jsonld"
 CORE_STEM = "https://uri.etsi.org/ngsi-ld/v1/ngsi-ld-core-context"
-GEN_DELIMS = ":/?#[]@"
-TERMS_MAX = 20_000
 REMEMBERED_MAX = 8_192
 
 
@@ -36,18 +34,35 @@ def is_core(url: str) -> bool:
 class Context:
     """A compiled context. ``link``: what a response names; ``spec``: what goes into a body as ``@context``.
 
+    ``aliases``: terms of users that stand for keywords, as in ``{"identifier": "@id"}``.
     ``documents``: the context objects that it was made of, for who must keep it beyond a restart.
     """
 
-    __slots__ = ("_compacted", "_expanded", "_inverse", "_prefixes", "_terms", "documents", "link", "spec", "vocab")
+    __slots__ = (
+        "_compacted",
+        "_empty",
+        "_expanded",
+        "_inverse",
+        "_prefixes",
+        "_terms",
+        "aliases",
+        "documents",
+        "link",
+        "spec",
+        "vocab",
+    )
 
     def __init__(self, definitions: Definitions, spec: object) -> None:
         base = core()
         self.vocab: str = base["vocab"]
-        self._terms = dict(definitions.terms)
+        own = {term: made for term, made in definitions.terms.items() if term not in base["terms"]}
+        self._terms = {term: made.iri for term, made in own.items() if made.iri and made.iri not in KEYWORDS}
         self._terms.update((term, entry["iri"]) for term, entry in base["terms"].items() if entry["iri"][0] != "@")
-        prefixes = definitions.prefixes | {t for t, e in base["terms"].items() if e["iri"][-1] in GEN_DELIMS}
-        self._prefixes = {term: self._terms[term] for term in prefixes if term in self._terms}
+        self.aliases = {term: made.iri for term, made in own.items() if made.iri in KEYWORDS}
+        self._empty = frozenset(term for term, made in own.items() if made.iri is None)
+        prefixes = {t for t, made in own.items() if made.prefix}
+        prefixes |= {t for t, entry in base["terms"].items() if entry["iri"][-1] in GEN_DELIMS}
+        self._prefixes = {term: self._terms[term] for term in prefixes if ":" not in term}
         self._inverse: dict[str, str] = {}
         for term in sorted(self._terms, key=lambda t: (len(t), t)):
             self._inverse.setdefault(self._terms[term], term)
@@ -58,7 +73,7 @@ class Context:
         self.link = spec if isinstance(spec, str) else CORE_URL
 
     def expand_name(self, name: str) -> str:
-        """The IRI of a term, prefixed name or IRI."""
+        """The IRI of a term, prefixed name or IRI. Raises BadRequestData for a term without an IRI."""
         found = self._terms.get(name) or self._expanded.get(name)
         if found is None:
             found = self._expand(name)
@@ -100,6 +115,11 @@ class Context:
         return self.compact(value)
 
     def _expand(self, name: str) -> str:
+        # JSON-LD would drop such members without a word; here nothing of what is sent gets lost.
+        if name in self._empty:
+            raise BadRequestData(f"the @context defines {name!r} as null: it cannot be used")
+        if name in self.aliases:
+            raise BadRequestData(f"the @context makes {name!r} a name of {self.aliases[name]}: it cannot stand here")
         prefix, colon, suffix = name.partition(":")
         if not colon:
             return self.vocab + name
@@ -110,107 +130,23 @@ class Context:
     def _compact(self, iri: str) -> str:
         if iri.startswith(self.vocab):
             suffix = iri[len(self.vocab) :]
-            if suffix and suffix not in self._terms and ":" not in suffix:
+            if suffix and not self._is_term(suffix) and ":" not in suffix:
                 return suffix
         candidates = [
             f"{term}:{iri[len(base) :]}"
             for term, base in self._prefixes.items()
             if len(iri) > len(base) and iri.startswith(base)
         ]
-        usable = [name for name in candidates if name not in self._terms]
+        usable = [name for name in candidates if not self._is_term(name)]
         return min(usable, key=lambda name: (len(name), name), default=iri)
 
-
-class Definitions:
-    """Collects the term definitions of context objects, in order. Raises BadRequestData for what is not JSON-LD."""
-
-    def __init__(self) -> None:
-        self.terms: dict[str, str] = {}
-        self.prefixes: set[str] = set()
-        self._vocab: str | None = None
-
-    def add(self, document: Mapping[str, Any]) -> None:
-        """Apply one context object after those before it."""
-        if "@import" in document:
-            raise BadRequestData("a @context with @import is not supported")
-        if len(document) + len(self.terms) > TERMS_MAX:
-            raise BadRequestData(f"a @context of more than {TERMS_MAX} terms")
-        vocab = document.get("@vocab", self._vocab)
-        if vocab is not None and (not isinstance(vocab, str) or ":" not in vocab):
-            raise BadRequestData("@context: @vocab must be an IRI")
-        self._vocab = vocab
-        states: dict[str, bool] = {}
-        for term in document:
-            if not term.startswith("@"):
-                self._define(document, term, states)
-
-    def _define(self, document: Mapping[str, Any], term: str, states: dict[str, bool]) -> None:
-        if term in states:
-            if not states[term]:
-                raise BadRequestData(f"@context: the definition of {term!r} refers to itself")
-            return
-        states[term] = False
-        value = document[term]
-        self.prefixes.discard(term)
-        self.terms.pop(term, None)
-        iri = self._iri_of(document, term, value, states)
-        if iri is not None and not iri.startswith("@"):
-            self.terms[term] = iri
-            if _is_prefix(term, iri, value):
-                self.prefixes.add(term)
-        states[term] = True
-
-    def _iri_of(self, document: Mapping[str, Any], term: str, value: object, states: dict[str, bool]) -> str | None:
-        if value is None:
-            return None
-        if isinstance(value, str):
-            value = {"@id": value}
-        if not isinstance(value, dict):
-            raise BadRequestData(f"@context: the definition of {term!r} must be a string or an object")
-        for member in ("@context", "@reverse", "@import"):
-            if member in value:
-                raise BadRequestData(f"@context: {term!r} has {member}, which NGSI-LD contexts may not have")
-        named = value.get("@id", term)
-        if named is None:
-            return None
-        if not isinstance(named, str):
-            raise BadRequestData(f"@context: @id of {term!r} must be a string")
-        if named == term and ":" not in term:
-            return (self._vocab if self._vocab is not None else core()["vocab"]) + term
-        return self._expand(document, named, states, own=term)
-
-    def _expand(self, document: Mapping[str, Any], value: str, states: dict[str, bool], own: str = "") -> str:
-        if value.startswith("@"):
-            return value
-        if value in document and value != own:
-            self._define(document, value, states)
-        if value in self.terms:
-            return self.terms[value]
-        prefix, colon, suffix = value.partition(":")
-        if not colon:
-            return (self._vocab if self._vocab is not None else core()["vocab"]) + value
-        if suffix.startswith("//"):
-            return value
-        if prefix in document:
-            self._define(document, prefix, states)
-        return self.terms[prefix] + suffix if prefix in self.prefixes else value
-
-
-def _is_prefix(term: str, iri: str, value: object) -> bool:
-    """JSON-LD 1.1: a simple term whose IRI ends in a delimiter, or one that says so."""
-    if ":" in term or "/" in term:
-        return False
-    if isinstance(value, dict):
-        return value.get("@prefix") is True
-    return iri[-1] in GEN_DELIMS
+    def _is_term(self, name: str) -> bool:
+        return name in self._terms or name in self._empty or name in self.aliases
 
 
 def compile_context(documents: Iterable[Mapping[str, Any]], spec: object) -> Context:
     """The context of these context objects, applied in order, then the core. Raises BadRequestData."""
-    definitions = Definitions()
-    for document in documents:
-        definitions.add(document)
-    return Context(definitions, spec)
+    return Context(Definitions(core()["vocab"], documents), spec)
 
 
 def core_document() -> dict[str, Any]:
