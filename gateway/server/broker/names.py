@@ -45,7 +45,10 @@ def expand_checked(name: object, context: Context) -> str:
             raise Fault(f"{name!r} is not a name: a letter, then letters, digits, _; or prefix:name; or an IRI")
         if len(_good_names) < NAMES_REMEMBERED_MAX:
             _good_names.add(name)
-    return context.expand_name(name)
+    try:
+        return context.expand_name(name)
+    except BadRequestData as error:
+        raise Fault(str(error)) from None
 
 
 def check_uri(value: object) -> str:

@@ -1,7 +1,7 @@
 """Compiled contexts: from JSON-LD 1.1 context documents to two dictionaries.
 
 Only names are mapped (terms, prefixes, vocabulary): that is what NGSI-LD asks of a broker; values stay as they are.
-Rules after JSON-LD 1.1 API, 5.2 and 6.2 (IRI expansion, compaction); for the definitions see ``definitions``.
+Rules after JSON-LD 1.1 API, 5.2 and 6.2 (IRI expansion, compaction).
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from gateway.server.contexts.definitions import GEN_DELIMS, Definitions
+from gateway.server.contexts.definitions import GEN_DELIMS, KEYWORDS, Definitions
+from gateway.server.errors import BadRequestData
 
 CORE_URL = "https://uri.etsi.org/ngsi-ld/v1/ngsi-ld-core-context-v1.9.jsonld"
 CORE_STEM = "https://uri.etsi.org/ngsi-ld/v1/ngsi-ld-core-context"
@@ -33,18 +34,35 @@ def is_core(url: str) -> bool:
 class Context:
     """A compiled context. ``link``: what a response names; ``spec``: what goes into a body as ``@context``.
 
+    ``aliases``: terms of users that stand for keywords, as in ``{"identifier": "@id"}``.
     ``documents``: the context objects that it was made of, for who must keep it beyond a restart.
     """
 
-    __slots__ = ("_compacted", "_expanded", "_inverse", "_prefixes", "_terms", "documents", "link", "spec", "vocab")
+    __slots__ = (
+        "_compacted",
+        "_empty",
+        "_expanded",
+        "_inverse",
+        "_prefixes",
+        "_terms",
+        "aliases",
+        "documents",
+        "link",
+        "spec",
+        "vocab",
+    )
 
     def __init__(self, definitions: Definitions, spec: object) -> None:
         base = core()
         self.vocab: str = base["vocab"]
-        self._terms = dict(definitions.terms)
+        own = {term: made for term, made in definitions.terms.items() if term not in base["terms"]}
+        self._terms = {term: made.iri for term, made in own.items() if made.iri and made.iri not in KEYWORDS}
         self._terms.update((term, entry["iri"]) for term, entry in base["terms"].items() if entry["iri"][0] != "@")
-        prefixes = definitions.prefixes | {t for t, e in base["terms"].items() if e["iri"][-1] in GEN_DELIMS}
-        self._prefixes = {term: self._terms[term] for term in prefixes if term in self._terms}
+        self.aliases = {term: made.iri for term, made in own.items() if made.iri in KEYWORDS}
+        self._empty = frozenset(term for term, made in own.items() if made.iri is None)
+        prefixes = {t for t, made in own.items() if made.prefix}
+        prefixes |= {t for t, entry in base["terms"].items() if entry["iri"][-1] in GEN_DELIMS}
+        self._prefixes = {term: self._terms[term] for term in prefixes if ":" not in term}
         self._inverse: dict[str, str] = {}
         for term in sorted(self._terms, key=lambda t: (len(t), t)):
             self._inverse.setdefault(self._terms[term], term)
@@ -55,7 +73,7 @@ class Context:
         self.link = spec if isinstance(spec, str) else CORE_URL
 
     def expand_name(self, name: str) -> str:
-        """The IRI of a term, prefixed name or IRI."""
+        """The IRI of a term, prefixed name or IRI. Raises BadRequestData for a term without an IRI."""
         found = self._terms.get(name) or self._expanded.get(name)
         if found is None:
             found = self._expand(name)
@@ -97,6 +115,11 @@ class Context:
         return self.compact(value)
 
     def _expand(self, name: str) -> str:
+        # JSON-LD would drop such members without a word; here nothing of what is sent gets lost.
+        if name in self._empty:
+            raise BadRequestData(f"the @context defines {name!r} as null: it cannot be used")
+        if name in self.aliases:
+            raise BadRequestData(f"the @context makes {name!r} a name of {self.aliases[name]}: it cannot stand here")
         prefix, colon, suffix = name.partition(":")
         if not colon:
             return self.vocab + name
@@ -107,23 +130,23 @@ class Context:
     def _compact(self, iri: str) -> str:
         if iri.startswith(self.vocab):
             suffix = iri[len(self.vocab) :]
-            if suffix and suffix not in self._terms and ":" not in suffix:
+            if suffix and not self._is_term(suffix) and ":" not in suffix:
                 return suffix
         candidates = [
             f"{term}:{iri[len(base) :]}"
             for term, base in self._prefixes.items()
             if len(iri) > len(base) and iri.startswith(base)
         ]
-        usable = [name for name in candidates if name not in self._terms]
+        usable = [name for name in candidates if not self._is_term(name)]
         return min(usable, key=lambda name: (len(name), name), default=iri)
+
+    def _is_term(self, name: str) -> bool:
+        return name in self._terms or name in self._empty or name in self.aliases
 
 
 def compile_context(documents: Iterable[Mapping[str, Any]], spec: object) -> Context:
     """The context of these context objects, applied in order, then the core. Raises BadRequestData."""
-    definitions = Definitions(core()["vocab"])
-    for document in documents:
-        definitions.add(document)
-    return Context(definitions, spec)
+    return Context(Definitions(core()["vocab"], documents), spec)
 
 
 def core_document() -> dict[str, Any]:

@@ -18,7 +18,8 @@ from urllib.parse import quote, urljoin
 import orjson
 
 from gateway.server.contexts.catalog import PATH, Catalog, Downloaded, Kind, id_of, now
-from gateway.server.contexts.compiled import CORE_URL, Context, compile_context, is_core
+from gateway.server.contexts.compiled import CORE_URL, Context, compile_context, core, core_document, is_core
+from gateway.server.contexts.definitions import Definitions
 from gateway.server.errors import BadRequestData, LdContextNotAvailable, Problem
 
 LEAST_AGE_S, MOST_AGE_S = 10, 30 * 24 * 3600  # whatever the headers say: nobody makes us download at every request
@@ -106,7 +107,7 @@ class Contexts:
             return found
         documents: list[dict[str, Any]] = []
         urls: list[str] = []
-        await self._collect(spec, "", documents, urls, 0)
+        await self._collect(spec, (), documents, urls, 0)
         context = compile_context(documents, spec)
         context.documents = documents
         context.link = _link(spec) or context.link
@@ -201,27 +202,47 @@ class Contexts:
         return self._uses[url]
 
     async def _collect(
-        self, spec: object, base: str, documents: list[dict[str, Any]], urls: list[str], depth: int
+        self, spec: object, within: tuple[str, ...], documents: list[dict[str, Any]], urls: list[str], depth: int
     ) -> None:
+        """Append the context objects of ``spec``; ``within``: the URLs that led to it, the nearest last."""
         if depth > NESTING_MAX:
             raise BadRequestData(f"@context: nested more than {NESTING_MAX} times")
         if isinstance(spec, list):
             for part in spec:
-                await self._collect(part, base, documents, urls, depth + 1)
+                await self._collect(part, within, documents, urls, depth + 1)
         elif isinstance(spec, dict):
-            documents.append(spec)
+            documents.append(await self._with_import(spec, within, urls) if "@import" in spec else spec)
         elif isinstance(spec, str):
-            url = urljoin(base, spec)
+            url = urljoin(within[-1] if within else "", spec)
             if is_core(url):
                 return
-            urls.append(url)
-            if len(urls) > URLS_MAX:
-                raise BadRequestData(f"@context: more than {URLS_MAX} documents")
-            await self._collect(await self._document(url), url, documents, urls, depth + 1)
+            content = await self._included(url, within, urls)
+            await self._collect(content, (*within, url), documents, urls, depth + 1)
         elif spec is None:
+            if Definitions(core()["vocab"], documents).protected:
+                raise BadRequestData("@context: null cannot take back terms that are protected")
             documents.clear()  # JSON-LD 1.1 API 4.1, step 5.1: null forgets what was before it
         else:
             raise BadRequestData("@context must be a URL, an object, or a list of them")
+
+    async def _included(self, url: str, within: tuple[str, ...], urls: list[str]) -> object:
+        """What is behind a URL in a context."""
+        if url in within:
+            raise BadRequestData(f"@context: {url} includes itself")
+        urls.append(url)
+        if len(urls) > URLS_MAX:
+            raise BadRequestData(f"@context: more than {URLS_MAX} documents")
+        return await self._document(url)
+
+    async def _with_import(self, spec: dict[str, Any], within: tuple[str, ...], urls: list[str]) -> dict[str, Any]:
+        """A context object over the one that it imports (JSON-LD 1.1 API 4.1, step 5.6)."""
+        if not isinstance(spec["@import"], str):
+            raise BadRequestData("@context: @import must be a URL")
+        url = urljoin(within[-1] if within else "", spec["@import"])
+        content = core_document() if is_core(url) else await self._included(url, within, urls)
+        if not isinstance(content, dict) or "@import" in content:
+            raise BadRequestData(f"@context: {url} cannot be imported: it is not one object without @import")
+        return {**content, **{name: value for name, value in spec.items() if name != "@import"}}
 
     async def _document(self, url: str) -> object:
         """The value of ``@context`` in the document behind a URL."""
