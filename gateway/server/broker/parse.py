@@ -258,7 +258,7 @@ def sub_attribute_name(key: str, context: Context) -> str:
     """The IRI of the name of a sub-attribute. Raises Fault."""
     if key in KIND_OF_MEMBER:
         raise Fault("does not belong to this type of attribute")
-    if key == "dataset":
+    if key in ("dataset", "id"):
         raise Fault("is not allowed here")
     return expand_checked(key, context)
 
