@@ -47,3 +47,28 @@ async def test_an_attribute_has_no_id(client: httpx.AsyncClient, request_: str) 
     answer = await client.request(method, PATH + path, json=body)
     assert answer.status_code == 400 and answer.json()["detail"].endswith("/id: is not allowed here"), answer.text
     assert await there(client) == first
+
+
+POINT = {"type": "Point", "coordinates": [8, 40]}
+SEVERAL: Json = {
+    "a": [{"type": "Property", "value": 1}, {"type": "Property", "value": 2, "datasetId": DS}],
+    "g": [{"type": "GeoProperty", "value": POINT}, {"type": "GeoProperty", "value": POINT, "datasetId": DS}],
+    "list": {"type": "Property", "value": [1, {"value": 2}]},
+}
+
+
+@pytest.mark.parametrize("request_", ["POST ", "PUT ", "PATCH ", "PATCH /attrs", "POST /attrs"])
+async def test_what_is_shown_concise_can_be_sent_back(client: httpx.AsyncClient, request_: str) -> None:
+    """There the default instance beside others is a bare value: no reason to take the list for a value."""
+    first = await start(client, **SEVERAL)
+    concise = (await client.get(PATH, params={"options": "concise"})).json()
+    assert concise["a"] == [1, {"value": 2, "datasetId": DS}]
+    method, _, path = request_.partition(" ")
+    if method == "POST" and not path:
+        await client.delete(PATH)
+        answer = await client.post(f"{ROOT}/entities", json=concise)
+    else:
+        await client.patch(f"{PATH}/attrs", json={"a": [3, {"value": 4, "datasetId": DS}]})
+        answer = await client.request(method, PATH + path, json=concise)
+    assert answer.status_code in (201, 204), answer.text
+    assert await there(client) == first
