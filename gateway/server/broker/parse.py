@@ -169,8 +169,14 @@ def parse_attribute(name: str, raw: object, context: Context, nulls: bool = Fals
 
 
 def is_several(raw: object) -> TypeGuard[list[Any]]:
-    """Whether it is a list of instances, not a list as a value. Raises Fault for too many."""
-    if not isinstance(raw, list) or not raw or not all(isinstance(p, dict) and is_attribute(p) for p in raw):
+    """Whether it is a list of instances, not a list as a value. Raises Fault for too many.
+
+    In the concise form the default instance may be a bare value, beside one that says its datasetId.
+    """
+    if not isinstance(raw, list):
+        return False
+    found = [part for part in raw if isinstance(part, dict) and is_attribute(part)]
+    if not found or (len(found) < len(raw) and not any("datasetId" in part for part in found)):
         return False
     if len(raw) > INSTANCES_MAX:
         raise Fault(f"more than {INSTANCES_MAX} instances")
@@ -258,7 +264,7 @@ def sub_attribute_name(key: str, context: Context) -> str:
     """The IRI of the name of a sub-attribute. Raises Fault."""
     if key in KIND_OF_MEMBER:
         raise Fault("does not belong to this type of attribute")
-    if key == "dataset":
+    if key in ("dataset", "id"):
         raise Fault("is not allowed here")
     return expand_checked(key, context)
 

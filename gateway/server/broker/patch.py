@@ -78,6 +78,8 @@ def parse_patch(raw: object, how: How) -> Patch:
 def parse_attribute_patch(name: str, raw: object, how: How) -> Stored:
     """The fragment of one attribute instance. Raises BadRequestData."""
     try:
+        if is_several(raw):
+            raise Fault("a partial update changes one instance; send one for each datasetId, or use PUT")
         return _fragment(name, raw, how, sure=True)
     except Fault as fault:
         raise fault.problem() from None
