@@ -251,5 +251,34 @@ async def test_names_without_an_iri_are_refused_not_lost(client: httpx.AsyncClie
         assert answer.status_code == 400, (answer.status_code, answer.text)
         assert (answer.status_code, answer.json()["type"].rpartition("/")[2]) == (400, "BadRequestData"), answer.text
         assert answer.json()["detail"].startswith(f"/{name}: ")
+    kinds = {"type": "VocabProperty", "vocab": ["power", "nothing"]}
+    body = {"@context": context, "id": "urn:ngsi-ld:A:1", "type": "A", "power": kinds}
+    answer = await client.post(f"{ROOT}/entities", json=body, headers=LD)
+    assert answer.status_code == 400 and answer.json()["detail"].startswith("/power/vocab: ")
     body = {"@context": context, "id": "urn:ngsi-ld:A:1", "type": "A", "power": {"type": "Property", "value": 1}}
     assert (await client.post(f"{ROOT}/entities", json=body, headers=LD)).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("version", "name", "iri"),
+    [
+        ("-v1.0", "name", "https://uri.etsi.org/ngsi-ld/name"),
+        ("-v1.0", "description", "http://purl.org/dc/terms/description"),
+        ("-v1.3", "name", f"{VOCAB}name"),
+        ("-v1.7", "VocabularyProperty", "https://uri.etsi.org/ngsi-ld/VocabularyProperty"),
+        ("-v1.6", "VocabularyProperty", f"{VOCAB}VocabularyProperty"),
+        ("-v1.9", "VocabularyProperty", f"{VOCAB}VocabularyProperty"),
+        ("", "name", f"{VOCAB}name"),
+    ],
+)
+async def test_an_older_core_adds_what_the_newest_has_no_more(
+    client: httpx.AsyncClient, version: str, name: str, iri: str
+) -> None:
+    url = f"https://uri.etsi.org/ngsi-ld/v1/ngsi-ld-core-context{version}.jsonld"
+    named = {"Link": f'<{url}>; rel="http://www.w3.org/ns/json-ld#context"; type="application/ld+json"'}
+    body = {"id": "urn:ngsi-ld:A:1", "type": "A", name: {"type": "Property", "value": 1}}
+    assert (await client.post(f"{ROOT}/entities", json=body, headers=named)).status_code == 201
+    shown = await client.get(f"{ROOT}/entities/urn:ngsi-ld:A:1", headers=named)
+    assert name in shown.json() and url in shown.headers["link"]
+    found = (await client.get(f"{ROOT}/attributes", params={"details": "true"}, headers=named)).json()
+    assert [(one["id"], one["attributeName"]) for one in found] == [(iri, name)]

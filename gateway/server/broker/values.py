@@ -11,6 +11,7 @@ from gateway.server.broker.geojson import check_geometry
 from gateway.server.broker.model import NULL, time_us, word
 from gateway.server.broker.names import Fault, check_time, check_uri
 from gateway.server.contexts import Context
+from gateway.server.errors import BadRequestData
 
 DEPTH_MAX = 64
 GEOMETRY_DEPTH_MAX = 8
@@ -99,6 +100,13 @@ def _language(value: object, context: Context) -> object:
 
 
 def _vocab(value: object, context: Context) -> object:
+    try:
+        return _vocab_iris(value, context)
+    except BadRequestData as error:
+        raise Fault(str(error)) from None
+
+
+def _vocab_iris(value: object, context: Context) -> object:
     if isinstance(value, str):
         return context.expand_name(value)
     if not isinstance(value, list) or not value or not all(isinstance(part, str) for part in value):

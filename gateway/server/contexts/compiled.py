@@ -22,13 +22,22 @@ REMEMBERED_MAX = 8_192
 
 @cache
 def core() -> dict[str, Any]:
-    """The core context of NGSI-LD 1.9 as data: vocab, and terms with iri, type, container."""
+    """The core context of NGSI-LD 1.9 as data: vocab, and terms with iri, type, container.
+
+    ``retired``: version -> terms that it had and 1.9 has no more.
+    """
     return dict(json.loads((resources.files(__package__) / "core.json").read_text(encoding="utf-8")))
 
 
 def is_core(url: str) -> bool:
     """Whether the URL is one of the core context's, of any version."""
     return url.startswith(CORE_STEM) and url.endswith(".jsonld")
+
+
+def retired(url: str) -> dict[str, str]:
+    """What is left of an older core context once that of 1.9 is applied after it: the terms that 1.9 has no more."""
+    version = url.removeprefix(CORE_STEM).removesuffix(".jsonld").removeprefix("-v")
+    return dict(core()["retired"].get(version, {}))
 
 
 class Context:

@@ -18,7 +18,7 @@ from urllib.parse import quote, urljoin
 import orjson
 
 from gateway.server.contexts.catalog import PATH, Catalog, Downloaded, Kind, id_of, now
-from gateway.server.contexts.compiled import CORE_URL, Context, compile_context, core, core_document, is_core
+from gateway.server.contexts.compiled import CORE_URL, Context, compile_context, core, core_document, is_core, retired
 from gateway.server.contexts.definitions import Definitions
 from gateway.server.errors import BadRequestData, LdContextNotAvailable, Problem
 
@@ -215,6 +215,7 @@ class Contexts:
         elif isinstance(spec, str):
             url = urljoin(within[-1] if within else "", spec)
             if is_core(url):
+                documents += [retired(url)] if retired(url) else []
                 return
             content = await self._included(url, within, urls)
             await self._collect(content, (*within, url), documents, urls, depth + 1)
@@ -239,7 +240,7 @@ class Contexts:
         if not isinstance(spec["@import"], str):
             raise BadRequestData("@context: @import must be a URL")
         url = urljoin(within[-1] if within else "", spec["@import"])
-        content = core_document() if is_core(url) else await self._included(url, within, urls)
+        content = {**core_document(), **retired(url)} if is_core(url) else await self._included(url, within, urls)
         if not isinstance(content, dict) or "@import" in content:
             raise BadRequestData(f"@context: {url} cannot be imported: it is not one object without @import")
         return {**content, **{name: value for name, value in spec.items() if name != "@import"}}
