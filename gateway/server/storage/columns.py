@@ -35,6 +35,9 @@ def unpack(packed: Packed) -> Ints:
     """The values."""
     heads, size, data = packed
     values: Ints = np.frombuffer(data, SIZES[size])
+    if len(heads) == 2 and data.count(0) == len(data):  # even steps, as most times are
+        even: Ints = np.arange(len(values) + 2, dtype=np.int64) * heads[1] + heads[0]
+        return even
     for head in reversed(heads):
         steps = np.empty(len(values) + 1, np.int64)
         steps[0], steps[1:] = head, values
