@@ -210,6 +210,18 @@ async def test_change_of_an_instance(client: httpx.AsyncClient, shape: str) -> N
     assert await values(client) == [2, 77]
 
 
+async def test_an_evolution_stays_without_its_last_attribute(client: httpx.AsyncClient) -> None:
+    for path in ("attrs/speed", "attrs/speed/{instance}"):
+        assert (await client.post(URL, json=vehicle(speed=[speed(1, 1)]))).status_code == 201
+        instance = (await read(client))["speed"][0]["instanceId"]
+        assert (await client.delete(f"{URL}/{CAR}/{path.format(instance=instance)}")).status_code == 204
+        assert await read(client) == {"id": CAR, "type": "Vehicle"}
+        assert (await client.post(f"{URL}/{CAR}/attrs", json={"speed": [speed(2, 2)]})).status_code == 204
+        assert await values(client) == [2]
+        assert (await client.delete(f"{URL}/{CAR}")).status_code == 204
+        assert await read(client) == 404
+
+
 async def test_delete_of_an_instance(client: httpx.AsyncClient) -> None:
     await client.post(URL, json=vehicle(speed=[speed(1, 1), speed(2, 2)]))
     first = (await read(client))["speed"][0]["instanceId"]

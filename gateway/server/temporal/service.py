@@ -150,6 +150,8 @@ class Temporal:
             if known is None or (attribute is not None and not deleted):
                 what = entity_id if attribute is None else f"{attribute} of {entity_id}"
                 raise _unknown(writer, tenant, f"there is no history of {what}")
+            if attribute is not None and not known.live:  # the entity stays, also without its last attribute
+                writer.put_subject(tenant, entity_id, known.types)
 
         await self._storage.write(work)
 
