@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from gateway.server.errors import (
     UnsupportedMediaType,
     UriTooLong,
 )
+from gateway.server.integers import check_integers
 from gateway.server.settings import PAGE_DEFAULT, PAGE_MAX, PARAMETERS_MAX, QUERY_BYTES_MAX
 
 Headers = list[tuple[bytes, bytes]]
@@ -36,7 +36,6 @@ LINK = re.compile(r"<([^<>]*)>((?:\s*;\s*[\w*-]+\s*=\s*(?:\"[^\"]*\"|[^\s\",;]+)
 REL = re.compile(r";\s*rel\s*=\s*(?:\"([^\"]*)\"|([^\s\",;]+))")
 VISIBLE = "".join(chr(c) for c in range(32, 127))
 BOM = b"\xef\xbb\xbf"  # RFC 8259 clause 8.1: a parser may ignore it
-LONG = re.compile(rb"[0-9]{19}")  # what may be an integer of over 64 bits
 TENANT = re.compile(r"[\x21-\x7e]{1,256}\Z")
 # fmt: off
 NOT_OFFERED = frozenset({
@@ -208,25 +207,8 @@ def json_body(request: Request) -> Any:  # any JSON
         found = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise InvalidRequest(f"the body is not JSON: {error}") from None
-    if LONG.search(body):
-        try:
-            _check_integers(json.loads(body))
-        except (ValueError, RecursionError):  # thousands of digits, or nested too deeply to be looked through
-            raise BadRequestData("an integer of more than 64 bits; send it as a text") from None
+    check_integers(body)
     return found
-
-
-def _check_integers(found: Any) -> None:  # any JSON
-    """An integer that does not fit would come back as another number: it is refused. Raises BadRequestData."""
-    pending: list[tuple[str, Any]] = [("", found)]
-    while pending:
-        place, part = pending.pop()
-        if isinstance(part, dict):
-            pending += ((f"{place}/{name.replace('~', '~0').replace('/', '~1')}", one) for name, one in part.items())
-        elif isinstance(part, list):
-            pending += ((f"{place}/{index}", one) for index, one in enumerate(part))
-        elif isinstance(part, int) and not -(2**63) <= part < 2**64:
-            raise BadRequestData(f"{place}: an integer of more than 64 bits; send it as a text")
 
 
 def body_media(request: Request, *, patch: bool = False) -> Media:
